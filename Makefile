@@ -1,0 +1,40 @@
+# Everything here works from nothing but Python >= 3.10, pip and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench format clean
+
+demo: .venv/.installed
+	$(BIN)/ctsigprop demo --out demo
+
+# One thread for each worker; what states shapes is run again with every shape checked.
+SHAPES := ctsigprop,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+SHAPED := tests/test_contracts.py tests/test_field.py tests/test_neurons.py tests/rules/test_contrasts.py tests/rules/test_update.py
+test: export OMP_NUM_THREADS = 1
+test: .venv/.installed lint
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
+	$(BIN)/python -m pytest -q -n auto --dist worksteal "--jaxtyping-packages=$(SHAPES)" $(SHAPED)
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.installed
+	$(BIN)/python benchmarks/signals.py
+	$(BIN)/python benchmarks/factored.py
+	if [ -n "$$CTSIGPROP_DATA" ]; then $(BIN)/python benchmarks/mnist.py; fi
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch goes first: with its pinned version in place no dependency can pull another build of it.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
