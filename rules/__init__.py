@@ -1,0 +1,54 @@
+"""Plasticity rules: what a synapse does, given its own pre- and postsynaptic side.
+
+This package knows tensors only, nothing of networks or solvers. Its import name is `ctsigprop.rules`.
+"""
+
+if __name__ != "ctsigprop.rules":  # the same file under two names would make two classes of each rule
+    raise ImportError("import this package as ctsigprop.rules, not as " + __name__)
+
+from ctsigprop.rules.anti_hebb import AntiHebb
+from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.bcm import BCM
+from ctsigprop.rules.bounds import Bounded
+from ctsigprop.rules.contrastive import ContrastiveHebbian
+from ctsigprop.rules.contrasts import Contrast, Difference, DotProduct, SoftmaxCosine
+from ctsigprop.rules.covariance import Covariance
+from ctsigprop.rules.custom import Custom
+from ctsigprop.rules.differential import DifferentialHebb
+from ctsigprop.rules.gated import PostsynapticGatedHebb, PresynapticGatedHebb
+from ctsigprop.rules.hebb import Hebb
+from ctsigprop.rules.homeostasis import Scaling, WeightDecay
+from ctsigprop.rules.oja import Oja
+from ctsigprop.rules.subspace import OjaSubspace
+from ctsigprop.rules.table import available, get
+from ctsigprop.rules.three_factor import Reward, ThreeFactor
+from ctsigprop.rules.update import DenseUpdate, Update
+
+__all__ = [
+    "BCM",
+    "AntiHebb",
+    "Bounded",
+    "Contrast",
+    "ContrastiveHebbian",
+    "Covariance",
+    "Custom",
+    "DenseUpdate",
+    "Difference",
+    "DifferentialHebb",
+    "DotProduct",
+    "Hebb",
+    "Local",
+    "Oja",
+    "OjaSubspace",
+    "PostsynapticGatedHebb",
+    "PresynapticGatedHebb",
+    "Reward",
+    "Rule",
+    "Scaling",
+    "SoftmaxCosine",
+    "ThreeFactor",
+    "Update",
+    "WeightDecay",
+    "available",
+    "get",
+]

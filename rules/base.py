@@ -1,0 +1,225 @@
+"""The type of a rule, its algebra (sums and multiples), and the type of what it is allowed to see."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ctsigprop.rules.checks import number
+from ctsigprop.rules.update import DenseUpdate, Update
+
+Shapes = dict[str, tuple[tuple[int, ...], float]]
+"""Name of each ODE variable of a rule, with its shape and initial value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """All that one population of synapses knows: its own two sides, and the signal that reached it.
+
+    Parameters
+    ----------
+    post : Tensor (..., rows, post), postsynaptic activity
+    pre : Tensor (..., rows, pre), presynaptic activity, or its trace where the rule has `traces=True`
+    share : Tensor (..., rows, 1), weight of each row in an average over samples: 1 / samples, 0 for target rows
+    gain : Tensor (..., rows, post) or None, phi'(drive) or its trace; None where delta has it in already
+    delta : Tensor (..., rows, post) or None, the learning signal (already averaged over samples)
+    variables : the rule's own ODE variables, such as a sliding threshold, by name
+    weight : Tensor (..., post, pre) or None, the weights; given only to rules with `dense = True`
+    post_slope, pre_slope : Tensors (..., rows, post), (..., rows, pre) or None, time derivatives of post and pre;
+        given only to rules with `differential = True`
+    broadcast : callable or None, function -> value of that function of the whole network; given only to rules
+        with `modulated = True`, and to be used for one number, the third factor
+    t : float, time
+    """
+
+    post: Float[Tensor, "*batch rows post"]
+    pre: Float[Tensor, "*batch pre_rows pre"]
+    share: Float[Tensor, "*#batch rows 1"]
+    gain: Float[Tensor, "*batch rows post"] | None = None
+    delta: Float[Tensor, "*batch rows post"] | None = None
+    variables: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: Float[Tensor, "*batch post pre"] | None = None
+    post_slope: Float[Tensor, "*batch rows post"] | None = None
+    pre_slope: Float[Tensor, "*batch pre_rows pre"] | None = None
+    broadcast: Callable[[Callable[..., Any]], Tensor] | None = None
+    t: float = 0.0
+
+    def rows(self, part: slice, pre: Tensor) -> Local:
+        """The same units in some of their rows, with the presynaptic side that belongs to these."""
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[..., part, :]
+
+        return replace(
+            self,
+            post=self.post[..., part, :],
+            pre=pre,
+            share=self.share[..., part, :],
+            gain=cut(self.gain),
+            delta=cut(self.delta),
+            post_slope=cut(self.post_slope),
+            pre_slope=None if self.pre_slope is None else self.pre_slope[..., : pre.shape[-2], :],
+        )
+
+    def mean(self, values: Float[Tensor, "*batch rows n"]) -> Float[Tensor, "*batch n"]:
+        """Average over samples (..., n)."""
+        return (self.share * values).sum(-2)
+
+    def taught(self) -> Float[Tensor, "*batch rows post"]:
+        """The learning signal at the synapse, delta * gain.
+
+        Raises
+        ------
+        ValueError : no learning signal reached this layer
+        """
+        if self.delta is None:
+            raise ValueError("this rule needs a learning signal: give Network a signal=, got None")
+        return self.delta if self.gain is None else self.delta * self.gain
+
+
+class Rule(ABC):
+    """A plasticity rule. Subclasses are frozen dataclasses with the fields `rate` and `traces`.
+
+    `rate` (1 / time, >= 0) multiplies the whole right-hand side; `traces` asks for presynaptic activity,
+    postsynaptic gain and label through low-pass filters with the postsynaptic neuron's own tau, so that
+    the two factors of a synapse stem from the same moment of the stimulus.
+
+    Rules add, `Oja(rate=0.1) + Scaling(rate=0.01)`, and can be multiplied by a number, `0.5 * Hebb()`.
+    """
+
+    traces: bool = False
+    supervised: bool = False
+    """True for a rule that needs a learning signal `delta`."""
+    dense: bool = False
+    """True for a rule that needs the weights themselves or returns a `DenseUpdate`."""
+    differential: bool = False
+    """True for a rule that needs the time derivatives of activities."""
+    modulated: bool = False
+    """True for a rule that needs a number computed from the whole network."""
+    uses_pre: bool = True
+    """False for a term that ignores presynaptic activity, and so combines with any choice of `traces`."""
+    bounded: bool = False
+    """Whether the weights stay finite for bounded input, whatever the activation."""
+
+    @abstractmethod
+    def update(self, local: Local) -> Update | DenseUpdate:
+        """The weight derivative of one population of synapses."""
+
+    def variables(self, n_post: int, n_pre: int) -> Shapes:
+        """Name, shape and initial value of each ODE variable that the rule keeps per population; none by default."""
+        return {}
+
+    def flow(self, local: Local) -> dict[str, Tensor]:
+        """Time derivative of each of those variables."""
+        return {}
+
+    def __add__(self, other: Rule) -> Rule:
+        if not isinstance(other, Rule):
+            return NotImplemented
+        parts = (
+            *(self.parts if isinstance(self, Sum) else (self,)),
+            *(other.parts if isinstance(other, Sum) else (other,)),
+        )
+        return Sum(parts)
+
+    def __mul__(self, factor: float) -> Rule:
+        return Scaled(self, factor)
+
+    __rmul__ = __mul__
+
+
+@final
+@dataclass(frozen=True)
+class Sum(Rule):
+    """Several rules on the same synapses: their derivatives add. Made by `a + b`.
+
+    Raises
+    ------
+    ValueError : rules that disagree on `traces`, or that call two ODE variables by one name
+    """
+
+    parts: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        wishes = {part.traces for part in self.parts if part.uses_pre}
+        if len(wishes) > 1:
+            said = ", ".join(f"{type(part).__name__}(traces={part.traces})" for part in self.parts if part.uses_pre)
+            raise ValueError(f"rules that add up must agree on traces, got {said}")
+        names = [name for part in self.parts for name in part.variables(1, 1)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"rules that add up must not share an ODE variable, two of them have {twice[0]!r}")
+        object.__setattr__(self, "traces", True in wishes)
+        object.__setattr__(self, "bounded", all(part.bounded for part in self.parts))
+        for flag in ("supervised", "dense", "differential", "modulated", "uses_pre"):
+            object.__setattr__(self, flag, any(getattr(part, flag) for part in self.parts))
+
+    def update(self, local: Local) -> Update | DenseUpdate:
+        updates = [part.update(local) for part in self.parts]
+        factors = [update for update in updates if isinstance(update, Update)]
+        if len(factors) == len(updates):
+            return Update(
+                torch.cat([update.post for update in factors], -2),
+                torch.cat([update.pre for update in factors], -2),
+                sum((update.decay for update in factors), start=0.0),
+            )
+        return total([as_dense(update, local) for update in updates])
+
+    def variables(self, n_post: int, n_pre: int) -> Shapes:
+        return {name: shape for part in self.parts for name, shape in part.variables(n_post, n_pre).items()}
+
+    def flow(self, local: Local) -> dict[str, Tensor]:
+        return {name: slope for part in self.parts for name, slope in part.flow(local).items()}
+
+
+@final
+@dataclass(frozen=True)
+class Scaled(Rule):
+    """A rule at `rate` times its own rate. Made by `0.5 * rule`. Its ODE variables keep their speed.
+
+    Raises
+    ------
+    TypeError, ValueError : a factor that is not a finite number
+    """
+
+    rule: Rule
+    rate: float
+
+    def __post_init__(self) -> None:
+        number("the factor of a rule", self.rate)
+        for flag in ("traces", "supervised", "dense", "differential", "modulated", "uses_pre", "bounded"):
+            object.__setattr__(self, flag, getattr(self.rule, flag))
+
+    def update(self, local: Local) -> Update | DenseUpdate:
+        return self.rule.update(local).scaled(self.rate)
+
+    def variables(self, n_post: int, n_pre: int) -> Shapes:
+        return self.rule.variables(n_post, n_pre)
+
+    def flow(self, local: Local) -> dict[str, Tensor]:
+        return self.rule.flow(local)
+
+
+def as_dense(update: Update | DenseUpdate, local: Local) -> DenseUpdate:
+    """An update as one derivative per synapse; a decay needs the weights, so one of the rules must be `dense`."""
+    if isinstance(update, DenseUpdate):
+        return update
+    if local.weight is None:
+        raise ValueError("a rule that returns a DenseUpdate must say so: set dense = True in its class")
+    return DenseUpdate(update.derivative(local.weight), update.post.sum(-2), update.decay)
+
+
+def total(updates: list[DenseUpdate]) -> DenseUpdate:
+    """The sum of dense updates."""
+    biases = [update.bias for update in updates if update.bias is not None]
+    return DenseUpdate(
+        torch.stack([update.change for update in updates]).sum(0),
+        torch.stack(biases).sum(0) if biases else None,
+        sum((update.bias_decay for update in updates), start=0.0),
+    )

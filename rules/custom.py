@@ -1,0 +1,65 @@
+"""A rule from a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.checks import number
+from ctsigprop.rules.update import DenseUpdate, Update
+
+
+def hebbian(local: Local) -> Update:
+    """The function a custom rule has by default: <h x^T>."""
+    return Update(local.share * local.post, local.pre)
+
+
+@dataclass(frozen=True)
+class Custom(Rule):
+    """A rule of one's own from a function: dW/dt = rate f(local), f returning `Update(post, pre, decay)`.
+
+        def instar(local):  # dW/dt = rate <h (x - w)>
+            post = local.share * local.post
+            return ct.rules.Update(post, local.pre, decay=post.sum(-2))
+        rule = ct.rules.Custom(instar, rate=0.1)
+
+    Whether it is bounded is for its author to say.
+
+    Parameters
+    ----------
+    function : callable, `Local` -> `Update` or `DenseUpdate`; default <h x^T>. Post factor (rows, post), pre factor
+        (rows, pre), rows as many as it likes; another shape is refused at the first call
+    rate : float, in 1 / time, >= 0; default 0.01
+    traces : bool, presynaptic activity, gain and label through traces; default False
+    supervised : bool, whether it needs `local.delta`, the learning signal; default False
+    dense : bool, whether it needs `local.weight` or returns a `DenseUpdate`; default False
+
+    Raises
+    ------
+    ValueError, TypeError : a rate out of its range, something that is not a function
+
+    References
+    ----------
+    The instar above: S. Grossberg, "Adaptive pattern classification and universal recoding", Biol. Cybern. 23, 1976.
+    """
+
+    function: Callable[[Local], Update | DenseUpdate] = hebbian
+    rate: float = 0.01
+    traces: bool = False
+    supervised: bool = False
+    dense: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"Custom(function=) must be a function of a Local, got {self.function!r}")
+        number("Custom(rate=)", self.rate, least=0)
+
+    @property
+    def name(self) -> str:
+        """Name of the function, for messages."""
+        return getattr(self.function, "__name__", repr(self.function))
+
+    def update(self, local: Local) -> Update | DenseUpdate:
+        found = self.function(local)
+        return found.scaled(self.rate) if isinstance(found, Update | DenseUpdate) else found

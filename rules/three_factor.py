@@ -1,0 +1,129 @@
+"""Three-factor rules: a modulator times any rule, with or without eligibility traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctsigprop.rules.base import Local, Rule, Shapes, as_dense
+from ctsigprop.rules.checks import number
+from ctsigprop.rules.hebb import Hebb
+from ctsigprop.rules.update import DenseUpdate, Update
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A modulator measured on the network: M = R - its running mean, tau_mean dm/dt = R - m.
+
+    Parameters
+    ----------
+    value : callable, (activities, labels) -> number or tensor with one value: R at this moment. `activities` is a
+        mapping of names as in a state ("r.1", ...), `labels` the stimulus' one-hot labels or contexts (samples, width),
+        or None
+    tau_mean : float, time constant of the running mean, > 0; default 100
+
+    References
+    ----------
+    N. Fremaux and W. Gerstner, "Neuromodulated STDP, and theory of three-factor learning rules", Front. Neural
+    Circuits 9, 2016, section 3 (success signal R - <R>).
+    """
+
+    value: Callable[[Mapping[str, Tensor], Tensor | None], Any]
+    tau_mean: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.value):
+            raise TypeError(f"Reward(value=) must be a function of (activities, labels), got {self.value!r}")
+        number("Reward(tau_mean=)", self.tau_mean, above=0)
+
+
+@dataclass(frozen=True)
+class ThreeFactor(Rule):
+    """A modulator times any rule: dW/dt = rate M D, with D = post^T pre - decay W the rule's own derivative.
+
+    With eligibility traces the product is first filtered at each synapse: tau_e de/dt = -e + D, dW/dt = rate M e.
+    Bounded if the rule inside is and M is not negative.
+
+    Parameters
+    ----------
+    rule : the rule inside; default `Hebb()`
+    modulator : number; function of time; or `Reward(...)`, measured on the network less its running mean; default 1
+    tau_e : float or None, time constant of the eligibility traces, > 0; default None, no traces. With traces the
+        rule holds one ODE variable per synapse and returns a `DenseUpdate`
+    rate : float, factor on the rule inside, >= 0; default 1
+
+    Raises
+    ------
+    ValueError, TypeError : a modulator or time constant that is not as described
+
+    References
+    ----------
+    W. Gerstner et al., "Eligibility traces and plasticity on behavioral time scales", Front. Neural Circuits 12,
+    2018 (the three-factor form with eligibility traces); R. Urbanczik and W. Senn, Nature Neurosci. 12, 2009;
+    E. M. Izhikevich, "Solving the distal reward problem", Cereb. Cortex 17, 2007.
+    """
+
+    rule: Rule = field(default_factory=Hebb)
+    modulator: float | Callable[[float], float] | Reward = 1.0
+    tau_e: float | None = None
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, Rule):
+            raise TypeError(f"ThreeFactor(rule=) must be a rule, got {self.rule!r}")
+        if not callable(self.modulator) and not isinstance(self.modulator, Reward):
+            number("ThreeFactor(modulator=)", self.modulator)
+        if self.tau_e is not None:
+            number("ThreeFactor(tau_e=)", self.tau_e, above=0)
+        number("ThreeFactor(rate=)", self.rate, least=0)
+        for flag in ("traces", "supervised", "differential", "uses_pre", "bounded"):
+            object.__setattr__(self, flag, getattr(self.rule, flag))
+        object.__setattr__(self, "dense", self.rule.dense or self.tau_e is not None)
+        object.__setattr__(self, "modulated", self.rule.modulated or isinstance(self.modulator, Reward))
+
+    def variables(self, n_post: int, n_pre: int) -> Shapes:
+        found = dict(self.rule.variables(n_post, n_pre))
+        if isinstance(self.modulator, Reward):
+            found["reward_mean"] = ((1,), 0.0)
+        if self.tau_e is not None:
+            found["e"] = ((n_post, n_pre), 0.0)
+            found["e_bias"] = ((n_post,), 0.0)
+        return found
+
+    def flow(self, local: Local) -> dict[str, Tensor]:
+        found = dict(self.rule.flow(local))
+        if isinstance(self.modulator, Reward):
+            mean = local.variables["reward_mean"]
+            found["reward_mean"] = (self.reward(local, self.modulator) - mean) / self.modulator.tau_mean
+        if self.tau_e is not None:
+            inside = as_dense(self.rule.update(local), local)
+            e, e_bias = local.variables["e"], local.variables["e_bias"]
+            found["e"] = (inside.change - e) / self.tau_e
+            found["e_bias"] = ((0.0 if inside.bias is None else inside.bias) - e_bias) / self.tau_e
+        return found
+
+    def update(self, local: Local) -> Update | DenseUpdate:
+        factor = self.factor(local)
+        if self.tau_e is None:
+            return self.rule.update(local).scaled(factor)
+        return DenseUpdate(local.variables["e"], local.variables["e_bias"]).scaled(factor)
+
+    def factor(self, local: Local) -> float | Tensor:
+        """Rate M at this moment."""
+        modulator = self.modulator
+        if isinstance(modulator, Reward):
+            return self.rate * (self.reward(local, modulator) - local.variables["reward_mean"])
+        return self.rate * float(modulator(local.t) if callable(modulator) else modulator)
+
+    def reward(self, local: Local, modulator: Reward) -> Tensor:
+        """R as a tensor of one value."""
+        if local.broadcast is None:
+            raise ValueError("ThreeFactor with a Reward needs the network's activities")
+        value = torch.as_tensor(local.broadcast(modulator.value)).to(local.post)
+        if value.numel() != 1:
+            raise ValueError(f"Reward(value=) must return one number, got shape {tuple(value.shape)}")
+        return value.reshape(1)

@@ -1,0 +1,81 @@
+"""What a rule may say about one population of synapses: a post factor, a pre factor and a decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Decay = float | Float[Tensor, "*batch post"]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The weight derivative in factor form, dW/dt = post^T pre - diag(decay) W.
+
+    A rule that returns this type is local by construction: it has no way to mention another synapse.
+
+    Parameters
+    ----------
+    post : Tensor (..., rows, post), postsynaptic factor, the rule's rate included
+    pre : Tensor (..., rows, pre), presynaptic factor
+    decay : float or Tensor (..., post), decay rate of each postsynaptic unit's weights, in 1 / time
+    """
+
+    post: Float[Tensor, "*batch rows post"]
+    pre: Float[Tensor, "*batch rows pre"]
+    decay: Decay = 0.0
+
+    def derivative(
+        self,
+        weight: Float[Tensor, "*batch post pre"],
+        out: Float[Tensor, "*batch post pre"] | None = None,
+    ) -> Float[Tensor, "*batch post pre"]:
+        """dW/dt as a dense matrix (..., post, pre), written into `out` where one is given."""
+        change = torch.matmul(self.post.mT, self.pre, out=out)
+        if isinstance(self.decay, Tensor):
+            return change.addcmul_(self.decay.unsqueeze(-1), weight, value=-1)
+        return change.sub_(weight, alpha=self.decay) if self.decay else change
+
+    def bias_derivative(self, bias: Float[Tensor, "*batch post"]) -> Float[Tensor, "*batch post"]:
+        """db/dt (..., post): a bias is the synapse from a unit whose activity is always 1."""
+        return self.post.sum(-2) - self.decay * bias
+
+    def scaled(self, factor: float | Tensor) -> Update:
+        """The same update at `factor` times its rate."""
+        return Update(self.post * factor, self.pre, self.decay * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseUpdate:
+    """The weight derivative of a rule that is not of factor form, one value per synapse.
+
+    Parameters
+    ----------
+    change : Tensor (..., post, pre), dW/dt
+    bias : Tensor (..., post) or None, db/dt without decay; None leaves the biases as they are
+    bias_decay : float or Tensor (..., post), decay rate of the biases
+    """
+
+    change: Float[Tensor, "*batch post pre"]
+    bias: Float[Tensor, "*batch post"] | None = None
+    bias_decay: Decay = 0.0
+
+    def derivative(
+        self,
+        weight: Float[Tensor, "*batch post pre"],
+        out: Float[Tensor, "*batch post pre"] | None = None,
+    ) -> Float[Tensor, "*batch post pre"]:
+        """dW/dt as it is, copied into `out` where one is given."""
+        return self.change if out is None else out.copy_(self.change)
+
+    def bias_derivative(self, bias: Float[Tensor, "*batch post"]) -> Float[Tensor, "*batch post"]:
+        """db/dt (..., post), zero where the rule says nothing of biases."""
+        return torch.zeros_like(bias) if self.bias is None else self.bias - self.bias_decay * bias
+
+    def scaled(self, factor: float | Tensor) -> DenseUpdate:
+        """The same update at `factor` times its rate."""
+        bias = None if self.bias is None else self.bias * factor
+        return DenseUpdate(self.change * factor, bias, self.bias_decay * factor)
