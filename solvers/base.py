@@ -1,0 +1,90 @@
+"""The type of a solver, of its listener, and of the exception that carries a partial result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from ctsigprop.solvers.field import HybridState, VectorField
+from ctsigprop.solvers.status import Status
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """What a solver tells while it runs."""
+
+    def sample(self, t: float, state: HybridState) -> None:
+        """The state at one of the requested times; valid only during the call."""
+        ...
+
+    def progress(self, t: float) -> None:
+        """Everything up to time t is done."""
+        ...
+
+
+@dataclass
+class Counts:
+    """What a run has cost so far; solvers add to it."""
+
+    steps: int = 0
+    rhs_evaluations: int = 0
+    rejected_steps: int = 0
+
+
+class SolverStopped(Exception):
+    """An integration that could not go on.
+
+    Parameters
+    ----------
+    status : Status, why
+    t : float, time of the last good state
+    state : HybridState, that state
+    detail : str, what exactly happened
+    """
+
+    def __init__(self, status: Status, t: float, state: HybridState, detail: str) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status, self.t, self.state, self.detail = status, t, state, detail
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """A way to advance time. Subclasses are frozen dataclasses of their settings and hold no state."""
+
+    @abstractmethod
+    def advance(
+        self,
+        field: VectorField,
+        state: HybridState,
+        span: tuple[float, float],
+        origin: float,
+        times: Sequence[float],
+        monitor: Monitor,
+        counts: Counts,
+    ) -> HybridState:
+        """Integrate over `span`, inside which `field` is smooth, and return the state at its end.
+
+        Parameters
+        ----------
+        field : the right-hand side
+        state : where to start; not modified
+        span : (start, stop) in units of time
+        origin : float, time from which a fixed step counts, <= start: a run resumed inside a segment
+            then takes the very steps of one that was not interrupted
+        times : increasing times in (start, stop] at which `monitor.sample` is called
+        monitor : told of samples and progress
+        counts : added to
+
+        Raises
+        ------
+        SolverStopped : with the last good state, where the integration cannot go on
+        """
+
+
+def first_nonfinite(state: HybridState) -> str | None:
+    """Name of the first tensor of `state` that holds a NaN or an infinity, or None."""
+    return next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)

@@ -1,0 +1,191 @@
+"""Advance a hybrid state by Runge-Kutta methods that use the factor form of the weights' derivative.
+
+The fixed-step methods take the very steps of `ctsigprop.solvers.reference`; the adaptive ones are controlled
+by the same norms, the weights by theirs of Frobenius.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ctsigprop.rules.update import DenseUpdate, Update
+from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
+from ctsigprop.solvers.factored_step import RungeKutta, Slope, Stepper, Tolerances, dense
+from ctsigprop.solvers.field import HybridState, VectorField, Weight
+from ctsigprop.solvers.reference import blocks
+from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.step_control import StepControl, error_ratio, first_step
+from ctsigprop.solvers.tableaus import Tableau
+
+ON_GRID = 1e-9
+"""Share of a step within which a sample is taken at the end of the step."""
+
+
+class Course:
+    """A run in progress: the right-hand side, counted, and the last good state for whoever must stop.
+
+    `dense_solver` is the solver to name where a rule has no factors.
+    """
+
+    def __init__(
+        self,
+        field: VectorField,
+        state: HybridState,
+        t: float,
+        monitor: Monitor,
+        counts: Counts,
+        max_steps: int | None,
+        dense_solver: str,
+    ) -> None:
+        self.field, self.monitor, self.counts, self.max_steps = field, monitor, counts, max_steps
+        self.state, self.t = state, t
+        self.dense_solver = dense_solver
+
+    def slope(self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]) -> Slope:
+        """The right-hand side.
+
+        Raises
+        ------
+        TypeError : an update without factors
+        """
+        self.counts.rhs_evaluations += 1
+        rates, updates = self.field(t, activities, weights)
+        for name, update in updates.items():
+            if isinstance(update, DenseUpdate):
+                raise TypeError(
+                    f"the rule of {name} returns a DenseUpdate, a derivative without post and pre factors, "
+                    f"and factored solvers need the factors of an Update: use solver=ct.solvers.{self.dense_solver}"
+                )
+        return Slope(rates, cast(Mapping[str, Update], updates))
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Turn an interrupt from the keyboard into the end of the run."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise self.stop(Status.INTERRUPTED, f"It stood at t={self.t:g}.") from None
+
+    def stop(self, status: Status, detail: str) -> SolverStopped:
+        """The exception that carries the last good state."""
+        return SolverStopped(status, self.t, self.state, detail)
+
+    def before_step(self, t: float, state: HybridState) -> None:
+        """Note the state a step starts from, and stop where no more steps are allowed."""
+        self.t, self.state = t, state
+        if self.max_steps is not None and self.counts.steps >= self.max_steps:
+            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={t:g}.")
+
+    def check(self, after: HybridState) -> None:
+        """Raise if `after` holds a NaN or infinity; the sums tell, and only their overflow needs a second look."""
+        if math.isfinite(float(torch.stack([value.sum() for _, value in after.items()]).sum())):
+            return
+        name = first_nonfinite(after)
+        if name is not None:
+            raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.t:g}.")
+
+    def failure(self) -> SolverStopped:
+        """Why no step can be taken from here: a derivative that overflows, or one that no step resolves."""
+        rates, updates = self.field(self.t, self.state.activities, dense(self.state.weights))
+        changes = {name: update.derivative(self.state.weights[name]) for name, update in updates.items()}
+        slope = HybridState(rates, changes)
+        name = first_nonfinite(slope)
+        if name is not None:
+            return self.stop(Status.DIVERGED, f"d({name})/dt is non-finite at t={self.t:g}.")
+        sizes = {key: float(value.abs().max()) for key, value in slope.items()}
+        worst = max(sizes, key=lambda key: sizes[key])
+        status = Status.DIVERGED if sizes[worst] > 1e10 else Status.STEP_UNDERFLOW
+        return self.stop(status, f"the fastest quantity at t={self.t:g} is {worst}, |d/dt| = {sizes[worst]:.3g}.")
+
+    def sample(self, step: Stepper, t: float, t1: float, after: HybridState, times: Sequence[float]) -> None:
+        """Hand out the states at `times`, all within the step from (t, the last good state) to (t1, after)."""
+        for time in times:
+            theta = (time - t) / (t1 - t)
+            if theta > 1 - ON_GRID:
+                self.monitor.sample(time, after)
+            else:
+                self.monitor.sample(time, self.state if theta < ON_GRID else step.between(theta))
+
+
+class Samples:
+    """The times at which a state is asked for, taken off one step after another."""
+
+    def __init__(self, times: Sequence[float]) -> None:
+        self.times, self.position = times, 0
+
+    def until(self, t: float) -> Sequence[float]:
+        """Those not yet taken, up to t."""
+        first = self.position
+        while self.position < len(self.times) and self.times[self.position] <= t:
+            self.position += 1
+        return self.times[first : self.position]
+
+
+def advance_fixed(
+    course: Course,
+    step: Stepper,
+    dt: float,
+    span: tuple[float, float],
+    origin: float,
+    times: Sequence[float],
+) -> HybridState:
+    """Advance on the grid origin + k dt; the last step ends at the end of the span."""
+    state, samples = course.state, Samples(times)
+    for points in blocks(span, origin, dt):
+        for t, t1 in pairwise(points):
+            course.before_step(t, state)
+            course.counts.steps += 1
+            state = step.step(t, t1, state)
+            course.check(state)
+            course.sample(step, t, t1, state, samples.until(t1))
+            course.monitor.progress(t1)
+    return state
+
+
+def advance_adaptive(
+    course: Course, tableau: Tableau, tol: Tolerances, span: tuple[float, float], times: Sequence[float]
+) -> HybridState:
+    """Advance in steps as long as the local error stays within tolerance, the last one ending with the span."""
+    t, stop = span
+    state, samples = course.state, Samples(times)
+    step = RungeKutta(course.slope, tableau, state)
+    slope = course.slope(t, state.activities, dense(state.weights))
+    control = StepControl(tableau.order, first_step(step, t, state, slope, tol, stop - t))
+    while t < stop:
+        course.before_step(t, state)
+        step.begin(t, state, slope)
+        t1, after = accepted(course, step, control, tol, stop)
+        slope = step.end()
+        course.sample(step, t, t1, after, samples.until(t1))
+        course.monitor.progress(t1)
+        t, state = t1, after
+    return state
+
+
+def accepted(
+    course: Course, step: RungeKutta, control: StepControl, tol: Tolerances, stop: float
+) -> tuple[float, HybridState]:
+    """Try shorter and shorter steps until one is within tolerance: (where it ends, the state there)."""
+    error = step.tableau.error
+    if error is None:
+        raise RuntimeError("step control needs a method with an error estimate")
+    while True:
+        t1 = control.end(step.t, stop)
+        if not t1 - step.t > 4 * math.ulp(max(abs(step.t), abs(t1))):
+            raise course.failure()
+        after = step.attempt(t1)
+        step.end()
+        ratio = error_ratio(step, error, after, step.y1, tol)
+        if ratio <= 1:
+            course.counts.steps += 1
+            control.accept(step.dt, ratio)
+            return t1, after
+        course.counts.rejected_steps += 1
+        control.reject(step.dt, ratio)

@@ -1,0 +1,23 @@
+"""Why an integration ended, each reason with the sentence a person reads."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Status(Enum):
+    """How a run ended. `str(status)` is a sentence; `status.ok` is True for a completed run."""
+
+    COMPLETED = "The simulation reached its end."
+    DIVERGED = "A quantity became non-finite: the system diverged."
+    STEP_UNDERFLOW = "The step size fell below what the clock can resolve: the tolerances cannot be met."
+    MAX_STEPS = "The solver took max_steps steps before the end was reached."
+    INTERRUPTED = "The simulation was interrupted from the keyboard."
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run reached its end."""
+        return self is Status.COMPLETED

@@ -1,0 +1,66 @@
+"""The registry of solvers: one literal table."""
+
+from __future__ import annotations
+
+from ctsigprop.solvers.base import Solver
+from ctsigprop.solvers.checks import lookup
+from ctsigprop.solvers.factored_methods import (
+    FactoredBosh3,
+    FactoredDopri5,
+    FactoredEuler,
+    FactoredHeun,
+    FactoredRK4,
+    FactoredTsit5,
+)
+from ctsigprop.solvers.methods import (
+    RK4,
+    AdaptiveHeun,
+    Bosh3,
+    Dopri5,
+    Dopri8,
+    Euler,
+    ExplicitAdams,
+    Fehlberg2,
+    Heun2,
+    Heun3,
+    ImplicitAdams,
+    Midpoint,
+    SciPy,
+)
+
+SOLVERS: dict[str, type[Solver]] = {
+    "adaptive_heun": AdaptiveHeun,
+    "bosh3": Bosh3,
+    "dopri5": Dopri5,
+    "dopri8": Dopri8,
+    "euler": Euler,
+    "explicit_adams": ExplicitAdams,
+    "factored_bosh3": FactoredBosh3,
+    "factored_dopri5": FactoredDopri5,
+    "factored_euler": FactoredEuler,
+    "factored_heun": FactoredHeun,
+    "factored_rk4": FactoredRK4,
+    "factored_tsit5": FactoredTsit5,
+    "fehlberg2": Fehlberg2,
+    "heun2": Heun2,
+    "heun3": Heun3,
+    "implicit_adams": ImplicitAdams,
+    "midpoint": Midpoint,
+    "rk4": RK4,
+    "scipy": SciPy,
+}
+
+
+def available() -> list[str]:
+    """Names of all solvers, sorted."""
+    return sorted(SOLVERS)
+
+
+def get(name: str) -> type[Solver]:
+    """The class of the solver called `name`.
+
+    Raises
+    ------
+    ValueError : an unknown name; the message lists the nearest known ones
+    """
+    return lookup("solver", name, SOLVERS)
