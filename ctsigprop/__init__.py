@@ -1,0 +1,42 @@
+"""ctsigprop: learning as a dynamical system, taught by signal propagation."""
+
+from ctsigprop import datasets, plot, rules, signals, solvers
+from ctsigprop.activations import Activation
+from ctsigprop.alignment import alignment
+from ctsigprop.network import Network
+from ctsigprop.neurons import Neuron, Rate
+from ctsigprop.probes import Probe
+from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignment, KolenPollack, TargetStream
+from ctsigprop.simulate import simulate
+from ctsigprop.solution import Solution, load
+from ctsigprop.solvers.status import Status
+from ctsigprop.state import State
+from ctsigprop.stimuli import Presentations, Stimulus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activation",
+    "Backprop",
+    "DirectFeedbackAlignment",
+    "FeedbackAlignment",
+    "KolenPollack",
+    "Network",
+    "Neuron",
+    "Presentations",
+    "Probe",
+    "Rate",
+    "Solution",
+    "State",
+    "Status",
+    "Stimulus",
+    "TargetStream",
+    "alignment",
+    "datasets",
+    "load",
+    "plot",
+    "rules",
+    "signals",
+    "simulate",
+    "solvers",
+]

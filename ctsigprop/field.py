@@ -1,0 +1,233 @@
+"""The vector field of a network under one frame of a stimulus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ctsigprop.network import Layer, Network
+from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.update import DenseUpdate, Update
+from ctsigprop.solvers.field import Weight
+from ctsigprop.stimuli import Frame, Input
+
+
+class Shown:
+    """An input as the network takes it: rows of x, contexts of the target rows, label beside each sample."""
+
+    def __init__(self, network: Network, now: Input) -> None:
+        self.x, self.gate = now.x, now.gate
+        self.label, self.target, self.context = now.present, now.target, None
+        if self.target is not None and not self.target.is_floating_point():
+            classes = torch.arange(network.n_classes or int(self.target.max()) + 1, device=self.target.device)
+            self.target = (self.target.unsqueeze(-1) == classes).to(now.x.dtype)  # an empty row, -1, is all zeros
+        if network.signal is not None and self.target is not None:
+            self.context = network.signal.context(self.target)
+            self.label = network.signal.label(self.target, now.present)
+
+
+@dataclass(slots=True)
+class Moment:
+    """One evaluation: time, what is shown, the state, and the derivative as it is gathered layer by layer."""
+
+    t: float
+    shown: Shown
+    activities: Mapping[str, Tensor]
+    weights: Mapping[str, Weight]
+    rates: dict[str, Tensor] = field(default_factory=dict)
+    updates: dict[str, Update | DenseUpdate] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Moving:
+    """A layer at one moment: its output, what is below it, the slope of its variables, and phi' of its drive."""
+
+    layer: Layer
+    output: Tensor
+    below: Tensor
+    variables: Mapping[str, Tensor]
+    slopes: Mapping[str, Tensor]
+    gain: Tensor | None
+
+
+class Field:
+    """d(activities)/dt and the weight updates of `network` during `frame`; a pure function of its arguments."""
+
+    def __init__(self, network: Network, frame: Frame) -> None:
+        self.network, self.frame = network, frame
+        self.fixed = Shown(network, frame.at(frame.start)) if frame.constant else None
+
+    def shown(self, t: float) -> Shown:
+        """What is shown at time t."""
+        return self.fixed if self.fixed is not None else Shown(self.network, self.frame.at(t))
+
+    def __call__(
+        self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
+    ) -> tuple[dict[str, Tensor], dict[str, Update | DenseUpdate]]:
+        now = Moment(t, self.shown(t), activities, weights)
+        moving = self.activity(now)
+        signal = self.network.signal
+        if signal is not None and signal.gain_inside:
+            gains = [part.gain for part in moving if part.gain is not None]
+            outputs = [part.output for part in moving]
+            label = activities[f"y.{len(moving)}"] if self.network.any_traces else now.shown.label
+            now.rates.update(signal.flow(outputs, gains, label, activities, weights))
+        for part in moving:
+            if part.layer.rule is not None:
+                self.plasticity(part, part.layer.rule, now)
+        return now.rates, now.updates
+
+    def activity(self, now: Moment) -> list[Moving]:
+        """Gather the derivative of every layer's neurons and label trace."""
+        below, label_below = now.shown.x, now.shown.label
+        signal = self.network.signal
+        moving = []
+        for layer in self.network.layers:
+            variables = layer_variables(layer, now.activities)
+            output = layer.neuron.output(variables)
+            drive = self.drive(layer, below, now)
+            slopes = layer.neuron.flow(variables, drive)
+            for name, slope in slopes.items():
+                now.rates[layer.name(name)] = slope
+            if self.network.any_traces:
+                label_below = follow(layer, "y", label_below, now)
+            taught = layer.rule is not None and layer.rule.supervised
+            needs_gain = taught or (signal is not None and signal.gain_inside)
+            gain = layer.neuron.gain(variables, drive) if needs_gain else None
+            moving.append(Moving(layer, output, below, variables, slopes, gain))
+            below = output
+        return moving
+
+    def drive(self, layer: Layer, below: Tensor, now: Moment) -> Tensor:
+        """The drive of all rows of a layer: what is below through W, and at layer 1 the contexts through S."""
+        drive = now.weights[layer.name("W")].drive(below)
+        if self.network.bias:
+            drive = drive + now.activities[layer.name("b")].unsqueeze(-2)
+        if layer.index == 1 and now.shown.context is not None:
+            drive = torch.cat([drive, now.weights["S"].drive(now.shown.context)], -2)
+        return drive
+
+    def plasticity(self, part: Moving, rule: Rule, now: Moment) -> None:
+        """Gather the derivative of the layer's traces, rule variables, biases and weights."""
+        layer, name = part.layer, part.layer.name("W")
+        local, generator = self.populations(part, rule, now)
+        for variable, slope in rule.flow(local).items():
+            now.rates[layer.name(variable)] = slope
+        if generator is not None:
+            for variable, slope in rule.flow(generator).items():
+                now.rates[f"{variable}.S"] = slope
+        if now.shown.gate == 0.0:
+            return
+        update = updated(layer, rule, local)
+        also: dict[str, Update | DenseUpdate] = {}
+        if self.network.signal is not None:
+            update, of_signal = self.network.signal.adjust(layer.index, update)
+            also.update(of_signal)
+        if generator is not None:
+            also["S"] = updated(layer, rule, generator)
+        gate = now.shown.gate
+        now.updates[name] = update = update if gate == 1.0 else update.scaled(gate)
+        for other, change in also.items():
+            now.updates[other] = change if gate == 1.0 else change.scaled(gate)
+        if self.network.bias:
+            now.rates[layer.name("b")] = update.bias_derivative(now.activities[layer.name("b")])
+
+    def populations(self, part: Moving, rule: Rule, now: Moment) -> tuple[Local, Local | None]:
+        """What the layer's synapses see; and at layer 1, those of the target generator where it learns."""
+        layer, activities = part.layer, now.activities
+        pre, gain, context, label = part.below, part.gain, now.shown.context, now.shown.label
+        pre_slope = post_slope = None
+        if rule.traces:
+            pre, label = follow(layer, "x", part.below, now), activities[layer.name("y")]
+            pre_slope = now.rates[layer.name("x")] if rule.differential else None
+            if layer.name("g") in activities and gain is not None:
+                gain = follow(layer, "g", gain, now)
+            if layer.index == 1 and context is not None and "c.1" in activities:
+                context = follow(layer, "c", context, now)
+        if rule.differential:
+            post_slope = layer.neuron.output_slope(part.variables, part.slopes)  # type: ignore[attr-defined]
+        samples = now.shown.x.shape[-2]
+        share = label.sum(-1, keepdim=True) / samples
+        both = Local(
+            post=part.output,
+            pre=pre,
+            share=torch.nn.functional.pad(share, (0, 0, 0, part.output.shape[-2] - samples)),  # no target is a sample
+            variables={name: activities[layer.name(name)] for name in layer.rule_shapes},
+            weight=now.weights[layer.name("W")].dense() if rule.dense else None,
+            post_slope=post_slope,
+            pre_slope=pre_slope,
+            broadcast=(lambda function: function(activities, now.shown.target)) if rule.modulated else None,
+            t=now.t,
+        )
+        if not rule.supervised:
+            return both.rows(slice(0, samples), pre[..., :samples, :]), None
+        delta = self.delta(layer, part.output, label, activities)
+        inside = self.network.signal is not None and self.network.signal.gain_inside
+        both = replace(both, delta=delta, gain=None if inside else gain)
+        if layer.index > 1 or context is None:
+            return both, None
+        inputs = both.rows(slice(0, samples), pre)  # layer 1 has two populations: from the inputs, from the contexts
+        if not self.network.learns_generator:
+            return inputs, None
+        own = {name: activities[f"{name}.S"] for name in layer.rule_shapes}
+        onto_targets = replace(both, variables=own, weight=now.weights["S"].dense() if rule.dense else None)
+        return inputs, onto_targets.rows(slice(samples, None), context)
+
+    def delta(self, layer: Layer, output: Tensor, label: Tensor, activities: Mapping[str, Tensor]) -> Tensor:
+        """The learning signal of a layer's rows."""
+        if self.network.signal is None:
+            raise ValueError("this network has signal=None: there is no learning signal")
+        return self.network.signal.delta(layer.index, output, label, activities)
+
+    def signals(self, t: float, activities: Mapping[str, Tensor]) -> list[Tensor]:
+        """The learning signal (rows, n) of every layer, in order, as its rule sees it."""
+        shown = self.shown(t)
+        found = []
+        for layer in self.network.layers:
+            traced = layer.rule is not None and layer.rule.traces
+            label = activities[layer.name("y")] if traced else shown.label
+            output = layer.neuron.output(layer_variables(layer, activities))
+            found.append(self.delta(layer, output, label, activities))
+        return found
+
+
+def layer_variables(layer: Layer, activities: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state variables of a layer's neurons."""
+    return {name: activities[layer.name(name)] for name in layer.neuron.variables()}
+
+
+def follow(layer: Layer, name: str, source: Tensor, now: Moment) -> Tensor:
+    """The trace called `name`, tau d(trace)/dt = source - trace with the tau of the layer's neurons."""
+    trace = now.activities[layer.name(name)]
+    now.rates[layer.name(name)] = torch.sub(source, trace).mul_(1 / layer.neuron.tau)
+    return trace
+
+
+def updated(layer: Layer, rule: Rule, local: Local) -> Update | DenseUpdate:
+    """The rule's update of one population, held to the shape contract.
+
+    Raises
+    ------
+    TypeError, ValueError : the rule, by name, and what it returned
+    """
+    update = rule.update(local)
+    name = f"rule {getattr(rule, 'name', type(rule).__name__)} of layer {layer.index}"
+    post, pre = local.post.shape[-1], local.pre.shape[-1]
+    if isinstance(update, DenseUpdate):
+        if tuple(update.change.shape[-2:]) != (post, pre):
+            got = tuple(update.change.shape)
+            raise ValueError(f"{name} must return a change of shape (..., {post}, {pre}), got {got}")
+        return update
+    if not isinstance(update, Update):
+        raise TypeError(f"{name} must return rules.Update or rules.DenseUpdate, got {type(update).__name__}")
+    a, b = tuple(update.post.shape), tuple(update.pre.shape)
+    if a[-1] != post or b[-1] != pre or a[-2] != b[-2]:
+        raise ValueError(
+            f"{name} must return post of shape (..., rows, {post}) and pre of shape (..., rows, {pre}), got {a} and {b}"
+        )
+    if isinstance(update.decay, Tensor) and update.decay.dim() and update.decay.shape[-1] not in (1, post):
+        raise ValueError(f"{name} must return a decay of shape (..., {post}), got {tuple(update.decay.shape)}")
+    return update

@@ -1,0 +1,327 @@
+"""The description of a network: layers, signal and rules. `ctsigprop.field` is what moves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ctsigprop.data import as_inputs, check_labels
+from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
+from ctsigprop.rules.base import Rule, Shapes
+from ctsigprop.signals.base import Signal
+from ctsigprop.signals.target_stream import TargetStream
+from ctsigprop.state import State
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its number (from 1), sizes, neuron, and rule (None: its weights stay as they are)."""
+
+    index: int
+    n_pre: int
+    n_post: int
+    neuron: Neuron
+    rule: Rule | None
+
+    @cached_property
+    def rule_shapes(self) -> Shapes:
+        """Name, shape and initial value of each ODE variable of the rule, for the synapses of W."""
+        return {} if self.rule is None else self.rule.variables(self.n_post, self.n_pre)
+
+    def name(self, variable: str) -> str:
+        """The name of one of this layer's tensors in a state."""
+        return f"{variable}.{self.index}"
+
+
+class Network:
+    """Neurons, signal and rules: one vector field over activities, traces, weights and biases.
+
+    Parameters
+    ----------
+    sizes : sequence of int, [inputs, units of layer 1, ..., units of the top layer], each >= 1
+    n_classes : int or None, number of classes, or width of the context vectors; needed with a signal
+    neuron : a neuron, or one per layer; default `Rate()`: any object with the `Neuron` protocol
+    signal : `TargetStream(...)`, a feedback signal such as `Backprop()` to compare with, or None (default) for
+        unsupervised rules
+    rule : a rule, or one per layer, None for a layer whose weights stay as they are
+    bias : bool, whether layers have biases (plastic by the layer's rule); default True
+
+    Raises
+    ------
+    ValueError, TypeError : sizes, neurons, signal and rules that do not go together, named
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        n_classes: int | None = None,
+        *,
+        neuron: Neuron | Sequence[Neuron] | None = None,
+        signal: Signal | None = None,
+        rule: Rule | Sequence[Rule | None] | None = None,
+        bias: bool = True,
+    ) -> None:
+        self.sizes = check_sizes(sizes)
+        count = len(self.sizes) - 1
+        neurons = per_layer("neuron", Rate() if neuron is None else neuron, count)
+        rules = per_layer("rule", rule, count)
+        for i in range(count):
+            check_neuron(f"neuron of layer {i + 1}", neurons[i])
+            check_rule(f"rule of layer {i + 1}", rules[i], signal)
+        if signal is not None and not isinstance(signal, Signal):
+            raise TypeError(f"signal must be a signal such as ct.TargetStream(), or None, got {signal!r}")
+        if n_classes is not None and (isinstance(n_classes, bool) or not isinstance(n_classes, int) or n_classes < 1):
+            raise ValueError(f"n_classes must be an integer >= 1, got {n_classes!r}")
+        if signal is not None and n_classes is None:
+            raise ValueError("n_classes (number of classes or width of contexts) must be given with a signal, got None")
+        if signal is not None and n_classes is not None:
+            signal.check(self.sizes, n_classes)
+        self.n_classes = n_classes
+        self.signal = signal
+        self.bias = bool(bias)
+        self.layers = tuple(Layer(i + 1, self.sizes[i], self.sizes[i + 1], neurons[i], rules[i]) for i in range(count))
+        self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
+        check_names(self.layers)
+
+    def __repr__(self) -> str:
+        lines = [f"  layer {a.index}: {a.n_pre} -> {a.n_post}, {a.neuron!r}, {a.rule!r}" for a in self.layers]
+        return "\n".join([f"Network(n_classes={self.n_classes}, signal={self.signal!r}, bias={self.bias}):", *lines])
+
+    @cached_property
+    def weight_shapes(self) -> dict[str, tuple[int, int]]:
+        """Shape (post, pre) of each weight matrix in a state, by name; every other tensor is an activity or a bias."""
+        shapes = {layer.name("W"): (layer.n_post, layer.n_pre) for layer in self.layers}
+        if self.signal is not None and self.n_classes is not None:
+            shapes.update(self.signal.weights(self.sizes, self.n_classes))
+        return shapes
+
+    def initial_state(
+        self, seed: int = 0, rows: int = 1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> State:
+        """A new state: activities and traces at rest, biases 0, weights normal with deviation gain / sqrt(inputs).
+
+        Parameters
+        ----------
+        seed : int, decides every weight; the same seed gives the same weights in every dtype, up to rounding
+        rows : int, samples shown at once; `simulate` fits the rows to its stimulus by itself
+        dtype : torch.float32 (default) or torch.float64
+        device : where the tensors live
+        """
+        random = torch.Generator().manual_seed(seed)
+        gains = {layer.name("W"): float(getattr(layer.neuron, "initial_gain", 1.0)) for layer in self.layers}
+        tensors = self.rest(rows, dtype, device)
+        for name, (post, pre) in self.weight_shapes.items():
+            deviation = 1.0 if name == "S" else gains.get(name, 1.0) / math.sqrt(pre)
+            values = torch.randn(post, pre, generator=random, dtype=torch.float64) * deviation
+            tensors[name] = values.to(device, dtype)
+        return State(tensors)
+
+    def rest(self, rows: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
+        """All but the weights of a network at rest, by name."""
+        shapes = {**self.row_shapes(rows), **self.unit_shapes}
+        return {name: torch.full(shape, value, dtype=dtype, device=device) for name, (shape, value) in shapes.items()}
+
+    def row_shapes(self, rows: int) -> Shapes:
+        """Activities and traces, one row for each sample and target shown: shape and value at rest, by name."""
+        classes = self.n_classes or 1
+        width = 1 if self.signal is None else self.signal.label_width(rows, classes)
+        all_rows = rows + (0 if self.signal is None else self.signal.rows(rows, classes))
+        inside = self.signal is not None and self.signal.gain_inside
+        shapes: Shapes = {}
+        for layer in self.layers:
+            for variable, value in layer.neuron.variables().items():
+                shapes[layer.name(variable)] = ((all_rows, layer.n_post), value)
+            if self.any_traces:
+                shapes[layer.name("y")] = ((rows, width), 0.0)
+            if layer.rule is not None and layer.rule.traces:
+                shapes[layer.name("x")] = ((rows if layer.index == 1 else all_rows, layer.n_pre), 0.0)
+                if layer.rule.supervised and not inside:
+                    shapes[layer.name("g")] = ((all_rows, layer.n_post), 0.0)
+                if layer.index == 1 and self.learns_generator and not self.per_class:
+                    shapes["c.1"] = ((rows, classes), 0.0)
+        if self.signal is not None:
+            shapes.update({name: (shape, 0.0) for name, shape in self.signal.activities(self.sizes, rows).items()})
+        return shapes
+
+    @cached_property
+    def unit_shapes(self) -> Shapes:
+        """Biases and the rules' own variables, whatever is shown: shape and initial value, by name."""
+        shapes: Shapes = {}
+        for layer in self.layers:
+            if self.bias:
+                shapes[layer.name("b")] = ((layer.n_post,), 0.0)
+            for variable, found in layer.rule_shapes.items():
+                shapes[layer.name(variable)] = found
+        first = self.layers[0]
+        if self.learns_generator and first.rule is not None:
+            for variable, found in first.rule.variables(first.n_post, self.n_classes or 1).items():
+                shapes[f"{variable}.S"] = found
+        return shapes
+
+    @property
+    def per_class(self) -> bool:
+        """Whether the signal has one target row per class."""
+        return isinstance(self.signal, TargetStream) and self.signal.per_class
+
+    @cached_property
+    def learns_generator(self) -> bool:
+        """Whether the target generator S is plastic: it follows the rule of layer 1, where that rule is supervised."""
+        rule = self.layers[0].rule
+        learned = isinstance(self.signal, TargetStream) and self.signal.generator == "learned"
+        return learned and rule is not None and rule.supervised
+
+    def fit_rows(self, state: State, rows: int) -> State:
+        """`state` for a stimulus of `rows` samples: with another number of rows, activities and traces start at rest.
+
+        Raises
+        ------
+        ValueError : a state of another network, naming the tensor that does not fit
+        """
+        of_rows = self.row_shapes(rows)
+        kept: dict[str, tuple[int, ...]] = {name: shape for name, (shape, _) in self.unit_shapes.items()}
+        kept.update(self.weight_shapes)
+        for name in (*kept, *of_rows, *state):
+            want = kept.get(name) or (of_rows[name][0] if name in of_rows else None)
+            had = tuple(state[name].shape) if name in state else None
+            fits = had == want if name in kept else None not in (had, want) and len(had or ()) == len(want or ())
+            if not fits:
+                raise ValueError(
+                    f"the state is of another network: for {name} it has {f'shape {had}' if had else 'no tensor'}, "
+                    f"this network needs {f'shape {want}' if want else 'none'}"
+                )
+        if all(state[name].shape == shape for name, (shape, _) in of_rows.items()):
+            return state
+        like = state[next(iter(self.weight_shapes))]
+        rest = {name: like.new_full(shape, value) for name, (shape, value) in of_rows.items()}
+        return State({**rest, **{name: state[name] for name in kept}}, state.t)
+
+    def transform(self, state: State, x: Any, layer: int | None = None) -> Float[Tensor, "samples n"]:
+        """Output of a layer (the top one by default) once the input stream has settled on x, plasticity off."""
+        return self._settled(state, self._inputs(state, x), layer)
+
+    def similarity(
+        self, state: State, x: Any, layer: int | None = None, candidates: Any = None
+    ) -> Float[Tensor, "samples targets"]:
+        """How alike the settled input and target streams are in a layer, one column per class or candidate context."""
+        if self.signal is None or self.n_classes is None:
+            raise ValueError("prediction compares with the learning signal's targets: this network has signal=None")
+        h = self._settled(state, self._inputs(state, x), layer)
+        generator = state.get("S")
+        if generator is None:
+            if candidates is not None or layer not in (None, len(self.layers)):
+                raise ValueError(
+                    f"a network with {type(self.signal).__name__} predicts at its output layer, "
+                    f"{len(self.layers)}, and without candidates; got layer={layer!r}"
+                )
+            return self.signal.similarity(h, None)
+        if candidates is None:
+            contexts = torch.eye(self.n_classes, dtype=generator.dtype, device=generator.device)
+        else:
+            contexts = as_inputs("candidates", candidates, self.n_classes).to(generator)
+        return self.signal.similarity(h, self._settled(state, contexts, layer, generator))
+
+    def predict(
+        self, state: State, x: Any, layer: int | None = None, candidates: Any = None
+    ) -> Int[Tensor, " samples"]:
+        """Index of the class (or candidate context) whose target stream is nearest to the settled input stream.
+
+        Parameters
+        ----------
+        state : the state to predict with; not changed
+        x : (samples, inputs), tensor or array
+        layer : int, 1 ... number of layers, where to compare; default the top layer
+        candidates : (k, n_classes) context vectors to choose from; default the one-hot vectors of the classes
+
+        Raises
+        ------
+        ValueError : no signal, a layer that is not there, inputs of the wrong width or not finite
+        """
+        return self.similarity(state, x, layer, candidates).argmax(-1)
+
+    def score(self, state: State, x: Any, y: Any, layer: int | None = None) -> float:
+        """Share of samples whose predicted class is the label y (samples,), between 0 and 1."""
+        if self.n_classes is None:
+            raise ValueError("score compares with labels: this network has n_classes=None")
+        labels = check_labels("y", y, self.n_classes)
+        guess = self.predict(state, x, layer)
+        if len(guess) != len(labels):
+            raise ValueError(f"x and y must have as many samples as each other, got {len(guess)} and {len(labels)}")
+        return float((guess.cpu() == labels).double().mean())
+
+    def _inputs(self, state: State, x: Any) -> Tensor:
+        return as_inputs("x", x, self.sizes[0]).to(state["W.1"])
+
+    def _settled(self, state: State, x: Tensor, layer: int | None, generator: Tensor | None = None) -> Tensor:
+        """Steady output of a layer under constant inputs, or under constant contexts through the generator."""
+        top = len(self.layers) if layer is None else layer
+        if not isinstance(top, int | np.integer) or not 1 <= top <= len(self.layers):
+            raise ValueError(f"layer must be between 1 and {len(self.layers)}, got {layer!r}")
+        with torch.inference_mode():
+            for part in self.layers[:top]:
+                from_context = generator is not None and part.index == 1
+                drive = x @ (generator if from_context and generator is not None else state[part.name("W")]).mT
+                if self.bias and not from_context:
+                    drive = drive + state[part.name("b")]
+                x = settle(part.neuron, drive)
+        return x.clone()
+
+
+def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Layer sizes as a tuple, at least an input and one layer of at least one unit each."""
+    try:
+        values = tuple(sizes)
+    except TypeError:
+        raise TypeError(f"sizes must be a sequence of integers [inputs, units, ...], got {sizes!r}") from None
+    if len(values) < 2:
+        raise ValueError(f"sizes must name the inputs and at least one layer, got {list(values)}")
+    for i, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"sizes[{i}] must be an integer >= 1, got {value!r}")
+    return tuple(int(value) for value in values)
+
+
+def per_layer(name: str, value: Any, count: int) -> list[Any]:
+    """`value` for every layer, or one value per layer where a list or tuple is given."""
+    if not isinstance(value, list | tuple):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"{name} must be one for all layers or a list of {count}, got a list of {len(value)}")
+    return list(value)
+
+
+def check_rule(name: str, rule: object, signal: object) -> None:
+    """Raise unless `rule` is a rule or None, and has the signal that it needs."""
+    if rule is None:
+        return
+    if not isinstance(rule, Rule):
+        raise TypeError(f"{name} must be a rule such as ct.rules.Oja(rate=0.01), or None, got {rule!r}")
+    if rule.supervised and signal is None:
+        raise ValueError(
+            f"{name} is {type(rule).__name__}, which needs a learning signal: give signal=ct.TargetStream()"
+        )
+
+
+def check_names(layers: Sequence[Layer]) -> None:
+    """Raise where a neuron and a rule call two variables by one name, or a neuron lacks what a rule needs."""
+    reserved = {"W", "b", "x", "y", "g", "c", "B"}
+    for layer in layers:
+        own = list(layer.neuron.variables())
+        own += list(layer.rule_shapes)
+        clash = sorted({name for name in own if name in reserved or own.count(name) > 1 or "." in name})
+        if clash:
+            raise ValueError(
+                f"layer {layer.index}: the variable name {clash[0]!r} is taken or has a dot; "
+                f"neuron and rule must use names of their own, other than {', '.join(sorted(reserved))}"
+            )
+        if layer.rule is not None and layer.rule.differential and not hasattr(layer.neuron, "output_slope"):
+            raise ValueError(
+                f"rule of layer {layer.index} multiplies derivatives: its neuron needs output_slope(variables, slopes)"
+            )

@@ -1,0 +1,65 @@
+"""What a simulation gives back, in memory and on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from ctsigprop import storage
+from ctsigprop.network import Network
+from ctsigprop.solvers.status import Status
+from ctsigprop.state import State
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The result of one run.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset of what the probes recorded, dimensions time, layer, post, pre, row
+    final : State at the end, or the last good one; passes back into `simulate`
+    stats : dict with "steps", "rhs_evaluations", "rejected_steps", "wall_seconds", "solver"
+    status : Status, whether the run completed, or why it stopped
+    message : str, the sentence a person reads: when it stopped, and at which layer and quantity
+    network : Network or None, the network that ran; not written to disk
+    """
+
+    dataset: xr.Dataset
+    final: State
+    stats: dict[str, Any]
+    status: Status
+    message: str
+    network: Network | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        cost = ", ".join(f"{name}={value}" for name, value in self.stats.items() if name != "solver")
+        names = ", ".join(map(str, self.dataset)) or "nothing"
+        return f"Solution({self.message} t={self.final.t:g}; {cost}; recorded: {names})"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the solution to a new folder, whole or not at all; `load` reads it.
+
+        Raises
+        ------
+        FileExistsError : the path exists
+        """
+        about = {"status": self.status.name, "message": self.message, "stats": self.stats, "t": self.final.t}
+        return storage.write(Path(path), self.dataset, self.final, about)
+
+
+def load(path: str | Path) -> Solution:
+    """Read a solution that `Solution.save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError : nothing is there
+    ValueError : a folder that is not ours, is cut short, or was written by a newer format
+    """
+    dataset, tensors, about = storage.read(Path(path))
+    return Solution(
+        dataset, State(tensors, float(about["t"])), dict(about["stats"]), Status[about["status"]], about["message"]
+    )

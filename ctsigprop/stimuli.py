@@ -1,0 +1,292 @@
+"""Stimuli: what the world shows a network, and when."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ctsigprop.data import as_inputs, as_targets
+from ctsigprop.rules.checks import number
+
+Gate = Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What is shown at one moment.
+
+    Parameters
+    ----------
+    x : Tensor (rows, inputs)
+    target : Tensor (rows,) of class labels, -1 in an empty row; or (rows, width) context vectors; or None
+    present : Tensor (rows, 1), 1 for a sample, 0 for an empty row
+    gate : float, factor on all plasticity, 0 turns it off
+    """
+
+    x: Float[Tensor, "rows inputs"]
+    target: Tensor | None
+    present: Float[Tensor, "rows 1"]
+    gate: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A stretch of time without a jump: `at(t)` is constant or smooth for start <= t <= stop.
+
+    `origin` is where the stretch would begin had the run not begun inside it.
+    """
+
+    start: float
+    stop: float
+    origin: float
+    at: Callable[[float], Input]
+    constant: bool
+
+
+class Stimulus(ABC):
+    """Inputs, targets and plasticity gate as functions of time, cut into smooth frames."""
+
+    rows: int
+    n_inputs: int
+    duration_total: float
+    dtype: torch.dtype
+    device: torch.device
+    target_width: int | None
+    """Width of context vectors; 0 for integer labels; None without targets."""
+    largest_label: int = -1
+
+    @abstractmethod
+    def frames(self, start: float, stop: float) -> Iterator[Frame]:
+        """The frames of start ... stop, in order, without gaps."""
+
+    @staticmethod
+    def from_function(
+        x: Callable[[float], Tensor],
+        context: Callable[[float], Tensor] | None = None,
+        *,
+        duration: float,
+        gate: Gate | None = None,
+        switches: Sequence[float] = (),
+    ) -> Continuous:
+        """Continuous input and target signals.
+
+        Parameters
+        ----------
+        x : callable, time -> Tensor (rows, inputs), float32 or float64
+        context : callable, time -> Tensor (rows, width), one-hot labels or context vectors; default none
+        duration : float, length in units of time, > 0
+        gate : callable, time -> factor on all plasticity; default always 1
+        switches : increasing times at which x, context or gate jump; solvers step onto them
+
+        Raises
+        ------
+        ValueError, TypeError : functions whose value at time 0 is not what is described here
+        """
+        return Continuous(x, context, duration=duration, gate=gate, switches=switches)
+
+
+class Presentations(Stimulus):
+    """Samples shown one batch after another, each for `duration`, in an order shuffled anew in every epoch.
+
+    The last batch of an epoch may be partial: its empty rows show zeros and teach nothing.
+
+    Parameters
+    ----------
+    x : (samples, inputs) tensor or array, float32 or float64; integers become float32
+    y : (samples,) integer labels, (samples, width) context vectors, or None
+    batch_size : int, samples shown at once, >= 1; more than there are samples: all of them, with a warning
+    duration : float, length of one presentation in units of time, > 0; default 1
+    epochs : int, passes through the data, >= 1; default 1
+    seed : int, decides the order; default 0
+    gate : (start, stop), the window of each presentation in which weights may change, in units of time
+        from its onset; or a function of time (not of the presentation); default always open
+    shuffle : bool, default True; False shows the samples in the order given
+
+    Raises
+    ------
+    ValueError, TypeError : data or labels that are not as described, a gate longer than the presentation
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        duration: float = 1.0,
+        epochs: int = 1,
+        seed: int = 0,
+        gate: tuple[float, float] | Gate | None = None,
+        shuffle: bool = True,
+    ) -> None:
+        self.x = as_inputs("x", x)
+        self.y = None if y is None else as_targets("y", y, len(self.x)).to(self.x.device)
+        for name, value in (("batch_size", batch_size), ("epochs", epochs)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+        number("duration", duration, above=0)
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+        if batch_size > len(self.x):
+            warnings.warn(
+                f"batch_size={batch_size} is larger than the data: each batch holds all {len(self.x)} samples",
+                stacklevel=2,
+            )
+        if self.y is not None and self.y.is_floating_point() and self.y.dtype != self.x.dtype:
+            raise TypeError(
+                f"x and y must have the same float type, got {self.x.dtype} and {self.y.dtype}: convert one"
+            )
+        self.batch_size = self.rows = min(int(batch_size), len(self.x))
+        self.duration, self.epochs, self.seed, self.shuffle = float(duration), int(epochs), int(seed), bool(shuffle)
+        self.gate = check_gate(gate, self.duration)
+        self.n_inputs, self.dtype, self.device = self.x.shape[1], self.x.dtype, self.x.device
+        self.per_epoch = math.ceil(len(self.x) / self.rows)
+        self.count = self.per_epoch * self.epochs
+        self.duration_total = self.count * self.duration
+        if self.y is None:
+            self.target_width = None
+        elif self.y.is_floating_point():
+            self.target_width = self.y.shape[1]
+        else:
+            self.target_width, self.largest_label = 0, int(self.y.max())
+
+    def __repr__(self) -> str:
+        return (
+            f"Presentations({len(self.x)} x {self.n_inputs}, batch_size={self.batch_size}, duration={self.duration:g}, "
+            f"epochs={self.epochs}, seed={self.seed})"
+        )
+
+    def order(self, epoch: int) -> Tensor:
+        """Indices of the samples in the order in which this epoch shows them."""
+        if not self.shuffle:
+            return torch.arange(len(self.x))
+        return torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(len(self.x)))
+
+    def batch(self, k: int, order: Tensor) -> Input:
+        """What presentation k shows, given the order of its epoch."""
+        first = (k % self.per_epoch) * self.rows
+        index = order[first : first + self.rows].to(self.device)
+        x, y = self.x[index], None if self.y is None else self.y[index]
+        missing = self.rows - len(index)
+        present = torch.ones(self.rows, 1, dtype=self.dtype, device=self.device)
+        if missing:
+            present[-missing:] = 0
+            x = torch.cat([x, x.new_zeros(missing, self.n_inputs)])
+            if y is not None:
+                empty = y.new_zeros(missing, y.shape[1]) if y.dim() == 2 else y.new_full((missing,), -1)
+                y = torch.cat([y, empty])
+        return Input(x, y, present)
+
+    def frames(self, start: float, stop: float) -> Iterator[Frame]:
+        epoch, order = -1, torch.empty(0)
+        for k in range(max(0, math.floor(start / self.duration + 1e-9)), self.count):
+            onset = k * self.duration
+            if onset >= stop - 1e-9 * self.duration:
+                return
+            if k // self.per_epoch != epoch:
+                epoch = k // self.per_epoch
+                order = self.order(epoch)
+            shown = self.batch(k, order)
+            for a, b, factor in self.windows():
+                first, last = onset + a, (k + 1) * self.duration if b == self.duration else onset + b
+                if last > start and first < stop:
+                    at, constant = self.during(shown, factor)
+                    yield Frame(max(first, start), min(last, stop), first, at, constant)
+
+    def windows(self) -> list[tuple[float, float, float]]:
+        """(start, stop, gate) of each stretch of one presentation, from its onset."""
+        if not isinstance(self.gate, tuple):
+            return [(0.0, self.duration, 1.0)]
+        edges = [0.0, *self.gate, self.duration]
+        return [(a, b, f) for a, b, f in zip(edges, edges[1:], (0.0, 1.0, 0.0), strict=False) if b > a]
+
+    def during(self, shown: Input, factor: float) -> tuple[Callable[[float], Input], bool]:
+        """The frame's function of time, and whether it is constant."""
+        gate = self.gate
+        if callable(gate):
+            return lambda t: Input(shown.x, shown.target, shown.present, float(gate(t))), False
+        now = Input(shown.x, shown.target, shown.present, factor)
+        return lambda t: now, True
+
+
+class Continuous(Stimulus):
+    """Inputs and targets that are functions of time; made by `Stimulus.from_function`."""
+
+    def __init__(
+        self,
+        x: Callable[[float], Tensor],
+        context: Callable[[float], Tensor] | None = None,
+        *,
+        duration: float,
+        gate: Gate | None = None,
+        switches: Sequence[float] = (),
+    ) -> None:
+        number("duration", duration, above=0)
+        for name, value in (("x", x), ("context", context), ("gate", gate)):
+            if not callable(value) and (value is not None or name == "x"):
+                raise TypeError(f"{name} must be a function of time, got {value!r}")
+        self.switches = [float(t) for t in switches]
+        if any(b <= a for a, b in pairwise(self.switches)):
+            raise ValueError(f"switches must be increasing times, got {self.switches}")
+        first = as_inputs("x(0)", x(0.0))
+        self.x, self.context, self.gate = x, context, gate
+        self.duration_total = float(duration)
+        self.rows, self.n_inputs = first.shape
+        self.dtype, self.device = first.dtype, first.device
+        self.present = torch.ones(self.rows, 1, dtype=self.dtype, device=self.device)
+        self.target_width = None
+        if context is not None:
+            shown = as_inputs("context(0)", context(0.0))
+            if len(shown) != self.rows or shown.dtype != self.dtype:
+                raise ValueError(
+                    f"context(0) must have {self.rows} rows of {self.dtype} like x(0), "
+                    f"got {len(shown)} of {shown.dtype}"
+                )
+            self.target_width = shown.shape[1]
+
+    def __repr__(self) -> str:
+        return f"Stimulus.from_function({self.rows} x {self.n_inputs}, duration={self.duration_total:g})"
+
+    def at(self, t: float) -> Input:
+        """What is shown at time t."""
+        target = None if self.context is None else self.context(t)
+        return Input(self.x(t), target, self.present, 1.0 if self.gate is None else float(self.gate(t)))
+
+    def frames(self, start: float, stop: float) -> Iterator[Frame]:
+        edges = [0.0, *(t for t in self.switches if 0 < t < self.duration_total), self.duration_total]
+        for a, b in pairwise(edges):
+            if b > start and a < stop:
+                yield Frame(max(a, start), min(b, stop), a, self.until(b), False)
+
+    def until(self, switch: float) -> Callable[[float], Input]:
+        """The functions before a switch, or before the end: there they take the value from the left."""
+        before = math.nextafter(switch, -math.inf)
+        return lambda t: self.at(min(t, before))
+
+
+def check_gate(gate: Any, duration: float) -> tuple[float, float] | Gate | None:
+    """A gate as a window inside the presentation, a function of time, or None.
+
+    Raises
+    ------
+    ValueError, TypeError : a window outside the presentation, or neither of these
+    """
+    if gate is None or callable(gate):
+        return gate  # type: ignore[no-any-return]
+    if not isinstance(gate, tuple | list) or len(gate) != 2:
+        raise TypeError(f"gate must be a pair (start, stop), a function of time or None, got {gate!r}")
+    start, stop = gate
+    number("gate start", start, least=0)
+    number("gate stop", stop, above=start)
+    if stop > duration * (1 + 1e-9):
+        raise ValueError(f"gate must lie within the presentation, 0 ... {duration:g}, got {gate!r}")
+    return float(start), min(float(stop), duration)
