@@ -1,0 +1,278 @@
+"""What may import what, what is registered, what is packaged, and how long a file or function may be."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ctsigprop
+from ctsigprop.rules.base import Rule
+from ctsigprop.rules.contrasts import Contrast
+from ctsigprop.rules.table import CONTRASTS, RULES
+from ctsigprop.signals.base import Signal
+from ctsigprop.signals.table import SIGNALS
+from ctsigprop.solvers.base import Solver
+from ctsigprop.solvers.table import SOLVERS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"ctsigprop": ROOT / "ctsigprop", "ctsigprop.rules": ROOT / "rules", "ctsigprop.solvers": ROOT / "solvers"}
+LINES_PER_FILE, LINES_PER_FUNCTION = 400, 70
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the three packages by its import name, each file once (links are not followed)."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path, folders, files in os.walk(folder):
+            folders[:] = [name for name in folders if not (Path(path) / name).is_symlink() and name != "__pycache__"]
+            for file in files:
+                if file.endswith(".py"):
+                    parts = (Path(path) / file).relative_to(folder).with_suffix("").parts
+                    found[".".join((package, *(part for part in parts if part != "__init__")))] = Path(path) / file
+    return found
+
+
+SOURCES = sources()
+TREES = {name: ast.parse(path.read_text()) for name, path in SOURCES.items()}
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, module) of each import; `from a import b` counts as a.b where that is a module, else as a."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                yield node.lineno, whole if whole in SOURCES else module
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def offending(package: str, allowed: tuple[str, ...]) -> list[str]:
+    """Imports of ctsigprop in a package, other than the allowed ones."""
+    return [
+        f"{SOURCES[name].relative_to(ROOT)}:{line} imports {module}"
+        for name, tree in TREES.items()
+        if within(name, package)
+        for line, module in imports(tree)
+        if within(module, "ctsigprop") and not any(within(module, one) for one in allowed)
+    ]
+
+
+def test_every_file_was_found() -> None:
+    assert {"ctsigprop.network", "ctsigprop.rules.oja", "ctsigprop.solvers.methods", "ctsigprop.rules"} <= set(SOURCES)
+    assert len(SOURCES) > 30
+
+
+def test_rules_import_nothing_of_ours_but_rules() -> None:
+    assert offending("ctsigprop.rules", ("ctsigprop.rules",)) == []
+
+
+def test_solvers_import_nothing_of_ours_but_solvers_and_the_type_of_an_update() -> None:
+    assert offending("ctsigprop.solvers", ("ctsigprop.solvers", "ctsigprop.rules.update")) == []
+
+
+def test_nothing_imports_the_command_line_or_the_demo_but_the_command_line() -> None:
+    found = [
+        (name, module)
+        for name, tree in TREES.items()
+        for _, module in imports(tree)
+        if module in ("ctsigprop.cli", "ctsigprop.demo") and name != "ctsigprop.cli"
+    ]
+    assert found == []
+
+
+def test_imports_go_round_in_no_circle() -> None:
+    packages = {name for name, path in SOURCES.items() if path.name == "__init__.py"}
+    arrows = {
+        name: {module for _, module in imports(tree) if module in SOURCES and module not in packages}
+        for name, tree in TREES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name not in done:
+            for other in sorted(arrows[name]):
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in sorted(arrows):
+        visit(name, ())
+
+
+def test_no_import_is_relative() -> None:
+    found = [
+        f"{SOURCES[name].relative_to(ROOT)}:{node.lineno}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert found == []
+
+
+def is_guard(node: ast.stmt) -> bool:
+    """`if __name__ != ...: raise ImportError(...)`."""
+    return isinstance(node, ast.If) and all(isinstance(inside, ast.Raise) for inside in node.body) and not node.orelse
+
+
+def test_every_init_only_re_exports() -> None:
+    for name, path in SOURCES.items():
+        if path.name != "__init__.py":
+            continue
+        first, *rest = TREES[name].body
+        assert isinstance(first, ast.Expr)
+        for node in rest:
+            names = [getattr(target, "id", "") for target in getattr(node, "targets", [])]
+            assert isinstance(node, ast.ImportFrom) or is_guard(node) or names in (["__all__"], ["__version__"]), (
+                f"{path.relative_to(ROOT)}:{node.lineno} does more than re-export"
+            )
+
+
+@pytest.mark.parametrize("name", [name for name, path in SOURCES.items() if path.name == "__init__.py"])
+def test_all_names_exactly_what_an_init_imports(name: str) -> None:
+    module = importlib.import_module(name)
+    imported = {
+        alias.asname or alias.name
+        for node in TREES[name].body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(module.__all__) == imported
+    assert len(module.__all__) == len(set(module.__all__))
+
+
+@pytest.mark.parametrize("name", ["rules", "solvers"])
+def test_the_folders_cannot_be_imported_under_a_second_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    with pytest.raises(ImportError, match=f"import this package as ctsigprop.{name}, not as {name}"):
+        importlib.import_module(name)
+    assert name not in sys.modules
+
+
+def concrete(base: type) -> dict[str, type]:
+    """Every class of ours below `base` that nothing of ours is below, after all modules have been imported."""
+    for module in pkgutil.walk_packages(ctsigprop.__path__, "ctsigprop."):
+        importlib.import_module(module.name)
+    found: dict[str, type] = {}
+    waiting: list[type] = [base]
+    while waiting:
+        cls = waiting.pop()
+        every: list[type] = cls.__subclasses__()
+        below = [sub for sub in every if within(sub.__module__, "ctsigprop")]
+        waiting += below
+        if not below and cls is not base and not inspect.isabstract(cls):
+            found[f"{cls.__module__}.{cls.__qualname__}"] = cls
+    return found
+
+
+def combines(cls: type) -> bool:
+    """Whether a class is made of other rules by an operator, and so has no settings of its own."""
+    return cls.__module__ == "ctsigprop.rules.base"
+
+
+REGISTRIES: dict[str, tuple[type, dict[str, Any]]] = {
+    "rules": (Rule, dict(RULES)),
+    "contrasts": (Contrast, dict(CONTRASTS)),
+    "signals": (Signal, dict(SIGNALS)),
+    "solvers": (Solver, dict(SOLVERS)),
+}
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_a_registry_holds_exactly_the_concrete_classes(name: str) -> None:
+    base, table = REGISTRIES[name]
+    expected = {key for key, cls in concrete(base).items() if not combines(cls)}
+    assert {f"{cls.__module__}.{cls.__qualname__}" for cls in table.values()} == expected
+    assert len(set(table.values())) == len(table)
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_names_in_a_registry_are_plain_words_in_order(name: str) -> None:
+    table = REGISTRIES[name][1]
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", key) for key in table)
+    assert list(table) == sorted(table)
+
+
+@pytest.mark.parametrize("module", [ctsigprop.rules, ctsigprop.solvers, ctsigprop.signals])
+def test_available_and_get_read_the_table(module: Any) -> None:
+    name = module.__name__.removeprefix("ctsigprop.")
+    table = REGISTRIES[name][1]
+    assert module.available() == sorted(table)
+    for key, cls in table.items():
+        assert module.get(key) is cls
+        assert getattr(module, cls.__name__) is cls
+        assert cls.__name__ in module.__all__
+
+
+def test_the_packages_that_are_installed_are_the_folders() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {name for name, path in SOURCES.items() if path.name == "__init__.py"}
+    assert set(setup["packages"]) == packages
+    assert len(setup["packages"]) == len(packages)
+    for package, folder in setup["package-dir"].items():
+        assert (ROOT / folder) == FOLDERS[package]
+
+
+def test_the_links_of_an_uninstalled_checkout_point_at_the_folders() -> None:
+    for name in ("rules", "solvers"):
+        assert (ROOT / "ctsigprop" / name).is_symlink()
+        assert (ROOT / "ctsigprop" / name).resolve() == (ROOT / name).resolve()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == ctsigprop.__version__
+
+
+def test_no_check_is_a_bare_assert() -> None:
+    found = [
+        f"{SOURCES[name].relative_to(ROOT)}:{node.lineno}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+    ]
+    assert found == []
+
+
+def test_nothing_is_caught_blindly() -> None:
+    found = [
+        f"{SOURCES[name].relative_to(ROOT)}:{node.lineno}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") == "Exception")
+    ]
+    assert found == []
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES.values()}
+    assert {file: lines for file, lines in lengths.items() if lines > LINES_PER_FILE} == {}
+
+
+def test_no_function_is_too_long() -> None:
+    lengths = {
+        f"{SOURCES[name].relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {place: lines for place, lines in lengths.items() if lines > LINES_PER_FUNCTION} == {}
