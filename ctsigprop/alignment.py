@@ -65,18 +65,19 @@ def alignment(
         raise ValueError("network must be given with a State or a loaded Solution: alignment(..., network=net)")
     if network.signal is None:
         raise ValueError("alignment compares learning signals: this network has signal=None")
-    inputs = as_inputs("x", x, network.sizes[0])
-    targets = as_targets("y", y, len(inputs))
-    if isinstance(sol_or_state, State):
-        return at_state(network, sol_or_state, inputs, targets, of)
-    states, clock = trajectory(network, sol_or_state)
-    found = [at_state(network, state, inputs, targets, of) for state in states]
+    with torch.inference_mode(False):  # a probe calls this while a simulation runs in that mode
+        inputs = as_inputs("x", x, network.sizes[0]).clone()
+        targets = as_targets("y", y, len(inputs), network.n_classes).clone()
+        if isinstance(sol_or_state, State):
+            return at_state(network, sol_or_state, inputs, targets, of)
+        states, clock = trajectory(network, sol_or_state)
+        found = [at_state(network, state, inputs, targets, of) for state in states]
     return xr.concat(found, dim=clock).rename("alignment")
 
 
 def at_state(network: Network, state: State, x: Tensor, y: Tensor, of: str) -> xr.DataArray:
     """The cosines at one state."""
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.no_grad():
         own = State({name: value.clone() for name, value in state.items()}, state.t)
         like = own["W.1"]
         target = y.to(like) if y.is_floating_point() else y.to(like.device)
@@ -86,13 +87,17 @@ def at_state(network: Network, state: State, x: Tensor, y: Tensor, of: str) -> x
         rule_side = of_rule(network, field, settled, of)
         with torch.enable_grad():
             gradient = minus_gradient(network, field, settled, of)
-        cosines = [
-            torch.nan if a is None else float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
-            for a, b in zip(rule_side, gradient, strict=True)
-        ]
+        cosines = [torch.nan if a is None else cosine(a, b) for a, b in zip(rule_side, gradient, strict=True)]
     layers = [layer.index for layer in network.layers]
     attrs = {"long_name": "cosine with minus the gradient"}
     return xr.DataArray(cosines, dims="layer", coords={"layer": layers}, name="alignment", attrs=attrs)
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """Cosine of the angle between two tensors, NaN where one of them is 0."""
+    a, b = (value.double().flatten() for value in (a, b))
+    norms = float(torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b))
+    return max(-1.0, min(1.0, float(a @ b) / norms)) if norms > 0 else torch.nan
 
 
 def settle_rows(network: Network, field: Field, state: State) -> State:

@@ -17,10 +17,7 @@ def as_inputs(name: str, values: Any, width: int | None = None) -> Tensor:
     TypeError : not numbers, or a float type other than float32 and float64
     ValueError : not two-dimensional, empty, of another width, or not finite (with row and column)
     """
-    try:
-        tensor = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a tensor or array of numbers, got {type(values).__name__}: {error}") from None
+    tensor = as_tensor(name, "a tensor or array of numbers", values)
     if not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool:
         tensor = tensor.to(torch.float32)
     if tensor.dtype not in (torch.float32, torch.float64):
@@ -38,16 +35,37 @@ def as_inputs(name: str, values: Any, width: int | None = None) -> Tensor:
     return tensor
 
 
-def as_targets(name: str, values: Any, samples: int) -> Tensor:
+def as_tensor(name: str, what: str, values: Any) -> Tensor:
+    """`values` as a tensor: a tensor's own memory, of anything else a copy that later changes do not reach.
+
+    Raises
+    ------
+    TypeError : no numbers, or a ragged list
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        array = np.asarray(values)
+        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be {what}, got {type(values).__name__}: {error}") from None
+
+
+def as_targets(name: str, values: Any, samples: int, n_classes: int | None = None) -> Tensor:
     """Class labels as int64 (samples,), or context vectors as a finite float tensor (samples, width).
 
     Raises
     ------
     TypeError : labels that are not integers
-    ValueError : another number of samples, negative labels, contexts that are not finite
+    ValueError : another number of samples, labels out of range, contexts of another width or not finite
     """
-    tensor = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    tensor = as_inputs(name, tensor) if tensor.dim() == 2 else check_labels(name, tensor)
+    tensor = as_tensor(name, "integer class labels or context vectors", values)
+    if tensor.dim() != 2:
+        tensor = check_labels(name, tensor, n_classes)
+    elif n_classes is not None and tensor.shape[1] != n_classes:
+        raise ValueError(f"{name} must have {n_classes} values, as n_classes says, got shape {tuple(tensor.shape)}")
+    else:
+        tensor = as_inputs(name, tensor)
     if len(tensor) != samples:
         raise ValueError(f"{name} must have one entry for each of the {samples} samples, got {len(tensor)}")
     return tensor
@@ -61,7 +79,7 @@ def check_labels(name: str, values: Any, n_classes: int | None = None) -> Tensor
     TypeError : labels that are not integers
     ValueError : not one-dimensional, or out of range (with the sample)
     """
-    tensor = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    tensor = as_tensor(name, "integer class labels", values)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} must be integer class labels, got {tensor.dtype}; use y.astype(int) or y.long()")
     if tensor.dim() != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sklearn.datasets import load_digits, make_moons
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import number, whole
 
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -47,6 +48,7 @@ def digits(seed: int = 0) -> Dataset:
     ----------
     seed : int, decides the split; default 0
     """
+    whole("seed", seed, 0)
     x, y = load_digits(return_X_y=True)
     return split(x / 16.0, y, seed, 0.2)
 
@@ -84,7 +86,7 @@ def read_idx(folder: Path, name: str, dims: int) -> np.ndarray:
     source = plain if plain.is_file() else packed
     try:
         raw = source.read_bytes() if source is plain else gzip.decompress(source.read_bytes())
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{source} cannot be read: {error}") from None
     if len(raw) < 4 + 4 * dims or raw[:4] != bytes([0, 0, 8, dims]):
         raise ValueError(
@@ -109,7 +111,13 @@ def gaussian_clusters(
     seed : int, decides centres, samples and split
     """
     for name, value in (("n", n), ("n_features", n_features), ("n_classes", n_classes)):
-        number(f"gaussian_clusters({name}=)", value, least=1)
+        whole(f"gaussian_clusters({name}=)", value, 1)
+    if n < 5 * n_classes:
+        raise ValueError(
+            f"gaussian_clusters(n=) must be at least 5 n_classes = {5 * n_classes}, for a test sample of each class, "
+            f"got {n}"
+        )
+    whole("seed", seed, 0)
     number("gaussian_clusters(spread=)", spread, above=0)
     random = np.random.default_rng(seed)
     centres = 3.0 * random.standard_normal((n_classes, n_features))
@@ -126,7 +134,8 @@ def two_moons(n: int = 1000, noise: float = 0.1, seed: int = 0) -> Dataset:
     noise : float, standard deviation of the noise, >= 0
     seed : int, decides noise and split
     """
-    number("two_moons(n=)", n, least=10)
+    whole("two_moons(n=)", n, 10)
+    whole("seed", seed, 0)
     number("two_moons(noise=)", noise, least=0)
     x, y = make_moons(n, noise=noise, random_state=seed)
     return split(x, y, seed, 0.2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ctsigprop.network import Layer, Network
-from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
 from ctsigprop.stimuli import Frame, Input
@@ -121,13 +121,13 @@ class Field:
                 now.rates[f"{variable}.S"] = slope
         if now.shown.gate == 0.0:
             return
-        update = updated(layer, rule, local)
+        update = inner(rule, local)
         also: dict[str, Update | DenseUpdate] = {}
         if self.network.signal is not None:
             update, of_signal = self.network.signal.adjust(layer.index, update)
             also.update(of_signal)
         if generator is not None:
-            also["S"] = updated(layer, rule, generator)
+            also["S"] = inner(rule, generator)
         gate = now.shown.gate
         now.updates[name] = update = update if gate == 1.0 else update.scaled(gate)
         for other, change in also.items():
@@ -157,10 +157,12 @@ class Field:
             share=torch.nn.functional.pad(share, (0, 0, 0, part.output.shape[-2] - samples)),  # no target is a sample
             variables={name: activities[layer.name(name)] for name in layer.rule_shapes},
             weight=now.weights[layer.name("W")].dense() if rule.dense else None,
+            bias=activities.get(layer.name("b")) if rule.dense else None,
             post_slope=post_slope,
             pre_slope=pre_slope,
             broadcast=(lambda function: function(activities, now.shown.target)) if rule.modulated else None,
             t=now.t,
+            place=f" of layer {layer.index}",
         )
         if not rule.supervised:
             return both.rows(slice(0, samples), pre[..., :samples, :]), None
@@ -173,7 +175,8 @@ class Field:
         if not self.network.learns_generator:
             return inputs, None
         own = {name: activities[f"{name}.S"] for name in layer.rule_shapes}
-        onto_targets = replace(both, variables=own, weight=now.weights["S"].dense() if rule.dense else None)
+        weight = now.weights["S"].dense() if rule.dense else None
+        onto_targets = replace(both, variables=own, weight=weight, bias=None)
         return inputs, onto_targets.rows(slice(samples, None), context)
 
     def delta(self, layer: Layer, output: Tensor, label: Tensor, activities: Mapping[str, Tensor]) -> Tensor:
@@ -204,30 +207,3 @@ def follow(layer: Layer, name: str, source: Tensor, now: Moment) -> Tensor:
     trace = now.activities[layer.name(name)]
     now.rates[layer.name(name)] = torch.sub(source, trace).mul_(1 / layer.neuron.tau)
     return trace
-
-
-def updated(layer: Layer, rule: Rule, local: Local) -> Update | DenseUpdate:
-    """The rule's update of one population, held to the shape contract.
-
-    Raises
-    ------
-    TypeError, ValueError : the rule, by name, and what it returned
-    """
-    update = rule.update(local)
-    name = f"rule {getattr(rule, 'name', type(rule).__name__)} of layer {layer.index}"
-    post, pre = local.post.shape[-1], local.pre.shape[-1]
-    if isinstance(update, DenseUpdate):
-        if tuple(update.change.shape[-2:]) != (post, pre):
-            got = tuple(update.change.shape)
-            raise ValueError(f"{name} must return a change of shape (..., {post}, {pre}), got {got}")
-        return update
-    if not isinstance(update, Update):
-        raise TypeError(f"{name} must return rules.Update or rules.DenseUpdate, got {type(update).__name__}")
-    a, b = tuple(update.post.shape), tuple(update.pre.shape)
-    if a[-1] != post or b[-1] != pre or a[-2] != b[-2]:
-        raise ValueError(
-            f"{name} must return post of shape (..., rows, {post}) and pre of shape (..., rows, {pre}), got {a} and {b}"
-        )
-    if isinstance(update.decay, Tensor) and update.decay.dim() and update.decay.shape[-1] not in (1, post):
-        raise ValueError(f"{name} must return a decay of shape (..., {post}), got {tuple(update.decay.shape)}")
-    return update

@@ -16,6 +16,7 @@ from torch import Tensor
 from ctsigprop.data import as_inputs, check_labels
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
 from ctsigprop.rules.base import Rule, Shapes
+from ctsigprop.rules.checks import whole
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.state import State
@@ -78,8 +79,9 @@ class Network:
             check_rule(f"rule of layer {i + 1}", rules[i], signal)
         if signal is not None and not isinstance(signal, Signal):
             raise TypeError(f"signal must be a signal such as ct.TargetStream(), or None, got {signal!r}")
-        if n_classes is not None and (isinstance(n_classes, bool) or not isinstance(n_classes, int) or n_classes < 1):
-            raise ValueError(f"n_classes must be an integer >= 1, got {n_classes!r}")
+        if n_classes is not None:
+            whole("n_classes", n_classes, 1)
+            n_classes = int(n_classes)
         if signal is not None and n_classes is None:
             raise ValueError("n_classes (number of classes or width of contexts) must be given with a signal, got None")
         if signal is not None and n_classes is not None:
@@ -283,8 +285,7 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     if len(values) < 2:
         raise ValueError(f"sizes must name the inputs and at least one layer, got {list(values)}")
     for i, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"sizes[{i}] must be an integer >= 1, got {value!r}")
+        whole(f"sizes[{i}]", value, 1)
     return tuple(int(value) for value in values)
 
 

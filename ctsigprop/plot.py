@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
@@ -32,6 +33,21 @@ STYLE: Any = {
 P = ParamSpec("P")
 
 
+@contextmanager
+def canvas(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Axes]:
+    """Given or new axes, inside this module's style; no empty figure is left behind where drawing fails."""
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
+    with plt.rc_context(STYLE):
+        axes: Axes = ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
+        try:
+            yield axes
+        except BaseException:
+            if ax is None:
+                plt.close(axes.get_figure(root=True))
+            raise
+
+
 def styled(draw: Callable[Concatenate[Axes, Solution, P], None]) -> Callable[..., Axes]:
     """A plotting function over given or new axes, inside this module's style."""
 
@@ -40,16 +56,8 @@ def styled(draw: Callable[Concatenate[Axes, Solution, P], None]) -> Callable[...
         ax = kwargs.pop("ax", None)
         if not isinstance(sol, Solution):
             raise TypeError(f"a plot takes the ct.Solution of a run, got {type(sol).__name__}")
-        if ax is not None and not isinstance(ax, Axes):
-            raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
-        with plt.rc_context(STYLE):
-            axes: Axes = ax if isinstance(ax, Axes) else plt.subplots(figsize=(6.4, 4.0), layout="constrained")[1]
-            try:
-                draw(axes, sol, *args, **kwargs)
-            except BaseException:
-                if ax is None:  # no empty figure is left behind
-                    plt.close(axes.get_figure(root=True))
-                raise
+        with canvas(ax) as axes:  # type: ignore[arg-type]
+            draw(axes, sol, *args, **kwargs)
         return axes
 
     return plot
@@ -162,8 +170,7 @@ def alignment(sol: Solution | xr.DataArray, ax: Axes | None = None) -> Axes:
     if "layer" not in record.dims or not any(str(dim).startswith("time") for dim in record.dims):
         raise ValueError(f"alignment over time has dimensions time and layer, got {record.dims}")
     clock = time_of(record)
-    with plt.rc_context(STYLE):
-        axes: Axes = ax if ax is not None else plt.subplots(figsize=(6.4, 4.0), layout="constrained")[1]
+    with canvas(ax) as axes:
         for k, layer in enumerate(record["layer"].values):
             line = record.sel(layer=layer)
             axes.plot(record[clock], line, marker=".", color=COLOURS[k % len(COLOURS)], label=f"layer {layer}")
@@ -204,14 +211,13 @@ def receptive_fields(
         raise ValueError(f"shape must have {matrix.shape[1]} pixels, the inputs of layer {layer}, got {shape!r}")
     columns = int(np.ceil(np.sqrt(2 * len(matrix))))
     lines = int(np.ceil(len(matrix) / columns))
-    canvas = np.full((lines * (shape[0] + 1) - 1, columns * (shape[1] + 1) - 1), np.nan)
+    mosaic = np.full((lines * (shape[0] + 1) - 1, columns * (shape[1] + 1) - 1), np.nan)
     for k, field in enumerate(matrix):
         top, left = (k // columns) * (shape[0] + 1), (k % columns) * (shape[1] + 1)
-        canvas[top : top + shape[0], left : left + shape[1]] = field.reshape(shape)
+        mosaic[top : top + shape[0], left : left + shape[1]] = field.reshape(shape)
     bound = float(np.abs(matrix).max()) or 1.0
-    with plt.rc_context(STYLE):
-        axes: Axes = ax if ax is not None else plt.subplots(figsize=(7.2, 4.0), layout="constrained")[1]
-        picture = axes.imshow(canvas, cmap="PuOr", vmin=-bound, vmax=bound, interpolation="nearest")
+    with canvas(ax, (7.2, 4.0)) as axes:
+        picture = axes.imshow(mosaic, cmap="PuOr", vmin=-bound, vmax=bound, interpolation="nearest")
         axes.set(xticks=[], yticks=[], title=f"Receptive fields of layer {layer}, units 0 to {len(matrix) - 1}")
         axes.spines[:].set_visible(False)
         bar = axes.figure.colorbar(picture, ax=axes, shrink=0.8)

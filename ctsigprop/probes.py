@@ -64,9 +64,14 @@ class Probe:
         if self.every is not None:
             number("Probe(every=)", self.every, above=0)
         if self.times is not None:
-            clock = np.asarray(self.times, dtype=float)
+            try:
+                clock = np.asarray(self.times, dtype=float)
+            except (TypeError, ValueError):
+                clock = np.array([])
             if clock.ndim != 1 or not np.all(np.isfinite(clock)) or np.any(np.diff(clock) <= 0) or not len(clock):
                 raise ValueError(f"Probe(times=) must be increasing finite times, got {self.times!r}")
+        if self.name and (self.name in (".", "..") or any(mark in self.name for mark in "/\\\0")):
+            raise ValueError(f"Probe(name=) must be a name that a folder can have, got {self.name!r}")
         for dim in self.select:
             if dim not in self.dims:
                 raise ValueError(

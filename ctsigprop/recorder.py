@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,14 @@ from ctsigprop.state import State
 
 
 class Recorder:
-    """One probe at work in one run: checks it against the network, takes values, and labels them at the end."""
+    """One probe at work in one run: checks it against the network, takes values, and labels them at the end.
 
-    def __init__(self, probe: Probe, network: Network) -> None:
-        self.probe, self.network = probe, network
-        count = len(network.layers)
-        self.layers = list(range(1, count + 1)) if probe.layers is None else [int(i) for i in probe.layers]
-        for i in self.layers:
-            if not 1 <= i <= count:
-                raise ValueError(f"Probe(layers=) of {probe.label} must be between 1 and {count}, got {i}")
+    `samples` and `rows` are the rows of the input stream and of both streams.
+    """
+
+    def __init__(self, probe: Probe, network: Network, samples: int, rows: int) -> None:
+        self.probe, self.network, self.samples, self.rows = probe, network, samples, rows
+        self.layers = chosen_layers(probe, len(network.layers))
         if probe.what in ("signal", "target_generator") and network.signal is None:
             raise ValueError(f"Probe({probe.what!r}) needs a network with a signal, got signal=None")
         if probe.what == "biases" and not network.bias:
@@ -41,6 +40,17 @@ class Recorder:
             self.layers = [i for i in self.layers if network.weight_shapes.get(f"B.{i}") == shapes[i]]
             if not self.layers:
                 raise ValueError("Probe('feedback') needs feedback weights from layer to layer, this network has none")
+        self.chosen = {i: self._chosen(i) for i in self.layers}
+        for dim in probe.select:
+            axis = probe.dims.index(dim)
+            nowhere = set(indices(probe, dim, max(self._size(i)[axis] for i in self.layers)).tolist())
+            for i in self.layers:
+                nowhere -= set(self.chosen[i][axis].tolist())
+            if nowhere:
+                most = max(self._size(i)[axis] for i in self.layers) - 1
+                raise ValueError(
+                    f"Probe(select=) of {probe.label}: {dim} must be in 0 ... {most}, got {sorted(nowhere)}"
+                )
         self.times: list[float] = []
         self.values: list[list[np.ndarray]] = []
         self.results: list[xr.DataArray] = []
@@ -75,23 +85,24 @@ class Recorder:
 
     def _select(self, value: Tensor, layer: int) -> np.ndarray:
         for axis, dim in enumerate(self.probe.dims):
-            if dim not in self.probe.select:
-                continue
-            value = value.index_select(axis, self._indices(dim, value.shape[axis], layer).to(value.device))
+            if dim in self.probe.select:
+                value = value.index_select(axis, torch.from_numpy(self.chosen[layer][axis]).to(value.device))
         return value.cpu().numpy().copy()
 
-    def _indices(self, dim: str, size: int, layer: int) -> Tensor:
-        """The selected indices that this layer has."""
-        chosen = self.probe.select.get(dim, slice(None))
-        every = np.arange(size)
-        index = every[chosen] if isinstance(chosen, slice) else np.atleast_1d(np.asarray(chosen, dtype=int))
-        index = np.asarray(index)
-        if np.any(index < 0) or (np.any(index >= size) and len(self.layers) == 1):
-            raise ValueError(
-                f"Probe(select=) of {self.probe.label}: {dim} of layer {layer} must be in 0 ... {size - 1}, "
-                f"got {index.tolist()}"
-            )
-        return torch.from_numpy(index[index < size])
+    def _size(self, layer: int) -> tuple[int, ...]:
+        """Size of each dimension of one layer's value, before selection."""
+        part = self.network.layers[layer - 1]
+        row = self.samples if self.probe.what == "traces" and layer == 1 else self.rows
+        size = {"post": part.n_post, "pre": part.n_pre, "row": row, "context": self.network.n_classes or 1}
+        return tuple(size[dim] for dim in self.probe.dims)
+
+    def _chosen(self, layer: int) -> list[np.ndarray]:
+        """The selected indices along each dimension that this layer has."""
+        found = []
+        for dim, size in zip(self.probe.dims, self._size(layer), strict=True):
+            index = indices(self.probe, dim, size)
+            found.append(index[index < size])
+        return found
 
     def array(self, time_dim: str) -> xr.DataArray:
         """The record as a labelled array."""
@@ -103,8 +114,7 @@ class Recorder:
         if not isinstance(probe.what, str):
             results = xr.concat(self.results, dim=time_dim) if self.results else xr.DataArray([], dims=time_dim)
             return results.assign_coords({time_dim: clock}).rename(probe.label).assign_attrs(attrs)
-        sizes = self._sizes()
-        chosen = [[self._indices(d, sizes[i][k], i).numpy() for k, d in enumerate(probe.dims)] for i in self.layers]
+        chosen = [self.chosen[i] for i in self.layers]
         union = [np.unique(np.concatenate([index[k] for index in chosen])) for k in range(len(probe.dims))]
         shape = (len(self.times), len(self.layers), *map(len, union))
         kind = self.values[0][0].dtype if self.values else np.dtype(np.float32)
@@ -119,20 +129,40 @@ class Recorder:
             coords[dim] = (dim, kept, {"long_name": names.get(dim, dim)})
         return xr.DataArray(data, dims=[time_dim, "layer", *probe.dims], coords=coords, name=probe.label, attrs=attrs)
 
-    def _sizes(self) -> dict[int, tuple[int, ...]]:
-        """Size of each dimension in each layer, before selection."""
-        found = {}
-        rows = self.rows
-        for i in self.layers:
-            layer = self.network.layers[i - 1]
-            pre_rows = rows[0] if i == 1 else rows[1]
-            row = pre_rows if self.probe.what == "traces" else rows[1]
-            size = {"post": layer.n_post, "pre": layer.n_pre, "row": row, "context": self.network.n_classes or 1}
-            found[i] = tuple(size[dim] for dim in self.probe.dims)
-        return found
 
-    rows: tuple[int, int] = (0, 0)
-    """(samples, all rows) of the run, set before it starts."""
+def chosen_layers(probe: Probe, count: int) -> list[int]:
+    """The layers of a probe in a network of `count` layers."""
+    if probe.layers is None:
+        return list(range(1, count + 1))
+    given: Any = probe.layers
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"Probe(layers=) of {probe.label} must be a sequence of layer numbers, got {probe.layers!r}")
+    layers = list(given)
+    for i in layers:
+        if isinstance(i, bool) or not isinstance(i, int | np.integer) or not 1 <= i <= count:
+            raise ValueError(f"Probe(layers=) of {probe.label} must be between 1 and {count}, got {i}")
+    if not layers:
+        raise ValueError(f"Probe(layers=) of {probe.label} must name at least one layer, got []")
+    return [int(i) for i in layers]
+
+
+def indices(probe: Probe, dim: str, size: int) -> np.ndarray:
+    """The indices that a probe selects along a dimension of this size; some may be too large for it."""
+    wanted = probe.select.get(dim, slice(None))
+    if isinstance(wanted, slice):
+        return np.arange(size)[wanted]
+    index = np.atleast_1d(np.asarray(wanted))
+    if index.dtype == bool and index.ndim == 1:
+        return np.flatnonzero(index)
+    if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer) or not len(index):
+        raise TypeError(
+            f"Probe(select=) of {probe.label}: {dim} must be indices, a slice or a mask, got {probe.select[dim]!r}"
+        )
+    if np.any(index < 0):
+        raise ValueError(
+            f"Probe(select=) of {probe.label}: {dim} must be in 0 ... {size - 1}, got {index[index < 0].tolist()}"
+        )
+    return index.astype(np.int64)
 
 
 def as_array(value: Any, label: str) -> xr.DataArray:

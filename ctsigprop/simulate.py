@@ -25,6 +25,9 @@ from ctsigprop.solvers.table import get
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
 
+DIMENSIONS = ("time", "layer", "post", "pre", "row", "context")
+SLACK = 1e-9
+"""Times that differ by less than this, or by this share of the last one, are one time."""
 BAR = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}]"
 
 
@@ -91,7 +94,8 @@ class Run:
         self.start, self.stop = start, stop
         self.counts = Counts()
         self.schedules = [recorder.probe.schedule(start, stop) for recorder in recorders]
-        self.times = sorted({t for schedule in self.schedules for t in schedule})
+        self.slack = SLACK * max(1.0, abs(stop))
+        self.times = apart(sorted({t for schedule in self.schedules for t in schedule}), self.slack)
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
         self.bar = tqdm(total=stop - start, disable=not progress, unit="tau", mininterval=0.2, bar_format=BAR)
@@ -104,18 +108,20 @@ class Run:
         try:
             for frame in stimulus.frames(self.start, self.stop):
                 self.field = Field(self.network, frame)
-                if position == 0 and self.times and self.times[0] <= frame.start:
+                if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
-                first = position
-                while position < len(self.times) and self.times[position] <= frame.stop:
+                due = []
+                while position < len(self.times) and self.times[position] <= frame.stop + self.slack:
+                    t_due = self.times[position]
+                    due.append(frame.stop if t_due > frame.stop - self.slack else t_due)
                     position += 1
                 now = solver.advance(
                     self.field,
                     now,
                     (frame.start, frame.stop),
                     frame.origin,
-                    self.times[first:position],
+                    due,
                     self,
                     self.counts,
                 )
@@ -135,13 +141,22 @@ class Run:
             return
         for k, recorder in enumerate(self.recorders):
             schedule = self.schedules[k]
-            if self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t:
+            while self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t + self.slack:
                 recorder.take(schedule[self.taken[k]], view, self.field)
                 self.taken[k] += 1
 
     def progress(self, t: float) -> None:
         """Move the progress bar to time t."""
         self.bar.update(t - self.start - self.bar.n)
+
+
+def apart(times: Sequence[float], slack: float) -> list[float]:
+    """Increasing times without those that differ from the one before by rounding only."""
+    kept: list[float] = []
+    for t in times:
+        if not kept or t > kept[-1] + slack:
+            kept.append(t)
+    return kept
 
 
 def split(network: Network, state: State) -> HybridState:
@@ -238,8 +253,9 @@ def check_probes(probes: Sequence[Probe], network: Network, stimulus: Stimulus) 
     for probe in probes:
         if not isinstance(probe, Probe):
             raise TypeError(f"probes must be a list of ct.Probe, got {probe!r} in it")
-        recorder = Recorder(probe, network)
-        recorder.rows = (stimulus.rows, stimulus.rows + targets)
+        if probe.label in DIMENSIONS:
+            raise ValueError(f"Probe(name=) must not be the name of a dimension, got {probe.label!r}")
+        recorder = Recorder(probe, network, stimulus.rows, stimulus.rows + targets)
         if probe.label in [other.probe.label for other in recorders]:
             raise ValueError(f"two probes are called {probe.label!r}: give one of them another name=")
         recorders.append(recorder)

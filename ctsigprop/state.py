@@ -22,7 +22,12 @@ class State(Mapping[str, Tensor]):
 
     def __init__(self, tensors: Mapping[str, Tensor], t: float = 0.0) -> None:
         self._tensors = dict(tensors)
-        self.t = t
+        self._t = t
+
+    @property
+    def t(self) -> float:
+        """The time of the stimulus, in units of time."""
+        return self._t
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]

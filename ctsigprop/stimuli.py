@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.data import as_inputs, as_targets
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import number, whole
 
 Gate = Callable[[float], float]
 
@@ -131,11 +131,9 @@ class Presentations(Stimulus):
         self.x = as_inputs("x", x)
         self.y = None if y is None else as_targets("y", y, len(self.x)).to(self.x.device)
         for name, value in (("batch_size", batch_size), ("epochs", epochs)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+            whole(name, value, 1)
         number("duration", duration, above=0)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+        whole("seed", seed, 0)
         if batch_size > len(self.x):
             warnings.warn(
                 f"batch_size={batch_size} is larger than the data: each batch holds all {len(self.x)} samples",
@@ -258,8 +256,18 @@ class Continuous(Stimulus):
 
     def at(self, t: float) -> Input:
         """What is shown at time t."""
-        target = None if self.context is None else self.context(t)
-        return Input(self.x(t), target, self.present, 1.0 if self.gate is None else float(self.gate(t)))
+        x = self.like("x", t, self.x(t), self.n_inputs)
+        target = None if self.context is None else self.like("context", t, self.context(t), self.target_width)
+        return Input(x, target, self.present, 1.0 if self.gate is None else float(self.gate(t)))
+
+    def like(self, name: str, t: float, value: Any, width: int | None) -> Tensor:
+        """What a function returned at time t, as a tensor of the type and shape that it had at time 0."""
+        tensor = (value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))).to(self.present)
+        if tensor.shape != (self.rows, width):
+            raise ValueError(
+                f"{name}({t:g}) must have shape {(self.rows, width)} as at time 0, got {tuple(tensor.shape)}"
+            )
+        return tensor
 
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
         edges = [0.0, *(t for t in self.switches if 0 < t < self.duration_total), self.duration_total]

@@ -56,9 +56,9 @@ def read(path: Path) -> tuple[xr.Dataset, dict[str, Tensor], dict[str, Any]]:
         head = json.loads((path / MANIFEST).read_text())
     except (OSError, ValueError):
         raise ValueError(f"{path} is not a saved ctsigprop solution: it has no readable {MANIFEST}") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
+    if not isinstance(head, dict) or head.get("format") != FORMAT or not {"version", "files", "about"} <= head.keys():
         raise ValueError(f"{path} is not a saved ctsigprop solution: its {MANIFEST} is of something else")
-    if head.get("version", 0) > VERSION:
+    if head["version"] > VERSION:
         raise ValueError(
             f"{path} has format version {head['version']}, this ctsigprop reads up to {VERSION}: upgrade it"
         )

@@ -13,8 +13,8 @@ from ctsigprop.rules.update import Update
 class AntiHebb(Rule):
     """Anti-Hebbian rule with decay: dW/dt = -rate (<h x^T> + decay W), h post-, x presynaptic, <> the mean over rows.
 
-    Linear units lose their response to every input that is shown, so the weights shrink; units whose
-    activity does not follow the sign of the drive (relu with biases) can drive them without bound.
+    Unbounded: linear units lose their response to every input that is shown, so their weights shrink, but units
+    whose activity does not follow the sign of the drive (softplus, sigmoid) drive theirs down without end.
 
     Parameters
     ----------

@@ -30,12 +30,14 @@ class Local:
     gain : Tensor (..., rows, post) or None, phi'(drive) or its trace; None where delta has it in already
     delta : Tensor (..., rows, post) or None, the learning signal (already averaged over samples)
     variables : the rule's own ODE variables, such as a sliding threshold, by name
-    weight : Tensor (..., post, pre) or None, the weights; given only to rules with `dense = True`
+    weight, bias : Tensors (..., post, pre), (..., post) or None, the weights and biases; given only to rules with
+        `dense = True`, biases where there are any
     post_slope, pre_slope : Tensors (..., rows, post), (..., rows, pre) or None, time derivatives of post and pre;
         given only to rules with `differential = True`
     broadcast : callable or None, function -> value of that function of the whole network; given only to rules
         with `modulated = True`, and to be used for one number, the third factor
     t : float, time
+    place : str, where these synapses are, such as " of layer 1", for messages
     """
 
     post: Float[Tensor, "*batch rows post"]
@@ -45,10 +47,12 @@ class Local:
     delta: Float[Tensor, "*batch rows post"] | None = None
     variables: Mapping[str, Tensor] = field(default_factory=dict)
     weight: Float[Tensor, "*batch post pre"] | None = None
+    bias: Float[Tensor, "*batch post"] | None = None
     post_slope: Float[Tensor, "*batch rows post"] | None = None
     pre_slope: Float[Tensor, "*batch pre_rows pre"] | None = None
     broadcast: Callable[[Callable[..., Any]], Tensor] | None = None
     t: float = 0.0
+    place: str = ""
 
     def rows(self, part: slice, pre: Tensor) -> Local:
         """The same units in some of their rows, with the presynaptic side that belongs to these."""
@@ -161,7 +165,7 @@ class Sum(Rule):
             object.__setattr__(self, flag, any(getattr(part, flag) for part in self.parts))
 
     def update(self, local: Local) -> Update | DenseUpdate:
-        updates = [part.update(local) for part in self.parts]
+        updates = [inner(part, local) for part in self.parts]
         factors = [update for update in updates if isinstance(update, Update)]
         if len(factors) == len(updates):
             return Update(
@@ -193,11 +197,12 @@ class Scaled(Rule):
 
     def __post_init__(self) -> None:
         number("the factor of a rule", self.rate)
-        for flag in ("traces", "supervised", "dense", "differential", "modulated", "uses_pre", "bounded"):
+        for flag in ("traces", "supervised", "dense", "differential", "modulated", "uses_pre"):
             object.__setattr__(self, flag, getattr(self.rule, flag))
+        object.__setattr__(self, "bounded", self.rule.bounded and self.rate >= 0)
 
     def update(self, local: Local) -> Update | DenseUpdate:
-        return self.rule.update(local).scaled(self.rate)
+        return inner(self.rule, local).scaled(self.rate)
 
     def variables(self, n_post: int, n_pre: int) -> Shapes:
         return self.rule.variables(n_post, n_pre)
@@ -206,20 +211,54 @@ class Scaled(Rule):
         return self.rule.flow(local)
 
 
+def inner(rule: Rule, local: Local) -> Update | DenseUpdate:
+    """The update of one population by `rule`, held to the shape contract.
+
+    Raises
+    ------
+    TypeError, ValueError : what the rule, by name and layer, returned instead
+    """
+    update = rule.update(local)
+    check_update(update, local, f"rule {getattr(rule, 'name', type(rule).__name__)}{local.place}")
+    return update
+
+
+def check_update(update: object, local: Local, name: str) -> None:
+    """Raise unless `update` is an update of the shapes of `local`."""
+    batch, post, pre = tuple(local.post.shape[:-2]), local.post.shape[-1], local.pre.shape[-1]
+    if isinstance(update, DenseUpdate):
+        change, bias = tuple(update.change.shape), None if update.bias is None else tuple(update.bias.shape)
+        if change != (*batch, post, pre):
+            raise ValueError(f"{name} must return a change of shape (..., {post}, {pre}), got {change}")
+        if bias not in (None, (*batch, post)):
+            raise ValueError(f"{name} must return a bias of shape (..., {post}), got {bias}")
+    elif isinstance(update, Update):
+        a, b = tuple(update.post.shape), tuple(update.pre.shape)
+        if len(a) != len(b) or len(a) != len(batch) + 2 or (a[-2], a[-1], b[-1]) != (b[-2], post, pre):
+            raise ValueError(
+                f"{name} must return post of shape (..., rows, {post}) and pre of shape (..., rows, {pre}), "
+                f"got {a} and {b}"
+            )
+        decay = tuple(update.decay.shape) if isinstance(update.decay, Tensor) else ()
+        if decay and (len(decay) > len(batch) + 1 or decay[-1] not in (1, post)):
+            raise ValueError(f"{name} must return a decay of shape (..., {post}), got {decay}")
+    else:
+        raise TypeError(f"{name} must return rules.Update or rules.DenseUpdate, got {type(update).__name__}")
+
+
 def as_dense(update: Update | DenseUpdate, local: Local) -> DenseUpdate:
     """An update as one derivative per synapse; a decay needs the weights, so one of the rules must be `dense`."""
     if isinstance(update, DenseUpdate):
         return update
     if local.weight is None:
         raise ValueError("a rule that returns a DenseUpdate must say so: set dense = True in its class")
-    return DenseUpdate(update.derivative(local.weight), update.post.sum(-2), update.decay)
+    bias = None if local.bias is None else update.bias_derivative(local.bias)
+    return DenseUpdate(update.derivative(local.weight), bias)
 
 
 def total(updates: list[DenseUpdate]) -> DenseUpdate:
     """The sum of dense updates."""
     biases = [update.bias for update in updates if update.bias is not None]
     return DenseUpdate(
-        torch.stack([update.change for update in updates]).sum(0),
-        torch.stack(biases).sum(0) if biases else None,
-        sum((update.bias_decay for update in updates), start=0.0),
+        torch.stack([update.change for update in updates]).sum(0), torch.stack(biases).sum(0) if biases else None
     )

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import Local, Rule, Shapes, as_dense
+from ctsigprop.rules.base import Local, Rule, Shapes, as_dense, inner
 from ctsigprop.rules.checks import number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate
@@ -65,7 +65,7 @@ class Bounded(Rule):
         return self.rule.flow(local)
 
     def update(self, local: Local) -> DenseUpdate:
-        inside = as_dense(self.rule.update(local), local)
+        inside = as_dense(inner(self.rule, local), local)
         w = local.weight
         if w is None:
             raise ValueError("Bounded needs the weights of its synapses")
@@ -74,4 +74,4 @@ class Bounded(Rule):
         if self.kind == "hard":
             up, down = (up > 0).to(w.dtype), (down > 0).to(w.dtype)
         change = inside.change * torch.where(inside.change > 0, up, down)
-        return DenseUpdate(change, inside.bias, inside.bias_decay).scaled(self.rate)
+        return DenseUpdate(change, inside.bias).scaled(self.rate)

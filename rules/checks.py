@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,11 +13,17 @@ T = TypeVar("T")
 
 def number(name: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> None:
     """Raise unless `value` is a finite number, greater than `above` and at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and value > above and value >= least):
+    if not (math.isfinite(value) and float(value) > above and float(value) >= least):
         bound = f" > {above:g}" if above > -math.inf else f" >= {least:g}" if least > -math.inf else ""
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """Raise unless `value` is an integer and at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:

@@ -17,6 +17,10 @@ class ContrastiveHebbian(Rule):
     contrast of its two streams, and W descends the layer's own loss; with a feedback signal the same rule
     descends the global one.
 
+    Unbounded where `decay` is 0, if slowly: the cosine contrast pulls as 1 / |activity|, so that weights onto relu
+    units grow no faster than the square root of time. Under the dot product and under the cross-entropy of a feedback
+    signal they go on growing, ever more slowly, once all samples are told apart.
+
     Parameters
     ----------
     rate : float, in 1 / time, >= 0; default 1; a step of Euler with dt = tau takes rate x tau of the gradient

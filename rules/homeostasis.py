@@ -54,8 +54,9 @@ class Scaling(Rule):
     """Homeostatic synaptic scaling: dW/dt = rate (target - a) W, all synapses of a unit by one factor, with the
     running mean of its activity as ODE state: tau_mean da/dt = <h> - a. A term to add: `Hebb() + Scaling()`.
 
-    Brings a unit's mean activity to `target` and keeps the ratios of its weights. By itself bounded for units
-    whose activity grows with their weights; against a rule that grows faster than `rate`, not.
+    Brings a unit's mean activity to `target` and keeps the ratios of its weights. Unbounded: weights stay finite
+    where activity grows with them (non-negative units above threshold), not where a unit's mean activity is
+    negative or stays below `target` whatever its weights are.
 
     Parameters
     ----------
@@ -79,7 +80,6 @@ class Scaling(Rule):
     tau_mean: float = 10.0
     traces: bool = False
     uses_pre = False
-    bounded = True
 
     def __post_init__(self) -> None:
         number("Scaling(rate=)", self.rate, least=0)

@@ -44,4 +44,5 @@ class OjaSubspace(Rule):
             raise ValueError("OjaSubspace needs the weights of its synapses")
         post = local.share * local.post * self.rate
         lateral = post.mT @ local.post
-        return DenseUpdate(post.mT @ local.pre - lateral @ local.weight, post.sum(-2))
+        bias = None if local.bias is None else post.sum(-2) - (lateral @ local.bias.unsqueeze(-1)).squeeze(-1)
+        return DenseUpdate(post.mT @ local.pre - lateral @ local.weight, bias)

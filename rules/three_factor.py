@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import Local, Rule, Shapes, as_dense
+from ctsigprop.rules.base import Local, Rule, Shapes, as_dense, inner
 from ctsigprop.rules.checks import number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate, Update
@@ -46,7 +46,7 @@ class ThreeFactor(Rule):
     """A modulator times any rule: dW/dt = rate M D, with D = post^T pre - decay W the rule's own derivative.
 
     With eligibility traces the product is first filtered at each synapse: tau_e de/dt = -e + D, dW/dt = rate M e.
-    Bounded if the rule inside is and M is not negative.
+    Bounded if the rule inside is and M is a number >= 0: of a function or a reward nobody knows the sign.
 
     Parameters
     ----------
@@ -80,8 +80,10 @@ class ThreeFactor(Rule):
         if self.tau_e is not None:
             number("ThreeFactor(tau_e=)", self.tau_e, above=0)
         number("ThreeFactor(rate=)", self.rate, least=0)
-        for flag in ("traces", "supervised", "differential", "uses_pre", "bounded"):
+        for flag in ("traces", "supervised", "differential", "uses_pre"):
             object.__setattr__(self, flag, getattr(self.rule, flag))
+        signed: Any = -1.0 if callable(self.modulator) or isinstance(self.modulator, Reward) else self.modulator
+        object.__setattr__(self, "bounded", self.rule.bounded and signed >= 0)
         object.__setattr__(self, "dense", self.rule.dense or self.tau_e is not None)
         object.__setattr__(self, "modulated", self.rule.modulated or isinstance(self.modulator, Reward))
 
@@ -100,16 +102,16 @@ class ThreeFactor(Rule):
             mean = local.variables["reward_mean"]
             found["reward_mean"] = (self.reward(local, self.modulator) - mean) / self.modulator.tau_mean
         if self.tau_e is not None:
-            inside = as_dense(self.rule.update(local), local)
+            inside = as_dense(inner(self.rule, local), local)
             e, e_bias = local.variables["e"], local.variables["e_bias"]
             found["e"] = (inside.change - e) / self.tau_e
-            found["e_bias"] = ((0.0 if inside.bias is None else inside.bias) - e_bias) / self.tau_e
+            found["e_bias"] = (-e_bias if inside.bias is None else inside.bias - e_bias) / self.tau_e
         return found
 
     def update(self, local: Local) -> Update | DenseUpdate:
         factor = self.factor(local)
         if self.tau_e is None:
-            return self.rule.update(local).scaled(factor)
+            return inner(self.rule, local).scaled(factor)
         return DenseUpdate(local.variables["e"], local.variables["e_bias"]).scaled(factor)
 
     def factor(self, local: Local) -> float | Tensor:

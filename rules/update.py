@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 Decay = float | Float[Tensor, "*batch post"]
+Factor = float | Tensor
+"""A number, or one for each member of an ensemble, (..., 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ class Update:
         """db/dt (..., post): a bias is the synapse from a unit whose activity is always 1."""
         return self.post.sum(-2) - self.decay * bias
 
-    def scaled(self, factor: float | Tensor) -> Update:
+    def scaled(self, factor: Factor) -> Update:
         """The same update at `factor` times its rate."""
-        return Update(self.post * factor, self.pre, self.decay * factor)
+        return Update(self.post * over_rows(factor), self.pre, self.decay * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,11 @@ class DenseUpdate:
     Parameters
     ----------
     change : Tensor (..., post, pre), dW/dt
-    bias : Tensor (..., post) or None, db/dt without decay; None leaves the biases as they are
-    bias_decay : float or Tensor (..., post), decay rate of the biases
+    bias : Tensor (..., post) or None, db/dt; None leaves the biases as they are
     """
 
     change: Float[Tensor, "*batch post pre"]
     bias: Float[Tensor, "*batch post"] | None = None
-    bias_decay: Decay = 0.0
 
     def derivative(
         self,
@@ -73,9 +73,13 @@ class DenseUpdate:
 
     def bias_derivative(self, bias: Float[Tensor, "*batch post"]) -> Float[Tensor, "*batch post"]:
         """db/dt (..., post), zero where the rule says nothing of biases."""
-        return torch.zeros_like(bias) if self.bias is None else self.bias - self.bias_decay * bias
+        return torch.zeros_like(bias) if self.bias is None else self.bias
 
-    def scaled(self, factor: float | Tensor) -> DenseUpdate:
+    def scaled(self, factor: Factor) -> DenseUpdate:
         """The same update at `factor` times its rate."""
-        bias = None if self.bias is None else self.bias * factor
-        return DenseUpdate(self.change * factor, bias, self.bias_decay * factor)
+        return DenseUpdate(self.change * over_rows(factor), None if self.bias is None else self.bias * factor)
+
+
+def over_rows(factor: Factor) -> float | Tensor:
+    """A factor of a vector (..., n) as one of a matrix (..., rows, n)."""
+    return factor.unsqueeze(-1) if isinstance(factor, Tensor) and factor.dim() else factor

@@ -24,6 +24,8 @@ from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.step_control import StepControl, error_ratio, first_step
 from ctsigprop.solvers.tableaus import Tableau
 
+OVERFLOW = 1e-6
+"""Share of the largest number beyond which a solution that has no finite next step is said to diverge."""
 ON_GRID = 1e-9
 """Share of a step within which a sample is taken at the end of the step."""
 
@@ -91,11 +93,20 @@ class Course:
         if name is not None:
             raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.t:g}.")
 
-    def failure(self) -> SolverStopped:
-        """Why no step can be taken from here: a derivative that overflows, or one that no step resolves."""
+    def overflowing(self) -> bool:
+        """Whether the last good state or its slope is near the largest number that its precision has."""
+        sizes = [value.abs().max() for _, value in (*self.state.items(), *self.slope_now().items()) if value.numel()]
+        return float(torch.stack(sizes).max()) > OVERFLOW * torch.finfo(sizes[0].dtype).max
+
+    def slope_now(self) -> HybridState:
+        """The derivative of the last good state, uncounted."""
         rates, updates = self.field(self.t, self.state.activities, dense(self.state.weights))
         changes = {name: update.derivative(self.state.weights[name]) for name, update in updates.items()}
-        slope = HybridState(rates, changes)
+        return HybridState(rates, changes)
+
+    def failure(self) -> SolverStopped:
+        """Why no step can be taken from here: a derivative that overflows, or one that no step resolves."""
+        slope = self.slope_now()
         name = first_nonfinite(slope)
         if name is not None:
             return self.stop(Status.DIVERGED, f"d({name})/dt is non-finite at t={self.t:g}.")
@@ -188,4 +199,6 @@ def accepted(
             control.accept(step.dt, ratio)
             return t1, after
         course.counts.rejected_steps += 1
+        if not math.isfinite(ratio) and course.overflowing():
+            raise course.failure()
         control.reject(step.dt, ratio)

@@ -13,6 +13,13 @@ BLOCK = 2**19
 RESOLVED = 1e-10
 """Share of a sum of squares that may be left after cancellation: float64 then still has six digits."""
 
+
+def norm(tensor: Tensor) -> float:
+    """|tensor|, finite where all elements are, even if their squares overflow the tensor's precision."""
+    found = float(torch.linalg.vector_norm(tensor))
+    return found if math.isfinite(found) else float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+
+
 Posts = Float[Tensor, "*batch factors post"]
 Pres = Float[Tensor, "*batch factors pre"]
 
@@ -28,9 +35,9 @@ def frobenius(
     """
     few = 4 * post.shape[-2] * (post.shape[-1] + pre.shape[-1]) <= post.shape[-1] * pre.shape[-1]
     if few and not isinstance(scale, Tensor) and scale == 0.0:
-        norm = by_gram(post, pre)
-        if norm is not None:
-            return norm
+        found = by_gram(post, pre)
+        if found is not None:
+            return found
     return by_blocks(post, pre, base, scale)
 
 
@@ -55,5 +62,5 @@ def by_blocks(
             block.addcmul_(base[..., part, :], scale[..., part].unsqueeze(-1))
         elif scale != 0.0:
             block.add_(base[..., part, :], alpha=scale)
-        norms.append(torch.linalg.vector_norm(block))
-    return float(torch.linalg.vector_norm(torch.stack(norms)))
+        norms.append(norm(block))
+    return math.hypot(*norms)

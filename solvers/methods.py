@@ -231,7 +231,7 @@ class RK4(Fixed):
 
 @final
 class ExplicitAdams(Fixed):
-    """Adams-Bashforth, order 4 here: history restarts at every switch of the stimulus."""
+    """Adams-Bashforth, order 4 here: history restarts, by Runge-Kutta, at every switch of the stimulus."""
 
     method, order = "explicit_adams", 4
 
@@ -241,9 +241,9 @@ class ExplicitAdams(Fixed):
 
 @final
 class ImplicitAdams(Fixed):
-    """Adams-Bashforth-Moulton, order 4 here: history restarts at every switch of the stimulus."""
+    """Adams-Bashforth-Moulton, order 5 here: history restarts, by Runge-Kutta, at every switch of the stimulus."""
 
-    method, order = "implicit_adams", 4
+    method, order = "implicit_adams", 5
 
     def options(self) -> dict[str, object]:
         return {"interp": "cubic", "max_iters": 50, "max_order": 5}

@@ -29,7 +29,7 @@ taken in several calls. An adaptive method chooses its first step anew in each."
 SLACK = 1e-9
 """Share of a step within which a time is taken for a grid point."""
 BLOCK_STEPS = 256
-"""Fixed steps per call of odeint, after which the state is checked for non-finite values."""
+"""Fixed steps per call of odeint at most, after which the state is checked for non-finite values."""
 
 
 class Flow:
@@ -124,11 +124,17 @@ def solve(
     """One call of odeint from `flow.y` over `times`, counted from `start` (times[0] is now); (len(times), size)."""
     flow.start = start
     clock = torch.tensor(times, dtype=torch.float64, device=flow.packing.device)
+    # times that the clock, which has the state's precision, cannot tell apart are one time
+    _, place = torch.unique_consecutive(clock.to(flow.packing.dtype), return_inverse=True)
+    first = torch.cat([place.new_ones(1), place.diff()]) > 0
+    apart = clock[first]
+    if len(apart) == 1:
+        return flow.y.expand(len(times), -1)
     try:
-        out: Tensor = torchdiffeq.odeint(flow, flow.y, clock, rtol=rtol, atol=atol, method=method, options=options)
+        out: Tensor = torchdiffeq.odeint(flow, flow.y, apart, rtol=rtol, atol=atol, method=method, options=options)
     except KeyboardInterrupt:
         raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
-    return out
+    return out if len(apart) == len(times) or len(out) < len(apart) else out[place]
 
 
 def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Callable[[list[float]], Tensor]) -> None:
@@ -252,13 +258,15 @@ def advance_fixed(
     flow = FixedFlow(field, packing, packing.pack(state), span[0], max_steps, counts, monitor)
     resolution = 100 * torch.finfo(packing.dtype).eps  # of the implicit method's inner iteration
 
-    def local(t: float) -> float:
-        """Time since the origin, exactly on the grid where it is meant to be, wherever the run began."""
-        k = round((t - origin) / dt)
-        return k * dt if abs(t - origin - k * dt) <= SLACK * dt else t - origin
-
     def take(points: Sequence[float], samples: Sequence[float]) -> None:
-        """Take the steps between `points` in one call."""
+        """Take the steps between `points` in one call, on a clock that starts at the last multiple of a block."""
+        anchor = math.floor((points[0] - origin) / dt + SLACK) // BLOCK_STEPS * BLOCK_STEPS
+
+        def local(t: float) -> float:
+            """Time since the anchor, exactly on the grid where it is meant to be, wherever the run began."""
+            k = round((t - origin) / dt)
+            on_grid = abs(t - origin - k * dt) <= SLACK * dt
+            return (k - anchor) * dt if on_grid else t - origin - anchor * dt
 
         def run(clock: list[float]) -> Tensor:
             grid = [local(p) for p in points if p < clock[-1]] + [local(clock[-1])]
@@ -268,7 +276,8 @@ def advance_fixed(
                 "interp": "linear" if on_grid else options["interp"],
                 "grid_constructor": lambda _func, _y, t: torch.tensor(grid, dtype=t.dtype, device=t.device),
             }
-            return solve(flow, method, origin, [local(t) for t in clock], resolution, resolution, own)
+            start = origin + anchor * dt
+            return solve(flow, method, start, [local(t) for t in clock], resolution, resolution, own)
 
         with_samples(flow, samples, points[-1], run)
 
@@ -296,16 +305,21 @@ def advance_fixed(
 
 
 def blocks(span: tuple[float, float], origin: float, dt: float) -> Iterator[list[float]]:
-    """The grid points of a span, in blocks that share their end points; a shortened last step is its own block."""
+    """The grid points of a span, in blocks that share their end points and end on the same points in every run.
+
+    A step shortened by the start or the end of the span is a block of its own: methods with a history of steps
+    take it for one of full length.
+    """
     start, stop = span
     first = math.floor((start - origin) / dt + SLACK) + 1
     last = math.ceil((stop - origin) / dt - SLACK) - 1
     block = [start]
     for k in range(first, last + 1):
-        block.append(origin + k * dt)
-        if len(block) > BLOCK_STEPS:
+        t = origin + k * dt
+        block.append(t)
+        if k % BLOCK_STEPS == 0 or (len(block) == 2 and t - start < dt * (1 - SLACK)):
             yield block
-            block = block[-1:]
+            block = [t]
     if len(block) > 1 and stop - block[-1] < dt * (1 - SLACK):
         yield block
         block = block[-1:]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ctsigprop.solvers.factored_norm import frobenius
+from ctsigprop.solvers.factored_norm import frobenius, norm
 from ctsigprop.solvers.factored_step import RungeKutta, Slope, Tolerances
 from ctsigprop.solvers.factored_weight import FactoredWeight
 from ctsigprop.solvers.field import HybridState
@@ -76,7 +76,7 @@ def relative(step: RungeKutta, flat: Flat, at: Flat, tol: Tolerances) -> float:
 
 def weight_unit(matrix: torch.Tensor, tol: Tolerances) -> float:
     """The tolerance of a weight matrix as a Frobenius norm: atol sqrt(size) + rtol |W|."""
-    return tol.atol_weights * math.sqrt(matrix.numel()) + tol.rtol_weights * float(torch.linalg.vector_norm(matrix))
+    return tol.atol_weights * math.sqrt(matrix.numel()) + tol.rtol_weights * norm(matrix)
 
 
 def error_ratio(step: RungeKutta, row: Sequence[float], after: HybridState, y: Flat, tol: Tolerances) -> float:
@@ -91,8 +91,8 @@ def error_ratio(step: RungeKutta, row: Sequence[float], after: HybridState, y: F
         change = weight.weight(*weight.combine(row, step.dt, 0.0))
         if isinstance(change, FactoredWeight):
             unit = weight_unit(after.weights[name], tol)
-            norm = frobenius(change.shared_post(), change.pre, change.base, change.scale)
-            ratios.append(norm / unit if math.isfinite(unit) else math.inf)
+            size = frobenius(change.shared_post(), change.pre, change.base, change.scale)
+            ratios.append(size / unit if math.isfinite(unit) else math.inf)
     return largest(ratios)
 
 
@@ -104,7 +104,7 @@ def first_step(step: RungeKutta, t: float, state: HybridState, slope: Slope, tol
     E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 1993, section II.4.
     """
     step.begin(t, state, slope)
-    sizes = [float(torch.linalg.vector_norm(matrix)) / weight_unit(matrix, tol) for matrix in state.weights.values()]
+    sizes = [norm(matrix) / weight_unit(matrix, tol) for matrix in state.weights.values()]
     d0 = largest([relative(step, step.y, step.y.abs(), tol), *sizes])
     step.dt = 1.0
     d1 = error_ratio(step, (1.0,), state, step.y, tol)

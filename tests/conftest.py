@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -377,11 +376,3 @@ def tiny_unchecked() -> Iterator[None]:
 def tiny_neuron() -> AdaptiveRate:
     """A user's own two-variable neuron with torch parameters."""
     return AdaptiveRate()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in known_gaps.txt state what is not right yet; they are expected to fail until it is."""
-    gaps = set((Path(__file__).parent / "known_gaps.txt").read_text().splitlines())
-    for item in items:
-        if item.nodeid in gaps:
-            item.add_marker(pytest.mark.xfail(reason="known gap", strict=False))

@@ -69,14 +69,16 @@ def local(rule: Rule, seed: int = 0) -> Local:
         delta=some(ROWS, POST),
         variables={name: some(*shape) for name, (shape, _) in sorted(rule.variables(POST, PRE).items())},
         weight=some(POST, PRE),
+        bias=some(POST),
     )
 
 
 def derivatives(rule: Rule, at: Local) -> tuple[Tensor, Tensor]:
-    """DW/dt and db/dt for biases of 0.7."""
+    """DW/dt and db/dt."""
     found = rule.update(at)
     assert at.weight is not None
-    return found.derivative(at.weight), found.bias_derivative(torch.full((POST,), 0.7, dtype=torch.float64))
+    assert at.bias is not None
+    return found.derivative(at.weight), found.bias_derivative(at.bias)
 
 
 PAIRS = [

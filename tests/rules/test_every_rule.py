@@ -60,6 +60,7 @@ def local(rule: Rule, seed: int = 0, positive: bool = False) -> Local:
         delta=some(ROWS, POST),
         variables={name: some(*shape) for name, (shape, _) in sorted(rule.variables(POST, PRE).items())},
         weight=some(POST, PRE) / 3,
+        bias=torch.full((POST,), 0.7, dtype=torch.float64),
         post_slope=some(ROWS, POST),
         pre_slope=some(ROWS, PRE),
         broadcast=lambda function: torch.tensor(0.3),
@@ -68,11 +69,11 @@ def local(rule: Rule, seed: int = 0, positive: bool = False) -> Local:
 
 
 def changes(rule: Rule, at: Local) -> dict[str, Tensor]:
-    """Derivative of the weights, of biases of 0.7, and of each variable of the rule."""
+    """Derivative of the weights, of the biases, and of each variable of the rule."""
     update = rule.update(at)
     assert at.weight is not None
-    bias = torch.full_like(at.post[0], 0.7)
-    return {"W": update.derivative(at.weight), "b": update.bias_derivative(bias), **rule.flow(at)}
+    assert at.bias is not None
+    return {"W": update.derivative(at.weight), "b": update.bias_derivative(at.bias), **rule.flow(at)}
 
 
 def shuffled(name: str, value: Tensor, rule: Rule, order: Tensor) -> Tensor:
@@ -182,7 +183,7 @@ def test_leading_batch_dimensions_are_so_many_copies(name: str) -> None:
     """An ensemble is one more dimension: what each member does, it does alone."""
     rule = EVERY[name]
     members = [local(rule, seed) for seed in (0, 1)]
-    names = ("post", "pre", "share", "gain", "delta", "weight", "post_slope", "pre_slope")
+    names = ("post", "pre", "share", "gain", "delta", "weight", "bias", "post_slope", "pre_slope")
     stacked: dict[str, Any] = {key: torch.stack([getattr(at, key) for at in members]) for key in names}
     both = dataclasses.replace(
         members[0],
@@ -191,7 +192,8 @@ def test_leading_batch_dimensions_are_so_many_copies(name: str) -> None:
     )
     update = rule.update(both)
     assert both.weight is not None
-    found = {"W": update.derivative(both.weight), **rule.flow(both)}
+    assert both.bias is not None
+    found = {"W": update.derivative(both.weight), "b": update.bias_derivative(both.bias), **rule.flow(both)}
     for k, at in enumerate(members):
         alone = changes(rule, at)
         for key, value in found.items():

@@ -39,9 +39,9 @@ def oja(s: Any) -> Derivatives:
 
 
 def oja_subspace(s: Any) -> Derivatives:
-    dW, _ = s.outer(s.h, s.x)
+    dW, db = s.outer(s.h, s.x)
     lateral, _ = s.outer(s.h, s.h)
-    return 0.3 * (dW - lateral @ s.W), np.zeros_like(s.b), {}
+    return 0.3 * (dW - lateral @ s.W), 0.3 * (db - lateral @ s.b), {}
 
 
 def bcm(s: Any) -> Derivatives:
@@ -114,7 +114,7 @@ CASES: dict[str, tuple[Callable[[bool], Rule], Callable[[Any], Derivatives], dic
     "differential_hebb": (lambda t: ct.rules.DifferentialHebb(rate=0.5, decay=0.2), differential_hebb, {}),
     "hebb": (lambda t: ct.rules.Hebb(rate=0.3, decay=0.2, traces=t), lambda s: hebb(s, 0.3, 0.2), {}),
     "oja": (lambda t: ct.rules.Oja(rate=0.3, traces=t), oja, {}),
-    "oja_subspace": (lambda t: ct.rules.OjaSubspace(rate=0.3, traces=t), oja_subspace, {"bias": False}),
+    "oja_subspace": (lambda t: ct.rules.OjaSubspace(rate=0.3, traces=t), oja_subspace, {}),
     "postsynaptic_gated_hebb": (
         lambda t: ct.rules.PostsynapticGatedHebb(rate=0.3, theta=0.4, traces=t),
         postsynaptic_gated,
