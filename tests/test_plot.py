@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import AxesImage
 
 import ctsigprop as ct
-from ctsigprop.plot import COLOURS
+from ctsigprop.plot.style import COLOURS
 
 torch.set_num_threads(1)
 Plot = Callable[..., Axes]
@@ -82,7 +82,7 @@ def test_every_plot_of_the_module_is_covered_here() -> None:
         for name, value in vars(ct.plot).items()
         if callable(value)
         and not name.startswith("_")
-        and getattr(value, "__module__", "") == "ctsigprop.plot"
+        and getattr(value, "__module__", "").startswith("ctsigprop.plot.")
         and "Axes to draw on" in (value.__doc__ or "")
     }
     assert own == set(PLOTS)
