@@ -3,6 +3,7 @@
 from ctsigprop import datasets, plot, rules, signals, solvers
 from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
+from ctsigprop.ensemble import Ensemble
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
 from ctsigprop.probes import Probe
@@ -19,6 +20,7 @@ __all__ = [
     "Activation",
     "Backprop",
     "DirectFeedbackAlignment",
+    "Ensemble",
     "FeedbackAlignment",
     "KolenPollack",
     "Network",

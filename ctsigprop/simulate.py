@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, overload
 
 import torch
 from tqdm.auto import tqdm
 
+from ctsigprop.compiled.engine import Outcome
+from ctsigprop.ensemble import Ensemble, batchable, batched, compiled, each, own_state
 from ctsigprop.field import Field
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.recorder import Recorder, dataset
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
 from ctsigprop.solvers.factored_methods import FactoredDopri5
@@ -23,7 +25,7 @@ from ctsigprop.solvers.methods import Dopri5
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import get
 from ctsigprop.state import State
-from ctsigprop.stimuli import Stimulus
+from ctsigprop.stimuli import Frame, Stimulus
 
 DIMENSIONS = ("time", "layer", "post", "pre", "row", "context")
 SLACK = 1e-9
@@ -31,22 +33,54 @@ SLACK = 1e-9
 BAR = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}]"
 
 
+@overload
 def simulate(
     network: Network,
+    stimulus: Stimulus,
+    solver: Solver | str = ...,
+    *,
+    state: State | None = ...,
+    t_span: tuple[float, float] | None = ...,
+    probes: Sequence[Probe] = ...,
+    seed: int = ...,
+    progress: bool = ...,
+    ensemble: None = ...,
+) -> Solution: ...
+
+
+@overload
+def simulate(
+    network: Network | Sequence[Network],
+    stimulus: Stimulus,
+    solver: Solver | str = ...,
+    *,
+    state: State | None = ...,
+    t_span: tuple[float, float] | None = ...,
+    probes: Sequence[Probe] = ...,
+    seed: int | Sequence[int] = ...,
+    progress: bool = ...,
+    ensemble: int,
+) -> Ensemble: ...
+
+
+def simulate(
+    network: Network | Sequence[Network],
     stimulus: Stimulus,
     solver: Solver | str = "auto",
     *,
     state: State | None = None,
     t_span: tuple[float, float] | None = None,
     probes: Sequence[Probe] = (),
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     progress: bool = False,
-) -> Solution:
+    ensemble: int | None = None,
+) -> Solution | Ensemble:
     """Integrate activities, learning signal and weights together, forward in time.
 
     Parameters
     ----------
-    network : the vector field; not changed
+    network : the vector field; not changed. With `ensemble`, also a list of that many networks of one structure,
+        whose numbers (rates, time constants, ...) may differ
     stimulus : what it is shown
     solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default):
         `FactoredDopri5()`, or `Dopri5()` where a rule is not of factor form; `sol.stats["solver"]` says which
@@ -57,31 +91,57 @@ def simulate(
     probes : what to record
     seed : int, decides the initial weights where no state is given; default 0
     progress : bool, show a progress bar in simulated time; default False
+    ensemble : int or None, number of members that run at once, >= 1, each under the same stimulus; default None, a
+        single run. Member k is the run of seed + k, or of seed[k] where `seed` is a sequence, up to rounding. Members
+        are one batch where the solver takes fixed steps and all rules are the library's own, or run compiled with
+        `compile=True`; else one after another. One that diverges ends and the others go on
 
     Returns
     -------
     Solution : what was recorded, the final state, statistics and status. A run that diverges, meets a limit of its
-        solver or is interrupted ends early, keeps what it has, and says so in `status` and `message`
+        solver or is interrupted ends early, keeps what it has, and says so in `status` and `message`. With `ensemble`,
+        an `Ensemble` of as many solutions
 
     Raises
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
     """
-    check_types(network, stimulus, state)
-    method = resolve_solver(solver, network)
+    networks, seeds = check_members(network, seed, ensemble)
+    check_types(networks, stimulus, state)
+    method = resolve_solver(solver, networks[0])
     start, stop = check_span(t_span, stimulus)
-    check_stimulus(network, stimulus)
-    if state is None:
-        state = network.initial_state(seed, stimulus.rows, stimulus.dtype, stimulus.device)
-    check_state(state, stimulus)
-    state = network.fit_rows(state, stimulus.rows)
-    recorders = check_probes(probes, network, stimulus)
-    run = Run(network, recorders, start, stop, progress)
+    check_stimulus(networks[0], stimulus)
+    states, runs = [], []
+    for k, (one, own_seed) in enumerate(zip(networks, seeds, strict=True)):
+        begin = state or one.initial_state(own_seed, stimulus.rows, stimulus.dtype, stimulus.device)
+        check_state(begin, stimulus)
+        states.append(one.fit_rows(begin, stimulus.rows))
+        runs.append(Run(one, check_probes(probes, one, stimulus), start, stop, progress and k == 0))
     began = time.perf_counter()
     with torch.inference_mode():
-        status, message, final = run.integrate(method, stimulus, state)
-    stats = {**asdict(run.counts), "wall_seconds": time.perf_counter() - began, "solver": repr(method)}
-    return Solution(dataset(recorders), final, stats, status, message, network)
+        way, outcomes = carry_out(runs, method, stimulus, states)
+    cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
+    solutions = []
+    for run, outcome in zip(runs, outcomes, strict=True):
+        run.bar.close()
+        stats = {**asdict(outcome.counts), **cost}
+        solutions.append(
+            Solution(dataset(run.recorders), outcome.state, stats, outcome.status, outcome.message, run.network)
+        )
+    return solutions[0] if ensemble is None else Ensemble(solutions, seeds)
+
+
+def carry_out(
+    runs: Sequence[Run], solver: Solver, stimulus: Stimulus, states: Sequence[State]
+) -> tuple[str, list[Outcome]]:
+    """(the way it was done, how each run ended)."""
+    if getattr(solver, "compile", False):
+        outcomes = compiled(runs, solver, stimulus, states)
+        if outcomes is not None:
+            return "compiled", outcomes
+    if len(runs) > 1 and batchable([run.network for run in runs], solver, stimulus):
+        return "batched", batched(runs, solver, stimulus, states, split, take_due)
+    return "eager", list(each(runs, states, lambda run, state: run.integrate(solver, stimulus, state)))
 
 
 class Run:
@@ -100,8 +160,8 @@ class Run:
         self.field: Field | None = None
         self.bar = tqdm(total=stop - start, disable=not progress, unit="tau", mininterval=0.2, bar_format=BAR)
 
-    def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> tuple[Status, str, State]:
-        """Advance frame by frame: (status, message, final state)."""
+    def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
+        """Advance frame by frame, to the end or as far as it goes."""
         now = split(self.network, state)
         t = self.start
         position = 0
@@ -111,11 +171,7 @@ class Run:
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
-                due = []
-                while position < len(self.times) and self.times[position] <= frame.stop + self.slack:
-                    t_due = self.times[position]
-                    due.append(frame.stop if t_due > frame.stop - self.slack else t_due)
-                    position += 1
+                position, due = take_due(self, frame, position)
                 now = solver.advance(
                     self.field,
                     now,
@@ -126,11 +182,12 @@ class Run:
                     self.counts,
                 )
                 t = frame.stop
-            return Status.COMPLETED, str(Status.COMPLETED), joined(now, t)
+            return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
         except SolverStopped as stopped:
-            return stopped.status, str(stopped), joined(stopped.state, stopped.t)
+            return Outcome(stopped.status, str(stopped), own_state(stopped.state, stopped.t), self.counts)
         except KeyboardInterrupt:
-            return Status.INTERRUPTED, f"{Status.INTERRUPTED} It stood at t={t:g}.", joined(now, t)
+            message = f"{Status.INTERRUPTED} It stood at t={t:g}."
+            return Outcome(Status.INTERRUPTED, message, own_state(now, t), self.counts)
         finally:
             self.bar.close()
 
@@ -148,6 +205,16 @@ class Run:
     def progress(self, t: float) -> None:
         """Move the progress bar to time t."""
         self.bar.update(t - self.start - self.bar.n)
+
+
+def take_due(run: Any, frame: Frame, position: int) -> tuple[int, list[float]]:
+    """The times of a run that are due within a frame, from `position` on, and the position after them."""
+    due = []
+    while position < len(run.times) and run.times[position] <= frame.stop + run.slack:
+        t = run.times[position]
+        due.append(frame.stop if t > frame.stop - run.slack else t)
+        position += 1
+    return position, due
 
 
 def apart(times: Sequence[float], slack: float) -> list[float]:
@@ -168,12 +235,6 @@ def split(network: Network, state: State) -> HybridState:
     )
 
 
-def joined(state: HybridState, t: float) -> State:
-    """A state as the user takes it: ordinary tensors of its own, usable outside of inference mode."""
-    with torch.inference_mode(False):
-        return State({name: value.clone() for name, value in state.items()}, t)
-
-
 def resolve_solver(solver: Solver | str, network: Network) -> Solver:
     """The solver meant by an instance, a name, or "auto": the factored one wherever all rules are of factor form."""
     if isinstance(solver, Solver):
@@ -190,10 +251,32 @@ def resolve_solver(solver: Solver | str, network: Network) -> Solver:
         raise ValueError(f"solver {solver!r} needs a step: use ct.solvers.{chosen.__name__}(dt=...)") from None
 
 
-def check_types(network: Any, stimulus: Any, state: Any) -> None:
+def check_members(network: Any, seed: Any, ensemble: Any) -> tuple[list[Network], list[int]]:
+    """Network and seed of each member."""
+    if ensemble is None:
+        whole("seed", seed, 0)
+        return [network], [int(seed)]
+    whole("ensemble", ensemble, 1)
+    networks = list(network) if isinstance(network, list | tuple) else [network] * ensemble
+    if len(networks) != ensemble:
+        raise ValueError(f"network must be one for all members or a list of {ensemble}, got a list of {len(networks)}")
+    if isinstance(seed, list | tuple | range):
+        if len(seed) != ensemble:
+            raise ValueError(f"seed must be one number or a list of {ensemble}, got {len(seed)}")
+        for k, value in enumerate(seed):
+            whole(f"seed[{k}]", value, 0)
+        return networks, [int(value) for value in seed]
+    whole("seed", seed, 0)
+    return networks, [int(seed) + k for k in range(ensemble)]
+
+
+def check_types(networks: Sequence[Any], stimulus: Any, state: Any) -> None:
     """Raise TypeError for an argument of another kind."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a ct.Network, got {network!r}")
+    for network in networks:
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be a ct.Network, got {network!r}")
+    if any(network.weight_shapes != networks[0].weight_shapes for network in networks[1:]):
+        raise ValueError("the networks of an ensemble must have the same sizes and signal, got several")
     if not isinstance(stimulus, Stimulus):
         raise TypeError(f"stimulus must be ct.Presentations or made by ct.Stimulus.from_function, got {stimulus!r}")
     if state is not None and not isinstance(state, State):

@@ -1,0 +1,173 @@
+"""The source of a compiled module: places in memory, the right-hand sides, and the loops that integrate them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from ctsigprop.compiled import drivers
+from ctsigprop.compiled.lowering import Buffer, Kernel, Value, contiguous, in_memory, number, spread
+from ctsigprop.compiled.operators import HEADER, literal
+from ctsigprop.compiled.trace import Member, Traced
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies in the memory of one member.
+
+    Parameters
+    ----------
+    inputs : offset, size of each input that is used, by name
+    state : offset, shape of each tensor of the state, by name; they lie side by side
+    first, last : where the state begins and ends; its slopes begin at `last`
+    constants : where the numbers begin in which members of an ensemble differ
+    size : of the whole memory
+    """
+
+    inputs: dict[str, tuple[int, int]]
+    state: dict[str, tuple[int, tuple[int, ...]]]
+    first: int
+    last: int
+    constants: int
+    size: int
+
+
+def module_source(variants: Sequence[Traced], n_constants: int, weights: frozenset[str]) -> tuple[str, Layout]:
+    """Source and layout of the module of one network; a variant for each value of the plasticity gate, 1 and 0."""
+    inputs: dict[str, tuple[int, int]] = {}
+    at = 0
+    for trace in variants:
+        for name, node in trace.inputs.items():
+            if name not in inputs:
+                inputs[name] = (at, node.meta["val"].numel())
+                at += inputs[name][1]
+    first, state = at, {}
+    for name, node in variants[0].state.items():
+        shape = tuple(node.meta["val"].shape)
+        state[name] = (at, shape)
+        at += math.prod(shape)
+    last = at
+    constants = last + (last - first)
+    size = constants + n_constants
+    kind = str(node.meta["val"].dtype).removeprefix("torch.")
+    parts = [HEADER.format(kind=kind, check=drivers.CHECK, near=drivers.NEAR)]
+    places = {name: offset for name, (offset, _) in [*inputs.items(), *state.items()]}
+    for k, trace in enumerate(variants):
+        for purpose, write in (("slope", write_slope), ("step", write_step)):
+            kernel = Kernel(trace, places, constants, constants + n_constants)
+            kernel.write()
+            write(kernel, state, last - first, weights)
+            size = max(size, kernel.size)
+            arguments = "m" if purpose == "slope" else "m, dt"
+            parts.append(f"@fast\ndef {purpose}_{k}({arguments}):\n" + "\n".join(kernel.lines or ["    pass"]))
+    for purpose, arguments in (("slope", "m"), ("step", "m, dt")):
+        cases = "".join(f"    if v == {k}:\n        {purpose}_{k}({arguments})\n" for k in range(len(variants)))
+        parts.append(f"@fast\ndef {purpose}(v, {arguments}):\n{cases}")
+    parts += [f"@fast\n{inspect.getsource(function)}" for function in drivers.PASTED]
+    return "\n\n\n".join(parts), Layout(inputs, state, first, last, constants, size)
+
+
+def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int, weights: frozenset[str]) -> None:
+    """The derivative of everything, behind the state."""
+    for name, (offset, shape) in state.items():
+        place = Buffer(offset + shift, contiguous(shape))
+        rate = derivative(kernel, name)
+        if rate is not None:
+            kernel.store(broadcast(rate, shape), place)
+        elif name in kernel.trace.updates:
+            post, pre, decay = factors(kernel, name)
+            kernel.multiply(post, pre, place)
+            if not is_zero(decay):
+                old = Buffer(offset, contiguous(shape))
+                kernel.loops(
+                    shape,
+                    lambda index, old=old, place=place, decay=decay: [  # type: ignore[misc]
+                        f"{place.at(index)} -= {of_row(decay, index)} * {old.at(index)}"
+                    ],
+                )
+        else:
+            kernel.emit(0, f"m[{place.offset}:{place.offset + math.prod(shape)}] = T(0.0)")
+
+
+def write_step(kernel: Kernel, state: Mapping[str, Any], shift: int, weights: frozenset[str]) -> None:
+    """One step of forward Euler, in place: weights first, as they read the activities of before."""
+    changed = {name for name in state if name in kernel.trace.updates or name in kernel.trace.rates}
+    rates: dict[str, Value] = {}
+    for name in state:
+        rate = derivative(kernel, name)
+        if rate is not None:
+            rate = broadcast(rate, state[name][1])
+            own_only = all(read == name or read.removesuffix("~") not in changed for read in rate.reads)
+            rates[name] = rate if own_only and f"{name}~" not in rate.reads else kernel.store(rate, None)
+            if rates[name].buffer is not None and rates[name].reads:
+                rates[name] = kernel.store(rates[name], kernel.room(state[name][1]))
+    found = {name: factors(kernel, name) for name in kernel.trace.updates if name not in rates}
+    for name, (post, pre, decay) in found.items():
+        offset, shape = state[name]
+        place = Buffer(offset, contiguous(shape))
+        if not is_zero(decay):
+            kernel.loops(
+                shape,
+                lambda index, place=place, decay=decay: [  # type: ignore[misc]
+                    f"{place.at(index)} *= T(1.0) - dt * {of_row(decay, index)}"
+                ],
+            )
+        kernel.multiply(post, pre, place, "+", "dt * ")
+    for name, rate in rates.items():
+        offset, shape = state[name]
+        place = Buffer(offset, contiguous(shape))
+        kernel.loops(
+            shape,
+            lambda index, place=place, rate=rate: [f"{place.at(index)} += dt * {number(rate, index)}"],  # type: ignore[misc]
+        )
+
+
+def derivative(kernel: Kernel, name: str) -> Value | None:
+    """The derivative of a tensor that is not of factor form, or None."""
+    found = kernel.trace.rates.get(name)
+    if found is None and len(kernel.trace.updates.get(name, ())) == 1:
+        found = kernel.trace.updates[name][0]
+    return None if found is None else kernel.operand(found)
+
+
+def broadcast(value: Value, shape: tuple[int, ...]) -> Value:
+    """`value` repeated to the shape of what it changes."""
+    if value.shape == shape:
+        return value
+    return Value(shape, lambda index: number(value, spread(value.shape, shape, index)), None, False, value.reads)
+
+
+def factors(kernel: Kernel, name: str) -> tuple[Value, Value, Any]:
+    """(post factor, transposed; pre factor; decay) of a weight, all in memory."""
+    post, pre, decay = kernel.trace.updates[name]
+    left, right = (kernel.store(kernel.operand(part)) for part in (post, pre))
+    if left.buffer is None:
+        raise RuntimeError("a factor must lie in memory")
+    turned = in_memory(left.shape[::-1], Buffer(left.buffer.offset, left.buffer.strides[::-1]))
+    if isinstance(decay, Node):
+        return turned, right, kernel.store(kernel.operand(decay))
+    return turned, right, kernel.operand(decay) if isinstance(decay, Member) else float(decay)
+
+
+def is_zero(decay: Any) -> bool:
+    """Whether a decay is the number 0."""
+    return isinstance(decay, float) and decay == 0.0
+
+
+def of_row(decay: Any, index: tuple[str, ...]) -> str:
+    """Code of the decay of one synapse."""
+    if isinstance(decay, Value):
+        return decay.at(spread(decay.shape, ("post",), index[:1])) if decay.shape else decay.at(())  # type: ignore[arg-type]
+    return literal(decay)
+
+
+def example_dtype(trace: Traced) -> torch.dtype:
+    """Precision of the state."""
+    found: torch.dtype = next(iter(trace.state.values())).meta["val"].dtype
+    return found
