@@ -86,6 +86,94 @@ def between(out, theta, h, m, first, before, keep, b, quartic):
         out[i] = before[i] + h * total
 
 
+def run_euler(
+    memory,
+    first,
+    last,
+    shown,
+    places,
+    variant,
+    start,
+    short,
+    whole,
+    dt,
+    times,
+    due,
+    taken,
+    done,
+    status,
+    bad,
+    most,
+):
+    """All members through all frames in steps of dt, by forward Euler in place."""
+    n = last - first
+    before = np.empty(n, memory.dtype)
+    good = np.empty(n, memory.dtype)
+    for e in range(len(memory)):
+        if status[e] != 0:
+            continue
+        m = memory[e]
+        for f in range(len(variant)):
+            v = variant[f]
+            show(m, shown[f], places)
+            count = whole[f]
+            head = 1 if short[f, 0] > 0.0 else 0
+            total = head + count + (1 if short[f, 1] > 0.0 else 0)
+            s = 0
+            position = due[f, 0]
+            careful = -1
+            while s < total:
+                if s % CHECK == 0 and careful < s:
+                    good[:] = m[first:last]
+                    restart = s
+                    again = position
+                if done[e, 1] >= most:
+                    status[e] = 3
+                    break
+                if head == 1 and s == 0:
+                    h = short[f, 0]
+                    t = start[f]
+                elif s < head + count:
+                    h = dt
+                    t = start[f] + short[f, 0] + (s - head) * dt
+                else:
+                    h = short[f, 1]
+                    t = start[f] + short[f, 0] + count * dt
+                inner = position < due[f, 1] and times[position] < t + h * (1.0 - NEAR)
+                if inner or careful >= s:
+                    before[:] = m[first:last]
+                step(v, m, T(h))
+                done[e, 1] += 1
+                done[e, 2] += 1
+                check = careful >= s or (s + 1) % CHECK == 0 or s + 1 == total
+                if check and not finite(m, first, last):
+                    if careful < s:  # once more from the last good state, looking after every step
+                        done[e, 1] -= s + 1 - restart
+                        done[e, 2] -= s + 1 - restart
+                        careful = s
+                        m[first:last] = good
+                        s = restart
+                        position = again
+                        continue
+                    bad[e] = m[first:last]
+                    m[first:last] = before
+                    done[e, 0] = t
+                    status[e] = 1
+                    break
+                while position < due[f, 1] and (times[position] <= t + h * (1.0 + NEAR) or s + 1 == total):
+                    theta = (times[position] - t) / h
+                    if theta > 1.0 - NEAR:
+                        taken[e, position] = m[first:last]
+                    else:
+                        for i in range(n):
+                            taken[e, position, i] = before[i] + T(theta) * (m[first + i] - before[i])
+                    position += 1
+                done[e, 0] = t + h
+                s += 1
+            if status[e] != 0:
+                break
+
+
 def run_fixed(
     memory,
     first,
@@ -107,10 +195,9 @@ def run_fixed(
     bad,
     most,
 ):
-    """All members through all frames in steps of dt, by Euler where `a` has one stage, else by a Runge-Kutta method."""
+    """All members through all frames in steps of dt, by a Runge-Kutta method."""
     n = last - first
     stages = len(a)
-    euler = stages == 2
     before = np.empty(n, memory.dtype)
     good = np.empty(n, memory.dtype)
     keep = np.empty((stages, n), memory.dtype)
@@ -145,12 +232,8 @@ def run_fixed(
                     h = short[f, 1]
                     t = start[f] + short[f, 0] + count * dt
                 inner = position < due[f, 1] and times[position] < t + h * (1.0 - NEAR)
-                if inner or not euler or careful >= s:
-                    before[:] = m[first:last]
-                if euler:
-                    step(v, m, T(h))
-                else:
-                    advance(m, v, T(h), a, last, before, keep)
+                before[:] = m[first:last]
+                advance(m, v, T(h), a, last, before, keep)
                 done[e, 1] += 1
                 done[e, 2] += stages - 1
                 check = careful >= s or (s + 1) % CHECK == 0 or s + 1 == total
@@ -168,7 +251,7 @@ def run_fixed(
                     done[e, 0] = t
                     status[e] = 1
                     break
-                if inner and not euler:
+                if inner:
                     slope(v, m)
                     for i in range(n):
                         keep[stages - 1, i] = m[last + i]
@@ -176,9 +259,6 @@ def run_fixed(
                     theta = (times[position] - t) / h
                     if theta > 1.0 - NEAR:
                         taken[e, position] = m[first:last]
-                    elif euler:
-                        for i in range(n):
-                            taken[e, position, i] = before[i] + T(theta) * (m[first + i] - before[i])
                     else:
                         between(taken[e, position], theta, T(h), m, first, before, keep, a[stages - 1], quartic)
                     position += 1
@@ -347,4 +427,6 @@ def run_adaptive(
                 break
 
 
-PASTED = (finite, show, advance, between, run_fixed, tolerance_norm, run_adaptive)
+FOR_EULER = (finite, show, run_euler)
+FOR_RUNGE_KUTTA = (finite, show, advance, between, run_fixed, tolerance_norm, run_adaptive)
+"""The loops that a module needs, each after those that it calls."""

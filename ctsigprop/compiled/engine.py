@@ -92,8 +92,9 @@ class Engine:
         frame = next(stimulus.frames(start, stimulus.duration_total), None)
         if frame is None or not frame.constant:
             raise NotCompilable("the stimulus is a function of time; only presentations have a compiled form")
+        self.euler = method.tableau.stages == 2 and method.dt is not None
         gates = [1.0, 0.0] if isinstance(getattr(stimulus, "gate", None), tuple) else [1.0]
-        self.program: Program = compiled(networks, frame.at(frame.start), states[0], gates)
+        self.program: Program = compiled(networks, frame.at(frame.start), states[0], gates, self.euler)
         layout, members, dtype = self.program.layout, len(states), states[0][next(iter(states[0]))].numpy().dtype
         n = layout.last - layout.first
         self.memory = np.zeros((members, layout.size), dtype)
@@ -218,7 +219,11 @@ class Engine:
                 order = float(self.method.tableau.order)
                 module.run_adaptive(*common, stop, a, error, quartic, order, *tol, self.groups, *ends)
             else:
-                module.run_fixed(*common, *steps_of(pieces, self.method.dt), self.method.dt, a, quartic, *ends)
+                steps = (*steps_of(pieces, self.method.dt), self.method.dt)
+                if self.euler:
+                    module.run_euler(*common, *steps, *ends)
+                else:
+                    module.run_fixed(*common, *steps, a, quartic, *ends)
 
         threads = min(torch.get_num_threads(), len(self.states))
         if threads > 1:

@@ -253,10 +253,10 @@ class Kernel:
             self.loops(
                 kept,
                 lambda index: [
-                    f"a = {start}",
+                    f"acc = {start}",
                     f"for {inner} in range({n}):",
-                    "    " + take_in("a", (*index[:-1], inner if n > 1 else "0")),
-                    f"{place(index)} = {end.format('a', '', count)}",
+                    "    " + take_in("acc", (*index[:-1], inner if n > 1 else "0")),
+                    f"{place(index)} = {end.format('acc', '', count)}",
                 ],
             )
         else:
@@ -278,15 +278,15 @@ class Kernel:
         def body(index: Index) -> list[str]:
             here = (*index[:-1], j)
             return [
-                "a = T(-math.inf)",
+                "acc = T(-math.inf)",
                 f"for {j} in range({n}):",
-                f"    a = greater(a, {number(source, here)})",
-                "c = T(0.0)",
+                f"    acc = greater(acc, {number(source, here)})",
+                "whole_ = T(0.0)",
                 f"for {j} in range({n}):",
-                f"    {out.at(here)} = T(math.exp({number(source, here)} - a))",
-                f"    c += {out.at(here)}",
+                f"    {out.at(here)} = exp({number(source, here)} - acc)",
+                f"    whole_ += {out.at(here)}",
                 f"for {j} in range({n}):",
-                f"    {out.at(here)} /= c",
+                f"    {out.at(here)} /= whole_",
             ]
 
         self.loops((*source.shape[:-1], 1), body)
@@ -317,17 +317,17 @@ class Kernel:
                 f"np.dot({views[0]}, {views[1]}, m[{buffer.offset}:{buffer.offset + rows * columns}]"
                 f".reshape(({rows}, {columns})))",
             )
-            self.emit(0, f"for i in range({rows * columns}):")
-            self.emit(1, f"m[{out.offset} + i] += {factor}m[{buffer.offset} + i]")
+            self.emit(0, f"for i_ in range({rows * columns}):")
+            self.emit(1, f"m[{out.offset} + i_] += {factor}m[{buffer.offset} + i_]")
             return
         if b.strides[0] == 1 and a.strides[1] == 1 and inner > 1 and columns > 1:
             self.loops(
                 (rows, columns),
                 lambda index: [
-                    "a = T(0.0)",
-                    f"for k in range({inner}):",
-                    f"    a += {a.at((index[0], 'k'))} * {b.at(('k', index[1]))}",
-                    f"{out.at(index)} {add}= {factor}a",
+                    "acc = T(0.0)",
+                    f"for k_ in range({inner}):",
+                    f"    acc += {a.at((index[0], 'k_'))} * {b.at(('k_', index[1]))}",
+                    f"{out.at(index)} {add}= {factor}acc",
                 ],
             )
             return
@@ -336,9 +336,9 @@ class Kernel:
         self.loops(
             (inner, rows, 1),
             lambda index: [
-                f"a = {factor}{a.at((index[1], index[0]))}",
-                f"for j in range({columns}):",
-                f"    {out.at((index[1], 'j'))} += a * {b.at((index[0], 'j'))}",
+                f"acc = {factor}{a.at((index[1], index[0]))}",
+                f"for j_ in range({columns}):",
+                f"    {out.at((index[1], 'j_'))} += acc * {b.at((index[0], 'j_'))}",
             ],
         )
 

@@ -27,12 +27,12 @@ POINTWISE = {
     aten.relu.default: "relu({0})",
     aten.sigmoid.default: "sigmoid({0})",
     aten.softplus.default: "softplus({0})",
-    aten.tanh.default: "T(math.tanh({0}))",
-    aten.exp.default: "T(math.exp({0}))",
-    aten.log.default: "T(math.log({0}))",
-    aten.sqrt.default: "T(math.sqrt({0}))",
-    aten.sin.default: "T(math.sin({0}))",
-    aten.cos.default: "T(math.cos({0}))",
+    aten.tanh.default: "tanh({0})",
+    aten.exp.default: "exp({0})",
+    aten.log.default: "log({0})",
+    aten.sqrt.default: "sqrt({0})",
+    aten.sin.default: "sin({0})",
+    aten.cos.default: "cos({0})",
     aten.clamp_min.default: "greater({0}, {1})",
     aten.clamp_max.default: "smaller({0}, {1})",
     aten.maximum.default: "greater({0}, {1})",
@@ -86,7 +86,7 @@ SUMS = {
     aten.mean.dim: ("T(0.0)", "{0} + {1}", "{0} / T({2})"),
     aten.amax.default: ("T(-math.inf)", "greater({0}, {1})", "{0}"),
     aten.amin.default: ("T(math.inf)", "smaller({0}, {1})", "{0}"),
-    aten.linalg_vector_norm.default: ("T(0.0)", "{0} + square({1})", "T(math.sqrt({0}))"),
+    aten.linalg_vector_norm.default: ("T(0.0)", "{0} + square({1})", "sqrt({0})"),
 }
 """Reductions over dimensions: where they start, how they take in a number, and what becomes of the result, {2} the
 count of numbers."""
@@ -101,6 +101,7 @@ import numpy as np
 from numba import njit
 
 T = np.{kind}
+{numbers}
 CHECK, NEAR = {check}, {near}
 fast = njit(fastmath={{"reassoc", "contract", "nsz"}}, error_model="numpy", nogil=True, cache=True)
 inside = njit(fastmath={{"reassoc", "contract", "nsz"}}, error_model="numpy", nogil=True)
@@ -109,6 +110,36 @@ inside = njit(fastmath={{"reassoc", "contract", "nsz"}}, error_model="numpy", no
 @inside
 def relu(u):
     return T(0.0) if u < T(0.0) else u
+
+
+@inside
+def exp(u):
+    return T(math.exp(u))
+
+
+@inside
+def log(u):
+    return T(math.log(u))
+
+
+@inside
+def tanh(u):
+    return T(math.tanh(u))
+
+
+@inside
+def sqrt(u):
+    return T(math.sqrt(u))
+
+
+@inside
+def sin(u):
+    return T(math.sin(u))
+
+
+@inside
+def cos(u):
+    return T(math.cos(u))
 
 
 @inside

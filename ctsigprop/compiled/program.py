@@ -31,8 +31,11 @@ class Program:
     variants: dict[float, int]
 
 
-def compiled(networks: Sequence[Network], shown: Input, state: Mapping[str, Tensor], gates: Sequence[float]) -> Program:
-    """The program of networks of one structure, whose numbers may differ, for data of the shape of `shown`.
+def compiled(
+    networks: Sequence[Network], shown: Input, state: Mapping[str, Tensor], gates: Sequence[float], euler: bool
+) -> Program:
+    """The program of networks of one structure, whose numbers may differ, for data of the shape of `shown`: steps of
+    Euler, or derivatives for the other methods.
 
     Raises
     ------
@@ -57,8 +60,7 @@ def compiled(networks: Sequence[Network], shown: Input, state: Mapping[str, Tens
         variants.append(trace)
         for row, more in zip(constants, rows, strict=True):
             row += more
-    weights = frozenset(networks[0].weight_shapes)
-    source, layout = module_source(variants, len(constants[0]), weights)
+    source, layout = module_source(variants, len(constants[0]), euler)
     members = [constants[place] for place in which]
     return Program(load(source), layout, members, {gate: k for k, gate in enumerate(gates)})
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch.fx import Node
 
 from ctsigprop.compiled import drivers
@@ -38,8 +39,12 @@ class Layout:
     size: int
 
 
-def module_source(variants: Sequence[Traced], n_constants: int, weights: frozenset[str]) -> tuple[str, Layout]:
-    """Source and layout of the module of one network; a variant for each value of the plasticity gate, 1 and 0."""
+def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> tuple[str, Layout]:
+    """Source and layout of the module of one network; a variant for each value of the plasticity gate.
+
+    With `euler` the module has steps of forward Euler in place, written out within the loop that takes them; else it
+    has derivatives, for the Runge-Kutta methods.
+    """
     inputs: dict[str, tuple[int, int]] = {}
     at = 0
     for trace in variants:
@@ -56,24 +61,64 @@ def module_source(variants: Sequence[Traced], n_constants: int, weights: frozens
     constants = last + (last - first)
     size = constants + n_constants
     kind = str(node.meta["val"].dtype).removeprefix("torch.")
-    parts = [HEADER.format(kind=kind, check=drivers.CHECK, near=drivers.NEAR)]
     places = {name: offset for name, (offset, _) in [*inputs.items(), *state.items()]}
-    for k, trace in enumerate(variants):
-        for purpose, write in (("slope", write_slope), ("step", write_step)):
-            kernel = Kernel(trace, places, constants, constants + n_constants)
-            kernel.write()
-            write(kernel, state, last - first, weights)
-            size = max(size, kernel.size)
-            arguments = "m" if purpose == "slope" else "m, dt"
-            parts.append(f"@fast\ndef {purpose}_{k}({arguments}):\n" + "\n".join(kernel.lines or ["    pass"]))
-    for purpose, arguments in (("slope", "m"), ("step", "m, dt")):
-        cases = "".join(f"    if v == {k}:\n        {purpose}_{k}({arguments})\n" for k in range(len(variants)))
-        parts.append(f"@fast\ndef {purpose}(v, {arguments}):\n{cases}")
-    parts += [f"@fast\n{inspect.getsource(function)}" for function in drivers.PASTED]
-    return "\n\n\n".join(parts), Layout(inputs, state, first, last, constants, size)
+    bodies = []
+    for trace in variants:
+        kernel = Kernel(trace, places, constants, constants + n_constants)
+        kernel.write()
+        if euler:
+            write_step(kernel, state)
+        else:
+            write_slope(kernel, state, last - first)
+        size = max(size, kernel.size)
+        bodies.append(kernel.lines or ["    pass"])
+    if euler:
+        parts = [f"@fast\n{written_out(inspect.getsource(function), bodies)}" for function in drivers.FOR_EULER]
+    else:
+        choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
+        lines = bodies[0] if len(bodies) == 1 else choice
+        slope = "\n".join(["def slope(v, m):", *lines])
+        parts = [f"@fast\n{text}" for text in (slope, *(inspect.getsource(loop) for loop in drivers.FOR_RUNGE_KUTTA))]
+    text, numbers = with_named_numbers("\n\n\n".join(parts))
+    header, more = with_named_numbers(HEADER.split("CHECK")[1])
+    numbers.update(more)
+    head = HEADER.split("CHECK")[0] + "CHECK" + header
+    defined = "\n".join(f"{name} = {code}" for code, name in sorted(numbers.items(), key=lambda item: item[1]))
+    head = head.format(kind=kind, check=drivers.CHECK, near=drivers.NEAR, numbers=defined)
+    return f"{head}\n\n{text}\n", Layout(inputs, state, first, last, constants, size)
 
 
-def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int, weights: frozenset[str]) -> None:
+def with_named_numbers(text: str) -> tuple[str, dict[str, str]]:
+    """The text with every number of the form T(...) replaced by a name, and those names: numba reads a name faster."""
+    names: dict[str, str] = {}
+
+    def name(match: re.Match[str]) -> str:
+        code = match.group(0)
+        return names.setdefault(code, "N_" + hashlib.sha256(code.encode()).hexdigest()[:8])
+
+    return re.sub(r"T\((-?[0-9][0-9.e+-]*|-?math\.inf|math\.nan)\)", name, text), names
+
+
+def indented(lines: Sequence[str], depth: int) -> list[str]:
+    """Lines further to the right."""
+    return ["    " * depth + line for line in lines]
+
+
+def written_out(text: str, bodies: Sequence[Sequence[str]]) -> str:
+    """A loop with the step written out where it calls for it."""
+    found = re.search(r"^( *)step\(v, m, (.*)\)$", text, re.MULTILINE)
+    if found is None:
+        return text
+    depth = len(found.group(1)) // 4 - 1
+    lines = [f"{found.group(1)}length = {found.group(2)}"]
+    for k, body in enumerate(bodies):
+        if len(bodies) > 1:
+            lines.append(f"{found.group(1)}if v == {k}:")
+        lines += indented(body, depth + (len(bodies) > 1))
+    return text[: found.start()] + "\n".join(lines) + text[found.end() :]
+
+
+def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
     """The derivative of everything, behind the state."""
     for name, (offset, shape) in state.items():
         place = Buffer(offset + shift, contiguous(shape))
@@ -95,7 +140,7 @@ def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int, weights: f
             kernel.emit(0, f"m[{place.offset}:{place.offset + math.prod(shape)}] = T(0.0)")
 
 
-def write_step(kernel: Kernel, state: Mapping[str, Any], shift: int, weights: frozenset[str]) -> None:
+def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
     """One step of forward Euler, in place: weights first, as they read the activities of before."""
     changed = {name for name in state if name in kernel.trace.updates or name in kernel.trace.rates}
     rates: dict[str, Value] = {}
@@ -115,16 +160,16 @@ def write_step(kernel: Kernel, state: Mapping[str, Any], shift: int, weights: fr
             kernel.loops(
                 shape,
                 lambda index, place=place, decay=decay: [  # type: ignore[misc]
-                    f"{place.at(index)} *= T(1.0) - dt * {of_row(decay, index)}"
+                    f"{place.at(index)} *= T(1.0) - length * {of_row(decay, index)}"
                 ],
             )
-        kernel.multiply(post, pre, place, "+", "dt * ")
+        kernel.multiply(post, pre, place, "+", "length * ")
     for name, rate in rates.items():
         offset, shape = state[name]
         place = Buffer(offset, contiguous(shape))
         kernel.loops(
             shape,
-            lambda index, place=place, rate=rate: [f"{place.at(index)} += dt * {number(rate, index)}"],  # type: ignore[misc]
+            lambda index, place=place, rate=rate: [f"{place.at(index)} += length * {number(rate, index)}"],  # type: ignore[misc]
         )
 
 
@@ -165,9 +210,3 @@ def of_row(decay: Any, index: tuple[str, ...]) -> str:
     if isinstance(decay, Value):
         return decay.at(spread(decay.shape, ("post",), index[:1])) if decay.shape else decay.at(())  # type: ignore[arg-type]
     return literal(decay)
-
-
-def example_dtype(trace: Traced) -> torch.dtype:
-    """Precision of the state."""
-    found: torch.dtype = next(iter(trace.state.values())).meta["val"].dtype
-    return found

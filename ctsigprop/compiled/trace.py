@@ -153,4 +153,32 @@ def merged(traces: Sequence[Traced], before: int = 0) -> tuple[Traced, list[list
         name: common([parts, *(other.updates[name] for other in traces[1:])]) for name, parts in first.updates.items()
     }
     rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in traces]
-    return Traced(first.graph, first.inputs, first.state, first.rates, updates, arguments), rows
+    return simplified(Traced(first.graph, first.inputs, first.state, first.rates, updates, arguments)), rows
+
+
+def simplified(trace: Traced) -> Traced:
+    """The same without products with 1 and without the same operation on the same operands a second time."""
+    instead: dict[Node, Node] = {}
+    seen: dict[tuple[Any, str, str], Node] = {}
+    arguments = {}
+
+    def now(value: Any) -> Any:
+        if isinstance(value, Node):
+            return instead.get(value, value)
+        return type(value)(map(now, value)) if isinstance(value, tuple | list) else value
+
+    for node, (args, kwargs) in trace.arguments.items():
+        own = (now(args), {key: now(value) for key, value in kwargs.items()})
+        key = (node.target, repr(own[0]), repr(own[1]))
+        same = seen.setdefault(key, node)
+        if node.target is torch.ops.aten.mul.Tensor and own[0][1] == 1.0 and isinstance(own[0][1], float):
+            same = own[0][0]
+        if same is node:
+            arguments[node] = own
+            continue
+        instead[node] = same
+        node.replace_all_uses_with(same)
+        trace.graph.erase_node(node)
+    rates = {name: now(value) for name, value in trace.rates.items()}
+    updates = {name: now(parts) for name, parts in trace.updates.items()}
+    return Traced(trace.graph, trace.inputs, trace.state, rates, updates, arguments)
