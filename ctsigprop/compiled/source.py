@@ -155,15 +155,7 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
     found = {name: factors(kernel, name) for name in kernel.trace.updates if name not in rates}
     for name, (post, pre, decay) in found.items():
         offset, shape = state[name]
-        place = Buffer(offset, contiguous(shape))
-        if not is_zero(decay):
-            kernel.loops(
-                shape,
-                lambda index, place=place, decay=decay: [  # type: ignore[misc]
-                    f"{place.at(index)} *= T(1.0) - length * {of_row(decay, index)}"
-                ],
-            )
-        kernel.multiply(post, pre, place, "+", "length * ")
+        change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
     for name, rate in rates.items():
         offset, shape = state[name]
         place = Buffer(offset, contiguous(shape))
@@ -171,6 +163,26 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
             shape,
             lambda index, place=place, rate=rate: [f"{place.at(index)} += length * {number(rate, index)}"],  # type: ignore[misc]
         )
+
+
+def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: tuple[Value, Value, Any]) -> None:
+    """W += length (post^T pre - diag(decay) W), in one pass over W where the factors have one row."""
+    post, pre, decay = parts
+    kept = "T(1.0)" if is_zero(decay) else f"(T(1.0) - length * {of_row(decay, ('i_', ''))})"
+    if post.shape[1] == 1:
+        kernel.emit(0, f"for i_ in range({shape[0]}):")
+        kernel.emit(1, f"acc = length * {post.at(('i_', '0'))}")
+        kernel.emit(1, f"whole_ = {kept}")
+        kernel.emit(1, f"for j_ in range({shape[1]}):")
+        here = place.at(("i_", "j_"))
+        kernel.emit(2, f"{here} = whole_ * {here} + acc * {pre.at(('0', 'j_'))}")
+        return
+    if not is_zero(decay):
+        kernel.emit(0, f"for i_ in range({shape[0]}):")
+        kernel.emit(1, f"whole_ = {kept}")
+        kernel.emit(1, f"for j_ in range({shape[1]}):")
+        kernel.emit(2, f"{place.at(('i_', 'j_'))} *= whole_")
+    kernel.multiply(post, pre, place, "+", "length * ")
 
 
 def derivative(kernel: Kernel, name: str) -> Value | None:
