@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,9 +68,10 @@ class Moving:
 class Field:
     """d(activities)/dt and the weight updates of `network` during `frame`; a pure function of its arguments."""
 
-    def __init__(self, network: Network, frame: Frame) -> None:
+    def __init__(self, network: Network, frame: Frame, place: Any = None) -> None:
         self.network, self.frame = network, frame
         self.fixed = Shown.to(network, frame.at(frame.start)) if frame.constant else None
+        self.in_place = place if place is not None and self.fixed is not None and place.show(self.fixed) else None
 
     def shown(self, t: float) -> Shown:
         """What is shown at time t."""

@@ -169,7 +169,7 @@ def as_array(value: Any, label: str) -> xr.DataArray:
     """What a probe's function returned, as an array that keeps the dimensions it may have names for."""
     if isinstance(value, xr.DataArray):
         return value
-    numbers = np.asarray(value, dtype=float)
+    numbers = np.asarray(value, dtype=float).copy()  # the state goes on in the same memory
     return xr.DataArray(numbers, dims=[f"{label}_{k}" for k in range(numbers.ndim)])
 
 

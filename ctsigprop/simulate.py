@@ -11,7 +11,17 @@ import torch
 from tqdm.auto import tqdm
 
 from ctsigprop.compiled.engine import Outcome
-from ctsigprop.ensemble import Ensemble, batchable, batched, compiled, each, own_state
+from ctsigprop.ensemble import (
+    Ensemble,
+    batchable,
+    batched,
+    compiled,
+    each,
+    own_state,
+    recorded,
+    worth_recording,
+    wrong_end,
+)
 from ctsigprop.field import Field
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
@@ -162,12 +172,14 @@ class Run:
 
     def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
         """Advance frame by frame, to the end or as far as it goes."""
-        now = split(self.network, state)
+        now, place = split(self.network, state), None
         t = self.start
         position = 0
         try:
             for frame in stimulus.frames(self.start, self.stop):
-                self.field = Field(self.network, frame)
+                if place is None and worth_recording(solver, self.stop - frame.start, frame):
+                    place = recorded(self.network, frame, now)
+                self.field = Field(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
@@ -182,6 +194,8 @@ class Run:
                     self.counts,
                 )
                 t = frame.stop
+            if place is not None and not place.verify():
+                return wrong_end(place, self.counts)
             return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
         except SolverStopped as stopped:
             return Outcome(stopped.status, str(stopped), own_state(stopped.state, stopped.t), self.counts)

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 from ctsigprop.solvers import tableaus
 from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed
+from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed, advance_in_place
 from ctsigprop.solvers.factored_step import EulerStepper, RungeKutta, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.tableaus import Tableau
@@ -119,7 +119,10 @@ class FactoredFixed(Solver, ABC):
         course = Course(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
         euler = self.order == 1
         step = EulerStepper(course.slope) if euler else RungeKutta(course.slope, self.tableau, state)
+        place = getattr(field, "in_place", None) if euler else None
         with course.interruptible():
+            if place is not None:
+                return advance_in_place(course, place, step, self.dt, span, origin, times)
             return advance_fixed(course, step, self.dt, span, origin, times)
 
 
