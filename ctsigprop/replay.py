@@ -168,7 +168,8 @@ def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Ten
     if target is aten.relu.default:
         return aten.clamp_min.out, (args[0], 0), {"out": out}
     if target in ARITHMETIC or target is aten.gt.Scalar:  # a number would be made a tensor at every call
-        args = tuple(torch.tensor(a, dtype=out.dtype) if isinstance(a, int | float) else a for a in args)
+        kind = args[0].dtype
+        args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
     operation = ARITHMETIC.get(target) or OUT.get(target)
     if operation is not None:
         return operation, args, {**kwargs, "out": out}

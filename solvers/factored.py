@@ -178,7 +178,6 @@ def advance_in_place(
             inner = any(time < t1 - ON_GRID * (t1 - t) for time in due)
             last = course.max_steps is not None and course.counts.steps >= course.max_steps
             if (inner or last) and not place.verify():
-                course.counts.steps += 1
                 raise wrong_turn(course, place)
             course.before_step(t, place.current)
             course.counts.steps += 1
