@@ -1,8 +1,9 @@
 """ctsigprop: learning as a dynamical system, taught by signal propagation."""
 
-from ctsigprop import datasets, plot, rules, signals, solvers
+from ctsigprop import batch, datasets, plot, rules, signals, solvers
 from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
+from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
 from ctsigprop.probes import Probe
@@ -20,18 +21,23 @@ __all__ = [
     "Backprop",
     "DirectFeedbackAlignment",
     "FeedbackAlignment",
+    "Hopeless",
     "KolenPollack",
     "Network",
     "Neuron",
     "Presentations",
     "Probe",
     "Rate",
+    "Runs",
     "Solution",
     "State",
     "Status",
     "Stimulus",
     "TargetStream",
+    "Trial",
     "alignment",
+    "batch",
+    "compare",
     "datasets",
     "load",
     "plot",
@@ -39,4 +45,5 @@ __all__ = [
     "signals",
     "simulate",
     "solvers",
+    "sweep",
 ]
