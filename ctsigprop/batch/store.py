@@ -93,7 +93,7 @@ class Store:
         file = self.path / key / RUN
         try:
             head = json.loads(file.read_text())
-            body, version = head["run"], head["version"]
+            body, version = str(head["run"]), int(head["version"])
         except (OSError, ValueError, KeyError, TypeError):
             raise Damaged(f"{file} is damaged: it cannot be read") from None
         if version > VERSION:

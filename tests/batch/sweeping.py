@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def run(store: Path | None = None, **options: Any) -> ct.Runs:
     """The 64 runs of every test here."""
     given = {"seeds": 4, "test": DATA, "solver": EULER, "n_jobs": 1, **options}
     return ct.sweep(build, GRID, SHOWN, store=store, **given)
+
+
+def noted_run(log: Path, store: Path) -> None:
+    """A sweep that notes the key of every run it does."""
+    true = ct.batch.schedule.run_group  # type: ignore[attr-defined]
+
+    def noting(jobs: Any) -> Iterator[Any]:
+        for job, result in zip(jobs, true(jobs), strict=True):
+            with log.open("a") as file:
+                file.write(job.key + "\n")
+            yield result
+
+    ct.batch.schedule.run_group = noting  # type: ignore[attr-defined]
+    run(store)
 
 
 if __name__ == "__main__":
