@@ -4,6 +4,7 @@ from ctsigprop import batch, datasets, plot, rules, signals, solvers
 from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
 from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
+from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
 from ctsigprop.probes import Probe
@@ -29,6 +30,8 @@ __all__ = [
     "Probe",
     "Rate",
     "Runs",
+    "SigPropClassifier",
+    "SigPropRegressor",
     "Solution",
     "State",
     "Status",
