@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
 from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial
 from ctsigprop.batch.runs import Runs
-from ctsigprop.batch.schedule import Options, carry_out
+from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.statistics import Test
 from ctsigprop.batch.store import Store
 from ctsigprop.network import Network
@@ -72,20 +71,26 @@ def compare(
     ------
     ValueError, TypeError : parts that do not fit together, test inputs that contain the labels, budgets that differ
     """
+    common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop)
+    batch = plan_comparison(networks, common, as_seeds(seeds), paired_test, reference)
+    return batch.carry_out(Options(None if store is None else Store(store), engine, n_jobs, retry, False, progress))
+
+
+def plan_comparison(
+    networks: Mapping[str, Any], common: Common, seeds: Sequence[int], paired_test: Test, reference: str | None
+) -> Batch:
+    """The jobs of a comparison, as `compare` describes it."""
     if not isinstance(networks, Mapping) or not networks:
         raise TypeError(f"networks must be a mapping of names to networks, got {networks!r}")
     trials = {str(name): as_trial(f"networks[{name!r}]", value) for name, value in networks.items()}
     if reference is not None:
         lookup("reference", reference, trials)
-    measures = as_measures(metrics, [trial.network for trial in trials.values()])
-    allowed = as_budget(budget)
-    planner = Planner(Common(stimulus, solver, test, measures, every, allowed, stop))
-    jobs = [planner.job({"rule": name}, seed, trial) for name, trial in trials.items() for seed in as_seeds(seeds)]
-    if allowed.kind == "presentations":
+    planner = Planner(common)
+    jobs = [planner.job({"rule": name}, seed, trial) for name, trial in trials.items() for seed in seeds]
+    if common.budget.kind == "presentations":
         check_same_number_shown({str(job.settings["rule"]): job.stimulus for job in jobs})
-    runs = Runs((), (), measures.names, ("rule",), None, allowed, paired_test)
-    options = Options(None if store is None else Store(store), engine, n_jobs, retry, False, progress)
-    return replace(carry_out("compare", jobs, runs, options), compared="rule", reference=reference)
+    runs = Runs((), (), common.measures.names, ("rule",), "rule", common.budget, paired_test, reference)
+    return Batch("compare", jobs, runs)
 
 
 def check_same_number_shown(stimuli: Mapping[str, Stimulus | None]) -> None:

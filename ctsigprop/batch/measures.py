@@ -63,9 +63,13 @@ class Measures:
         """Names of all of them."""
         return (*self.of_outputs, *self.of_state)
 
-    def as_mapping(self) -> dict[str, Metric]:
-        """Names and functions of all of them."""
-        return {**self.of_outputs, **self.of_state}
+    def check(self, network: Network) -> None:
+        """Raise where outputs are to be compared with labels, and the network has no targets to compare them with."""
+        if self.of_outputs and network.signal is None:
+            raise ValueError(
+                f"{', '.join(self.of_outputs)} compares outputs with labels, and a network has signal=None: "
+                "give metrics={'name': function of the state}"
+            )
 
     def __call__(self, network: Network, state: State, test: Test | None) -> dict[str, float]:
         """Every metric of one state. The network is shown samples alone; its answers are held against the labels."""
@@ -83,14 +87,14 @@ def without_rows(network: Network, state: State) -> State:
     return state.replace(rest)
 
 
-def as_measures(metrics: Sequence[str] | Mapping[str, Metric] | None, networks: Sequence[Network]) -> Measures:
+def as_measures(metrics: Sequence[str] | Mapping[str, Metric] | None) -> Measures:
     """Metrics by name, or a mapping of names to functions; default the accuracy.
 
     A function with one argument is given the state, one with two the scores (samples, classes) and the labels.
 
     Raises
     ------
-    ValueError, TypeError : an unknown name, no function, a metric of outputs where a network has no signal
+    ValueError, TypeError : an unknown name, something that is no function of one or two arguments
     """
     if metrics is None:
         metrics = ["accuracy"]
@@ -112,11 +116,6 @@ def as_measures(metrics: Sequence[str] | Mapping[str, Metric] | None, networks: 
                 f"metrics[{name!r}] must take (state) or (scores, labels), got {len(needed)} arguments without default"
             )
         (of_state if len(needed) == 1 else of_outputs)[str(name)] = metric
-    if of_outputs and any(network.signal is None for network in networks):
-        raise ValueError(
-            f"{', '.join(of_outputs)} compares outputs with labels, and a network has signal=None: "
-            "give metrics={'name': function of the state}"
-        )
     return Measures(of_outputs, of_state)
 
 

@@ -56,6 +56,7 @@ class Planner:
             raise ValueError("there is no stimulus: give stimulus=, or build a (network, stimulus)")
         stimulus = reseeded(shown, seed)
         check_stimulus(trial.network, stimulus)
+        self.common.measures.check(trial.network)
         solver = resolve_solver(self.common.solver if trial.solver is None else trial.solver, trial.network)
         job = Job(
             settings={name: plain(value) for name, value in settings.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from ctsigprop.batch import tables
 from ctsigprop.batch.job import COSTS, Budget, Record
 from ctsigprop.batch.statistics import TESTS, Test, differences, summarise
+from ctsigprop.batch.store import Store, StoreError
 from ctsigprop.plot import batches
 from ctsigprop.rules.checks import lookup
 
@@ -52,8 +54,33 @@ class Runs:
             raise ValueError(f"test must be one of {', '.join(TESTS)}, got {self.test!r}")
         if self.compared is not None and self.compared not in self.factors:
             raise ValueError(f"compared must be one of {', '.join(self.factors)}, got {self.compared!r}")
-        if self.reference is not None and self.compared is not None:
+        if self.reference is not None and self.compared is not None and self.records:
             lookup("reference", str(self.reference), {str(level): level for level in self.levels})
+
+    @classmethod
+    def load(cls, store: str | Path) -> Runs:
+        """The runs of the comparison or sweep that was last started in a store; those not done are "missing".
+
+        Raises
+        ------
+        StoreError : no store, a damaged one, or one of a newer format
+        """
+        place = Store(store)
+        plans = place.plans()
+        if not plans:
+            raise StoreError(f"{place.path} is not a store of runs: no comparison or sweep was started in it")
+        about, planned = plans[-1]["about"], plans[-1]["runs"]
+        records = [place.found(run["key"], run["settings"], run["seed"]) for run in planned]
+        given = {name: about[name] for name in ("compared", "test", "reference")}
+        given["budget"] = Budget(*about["budget"])
+        keys = [run["key"] for run in planned]
+        return cls(records, keys, tuple(about["metrics"]), tuple(about["factors"]), **given)
+
+    def noted(self) -> dict[str, Any]:
+        """What `load` needs besides the records, for a store."""
+        budget = (self.budget.kind, self.budget.amount)
+        given = {name: getattr(self, name) for name in ("metrics", "factors", "compared", "test", "reference")}
+        return {**given, "budget": budget}
 
     @cached_property
     def runs(self) -> pd.DataFrame:

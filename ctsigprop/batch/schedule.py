@@ -101,17 +101,23 @@ def one_thread(own_process: bool) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def carry_out(title: str, jobs: Sequence[Job], runs: Runs, options: Options) -> Runs:
-    """Do all jobs, after noting in the store what is planned: `runs` with their records."""
-    keys = [job.key for job in jobs]
-    if options.store is not None and any(key not in options.store for key in keys):
-        options.store.prepare()
-        about = {"metrics": runs.metrics, "factors": runs.factors, "compared": "rule" if title == "compare" else None}
-        about["budget"] = (runs.budget.kind, runs.budget.amount)  # type: ignore[assignment]
-        planned = [{"key": job.key, "settings": job.settings, "seed": job.seed} for job in jobs]
-        options.store.plan(title, planned, about)
-    found = run_batch(jobs, options)
-    return replace(runs, records=[found[key] for key in keys], keys=keys)
+@dataclass(frozen=True)
+class Batch:
+    """A comparison or sweep as it is planned: its jobs, and the `Runs` that will hold their records."""
+
+    title: str
+    jobs: Sequence[Job]
+    runs: Runs
+
+    def carry_out(self, options: Options) -> Runs:
+        """Do all jobs, after noting in the store what is planned."""
+        keys = [job.key for job in self.jobs]
+        if options.store is not None and any(key not in options.store for key in keys):
+            options.store.prepare()
+            planned = [{"key": job.key, "settings": job.settings, "seed": job.seed} for job in self.jobs]
+            options.store.plan(self.title, planned, self.runs.noted())
+        found = run_batch(self.jobs, options)
+        return replace(self.runs, records=[found[key] for key in keys], keys=keys)
 
 
 def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:

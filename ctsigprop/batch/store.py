@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,15 @@ class Store:
         if digest(body) != head.get("digest"):
             raise Damaged(f"{file} is damaged: its checksum is not that of its contents")
         return Record(**json.loads(body))
+
+    def found(self, key: str, settings: Mapping[str, Any], seed: int) -> Record:
+        """The record of a planned run, or one that says that it is missing or damaged."""
+        if key not in self:
+            return Record(settings, seed, "missing", "This run has not been done yet.")
+        try:
+            return self.read(key)
+        except Damaged as damaged:
+            return Record(settings, seed, "damaged", f"{damaged}; it is done again when the sweep goes on")
 
     def intact(self, key: str) -> bool:
         """Whether the run is there and undamaged."""

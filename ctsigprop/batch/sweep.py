@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ctsigprop.batch.designs import design_points
-from ctsigprop.batch.job import Curve, Job, Trial
+from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
 from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial
 from ctsigprop.batch.runs import Runs
-from ctsigprop.batch.schedule import Options, carry_out
+from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.store import Store
 from ctsigprop.solvers.base import Solver
 
@@ -76,19 +76,17 @@ def sweep(
     WorkerLost : worker processes died again and again
     """
     points = design_points(settings, design, n, design_seed)
-    if not callable(build):
-        raise TypeError(f"build must be a function of {', '.join(settings)}, got {build!r}")
-    names = as_measures(metrics, [])
-    planner = Planner(Common(stimulus, solver, test, names, every, as_budget(budget), stop))
-    jobs = plan_sweep(planner, build, points, as_seeds(seeds))
-    runs = Runs((), (), names.names, tuple(settings), budget=planner.common.budget)
-    options = Options(None if store is None else Store(store), engine, n_jobs, retry, keep, progress)
-    return carry_out("sweep", jobs, runs, options)
+    common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop)
+    batch = plan_sweep(build, points, common, as_seeds(seeds))
+    return batch.carry_out(Options(None if store is None else Store(store), engine, n_jobs, retry, keep, progress))
 
 
-def plan_sweep(planner: Planner, build: Build, points: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Job]:
+def plan_sweep(build: Build, points: Sequence[Mapping[str, Any]], common: Common, seeds: Sequence[int]) -> Batch:
     """A job for every point and seed; what `build` raises becomes a job that failed."""
+    if not callable(build):
+        raise TypeError(f"build must be a function of {', '.join(points[0])}, got {build!r}")
     takes_seed = "seed" in inspect.signature(build).parameters and "seed" not in points[0]
+    planner = Planner(common)
     jobs = []
     for point in points:
         trial: Trial | None = None
@@ -96,8 +94,7 @@ def plan_sweep(planner: Planner, build: Build, points: Sequence[Mapping[str, Any
             try:
                 if trial is None or takes_seed:
                     trial = as_trial("what build returns", build(**point, **({"seed": seed} if takes_seed else {})))
-                as_measures(planner.common.measures.as_mapping(), [trial.network])
                 jobs.append(planner.job(point, seed, trial))
             except Exception as error:
                 jobs.append(planner.failed(point, seed, build, error))
-    return jobs
+    return Batch("sweep", jobs, Runs((), (), common.measures.names, tuple(points[0]), budget=common.budget))
