@@ -22,6 +22,8 @@ else:
     import tomli as tomllib
 
 
+OTHER_KIND = ("list_type", "dict_type", "model_type", "model_attributes_type")
+"""Mistakes of an alternative that the value was not meant for, if another one tells more."""
 Load = Callable[[DataPart, int], Dataset]
 
 
@@ -186,6 +188,7 @@ def checked(model: type[Any], raw: Mapping[str, Any], where: str) -> Any:
 def told(error: ValidationError, model: type[Any], raw: Mapping[str, Any]) -> list[str]:
     """Each mistake as "key: what is wrong"; of alternatives that all fail, the first is told."""
     lines: dict[str, str] = {}
+    weak: set[str] = set()
     for one in error.errors():
         parts = path_of(one["loc"], raw)
         text = one["msg"].removeprefix("Value error, ")
@@ -198,7 +201,11 @@ def told(error: ValidationError, model: type[Any], raw: Mapping[str, Any]) -> li
             parts, text = [*parts, str(one["loc"][-1])], "is missing"
         elif one["type"] != "value_error":
             text = f"{text}, got {one['input']!r}"
-        lines.setdefault(".".join(parts), text)
+        key = ".".join(parts)
+        if one["type"] not in OTHER_KIND or not any(other.startswith(key) for other in lines):
+            lines = {other: line for other, line in lines.items() if not (other in weak and key.startswith(other))}
+            lines[key] = lines.get(key, text)
+            weak = {*weak, key} if one["type"] in OTHER_KIND else weak - {key}
     return [f"{key}: {text}" for key, text in lines.items()]
 
 

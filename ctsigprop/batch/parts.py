@@ -67,6 +67,7 @@ class NeuronPart(Part):
 
     kind = "neuron"
     table = NEURONS
+    name: str = "rate"
 
 
 class RulePart(Part):
@@ -74,6 +75,7 @@ class RulePart(Part):
 
     kind = "rule"
     table = RULES
+    name: str = "contrastive_hebbian"
 
 
 class SolverPart(Part):
@@ -88,6 +90,7 @@ class SignalPart(Part):
 
     kind = "signal"
     table = SIGNALS
+    name: str = "target_stream"
 
     def build(self) -> Any:
         settings = dict(self.model_extra or {})
@@ -147,10 +150,10 @@ class NetworkPart(Strict):
     """`[network]`: hidden layers, and with `output` one of a unit per class on top, which feedback signals need."""
 
     hidden: list[Annotated[int, Field(ge=1)]] = Field(default=[128, 128], min_length=1)
-    neuron: NeuronPart | list[NeuronPart] = NeuronPart(name="rate")
+    neuron: NeuronPart | list[NeuronPart] = NeuronPart()
     output: NeuronPart | None = None
-    rule: RulePart | list[RulePart] = RulePart(name="contrastive_hebbian")
-    signal: SignalPart | None = SignalPart(name="target_stream")
+    rule: RulePart | list[RulePart] = RulePart()
+    signal: SignalPart | None = SignalPart()
     bias: bool = True
 
     def build(self, inputs: int, classes: int) -> Network:

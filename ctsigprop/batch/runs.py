@@ -117,7 +117,7 @@ class Runs:
         """The levels of what is compared, in order."""
         if self.compared is None:
             raise ValueError(f"nothing is compared: choose with .compare_by(one of {', '.join(self.factors)})")
-        return list(dict.fromkeys(record.settings[self.compared] for record in self.records))
+        return list(dict.fromkeys(tables.plain(record.settings[self.compared]) for record in self.records))
 
     def compare_by(self, name: str, reference: Any = None) -> Runs:
         """The same runs, with the levels of one setting compared, pairing runs that agree in all else."""
@@ -147,7 +147,8 @@ class Runs:
         name = self._metric(metric)
         level = self.levels and self.compared
         others = [factor for factor in (*self.factors, "seed") if factor != level]
-        runs = self.runs.assign(**{name: self.runs[name].where(self.runs["status"].isin(COUNTED))})
+        runs = self._drawable(self.runs)
+        runs[name] = runs[name].where(runs["status"].isin(COUNTED))
         block = runs[others].astype(str).agg(" ".join, axis=1)
         wide = runs.assign(block=block).pivot(index=level, columns="block", values=name)
         return wide.loc[self.levels, list(dict.fromkeys(block))]
@@ -158,10 +159,14 @@ class Runs:
         Where a reference was chosen, also the paired difference from it, with its p-value before and after Holm.
         """
         found = summarise(self.values(metric))
-        by = self.runs[self.compared]
+        by = self._drawable(self.runs)[self.compared]
         broken = ~self.runs["status"].isin(COUNTED)
         found["failed"] = broken.groupby(by, sort=False).sum().reindex(found.index)
-        costs = self.costs.groupby(self.compared, sort=False)[["rhs_evaluations", "seconds", "megabytes"]].mean()
+        costs = (
+            self._drawable(self.costs)
+            .groupby(self.compared, sort=False)[["rhs_evaluations", "seconds", "megabytes"]]
+            .mean()
+        )
         found = found.join(costs)
         if self.reference is not None:
             apart = self.differences(metric).set_index("a")[["difference", "p", "p_holm"]]
@@ -189,7 +194,7 @@ class Runs:
         name = self._metric(metric)
         if self.compared is not None:
             return batches.comparison(self.dataset, name, self.compared, x, ax)
-        return batches.sweep(self.runs, name, [x] if x else list(self.factors), ax)
+        return batches.sweep(self._drawable(self.runs), name, [x] if x else list(self.factors), ax)
 
     def to_markdown(self) -> str:
         """The table as GitHub's Markdown; where levels are compared, followed by the paired differences."""
@@ -213,6 +218,10 @@ class Runs:
             tables.printed_summary(self.summary(), metric, self.compared),
             tables.printed_differences(self.differences(), metric),
         ]
+
+    def _drawable(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table whose settings can be told apart and drawn: what is no number or word by its `repr`."""
+        return table.assign(**{name: table[name].map(tables.plain) for name in self.factors})
 
     def _metric(self, name: str | None) -> str:
         return self.metrics[0] if name is None else lookup("metric", name, {one: one for one in self.metrics})
