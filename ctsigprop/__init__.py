@@ -1,9 +1,11 @@
 """ctsigprop: learning as a dynamical system, taught by signal propagation."""
 
-from ctsigprop import datasets, plot, rules, signals, solvers
+from ctsigprop import batch, datasets, plot, rules, signals, solvers
 from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
+from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
 from ctsigprop.ensemble import Ensemble
+from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
 from ctsigprop.probes import Probe
@@ -22,18 +24,25 @@ __all__ = [
     "DirectFeedbackAlignment",
     "Ensemble",
     "FeedbackAlignment",
+    "Hopeless",
     "KolenPollack",
     "Network",
     "Neuron",
     "Presentations",
     "Probe",
     "Rate",
+    "Runs",
+    "SigPropClassifier",
+    "SigPropRegressor",
     "Solution",
     "State",
     "Status",
     "Stimulus",
     "TargetStream",
+    "Trial",
     "alignment",
+    "batch",
+    "compare",
     "datasets",
     "load",
     "plot",
@@ -41,4 +50,5 @@ __all__ = [
     "signals",
     "simulate",
     "solvers",
+    "sweep",
 ]
