@@ -1,12 +1,14 @@
 """ctsigprop: learning as a dynamical system, taught by signal propagation."""
 
-from ctsigprop import datasets, plot, rules, signals, solvers
+from ctsigprop import datasets, plot, reductions, rules, signals, solvers
 from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
+from ctsigprop.combine import concat
 from ctsigprop.ensemble import Ensemble
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
 from ctsigprop.probes import Probe
+from ctsigprop.selection import Sample
 from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignment, KolenPollack, TargetStream
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution, load
@@ -28,15 +30,18 @@ __all__ = [
     "Presentations",
     "Probe",
     "Rate",
+    "Sample",
     "Solution",
     "State",
     "Status",
     "Stimulus",
     "TargetStream",
     "alignment",
+    "concat",
     "datasets",
     "load",
     "plot",
+    "reductions",
     "rules",
     "signals",
     "simulate",

@@ -12,7 +12,6 @@ import xarray as xr
 from cycler import cycler
 from matplotlib.axes import Axes
 
-from ctsigprop.rules.checks import lookup
 from ctsigprop.solution import Solution
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart (Nature Methods 8, 2011, p. 441)
@@ -61,11 +60,13 @@ def styled(draw: Callable[Concatenate[Axes, Solution, P], None]) -> Callable[...
 
 
 def recorded(sol: Solution, name: str) -> xr.DataArray:
-    """A variable of the solution's dataset, or an error that says how to record it."""
+    """A variable of the solution's dataset with plain names of dimensions, or an error that says how to record it."""
     if name not in sol.dataset:
         has = ", ".join(map(str, sol.dataset)) or "nothing"
         raise ValueError(f"this run recorded {has}, not {name!r}: add a ct.Probe of that name to probes=[...]")
-    return lookup("record", name, {str(key): value for key, value in sol.dataset.data_vars.items()})
+    record = sol.dataset[name]
+    own = {str(key): str(key).removesuffix(f"_{name}") for key in (*record.dims, *record.coords)}
+    return record.rename({key: plain for key, plain in own.items() if plain != key and not plain.startswith("time")})
 
 
 def of_layer(record: xr.DataArray, layer: int) -> xr.DataArray:
@@ -81,6 +82,6 @@ def time_of(record: xr.DataArray) -> str:
 
 
 def axis_label(array: xr.DataArray) -> str:
-    """Long name and unit of an array, for an axis."""
-    unit = array.attrs.get("units", "")
-    return f"{array.attrs.get('long_name', array.name)}" + (f" ({unit})" if unit else "")
+    """Long name and unit of an array, for an axis; "1" is the unit of a pure number."""
+    unit = array.attrs.get("units", "1")
+    return f"{array.attrs.get('long_name', array.name)}" + (f" ({unit})" if unit != "1" else "")
