@@ -7,6 +7,7 @@ from ctsigprop.combine import concat
 from ctsigprop.ensemble import Ensemble
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
+from ctsigprop.plot.animation import animate
 from ctsigprop.probes import Probe
 from ctsigprop.selection import Sample
 from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignment, KolenPollack, TargetStream
@@ -37,6 +38,7 @@ __all__ = [
     "Stimulus",
     "TargetStream",
     "alignment",
+    "animate",
     "concat",
     "datasets",
     "load",

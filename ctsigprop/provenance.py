@@ -85,9 +85,15 @@ def plain(thing: Any) -> Any:
 def shown(stimulus: Stimulus) -> dict[str, Any]:
     """What a stimulus is made of beyond its description."""
     if not isinstance(stimulus, Presentations):
-        return {}
+        return {"rows": stimulus.rows}
     tensors = {"x": stimulus.x} if stimulus.y is None else {"x": stimulus.x, "y": stimulus.y}
-    return {"gate": plain(stimulus.gate), "shuffle": stimulus.shuffle, "data": digest(tensors)}
+    return {
+        "rows": stimulus.rows,
+        "duration": stimulus.duration,
+        "gate": plain(stimulus.gate),
+        "shuffle": stimulus.shuffle,
+        "data": digest(tensors),
+    }
 
 
 def digest(tensors: Mapping[str, Any]) -> str:
