@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from ctsigprop import storage
+from ctsigprop import html, storage
 from ctsigprop.network import Network
 from ctsigprop.solvers.status import Status
 from ctsigprop.state import State
@@ -39,6 +39,9 @@ class Solution:
         cost = ", ".join(f"{name}={value}" for name, value in self.stats.items() if name != "solver")
         names = ", ".join(map(str, self.dataset)) or "nothing"
         return f"Solution({self.message} t={self.final.t:g}; {cost}; recorded: {names})"
+
+    def _repr_html_(self) -> str:
+        return html.of_solution(self)
 
     def save(self, path: str | Path) -> Path:
         """Write the solution to a new folder, whole or not at all; `load` reads it.
