@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import AxesImage
 
 import ctsigprop as ct
-from ctsigprop.plot.style import COLOURS
+from ctsigprop.plot.style import COLOURS, look
 
 torch.set_num_threads(1)
 Plot = Callable[..., Axes]
@@ -212,6 +212,16 @@ def test_a_plot_is_drawn_without_a_warning(name: str, sol: ct.Solution) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pixels(PLOTS[name](sol))
+
+
+def test_what_a_backend_turns_on_when_it_is_first_used_stays_on() -> None:
+    """A notebook's backend turns the interactive mode on: undone, no later cell would show its figure."""
+    try:
+        with look():
+            mpl.interactive(True)
+        assert mpl.is_interactive()
+    finally:
+        mpl.interactive(False)
 
 
 def test_weight_curves_are_the_recorded_weights(sol: ct.Solution) -> None:

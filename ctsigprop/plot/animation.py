@@ -11,7 +11,7 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, HTMLWriter, Pillow
 from matplotlib.axes import Axes
 
 from ctsigprop.plot.matrices import matrices
-from ctsigprop.plot.style import STYLE, axis_label, time_of
+from ctsigprop.plot.style import axis_label, look, time_of
 from ctsigprop.plot.synapses import mosaic
 from ctsigprop.rules.checks import lookup, whole
 from ctsigprop.solution import Solution
@@ -65,7 +65,7 @@ def animate(
     picked = np.unique(np.linspace(0, len(clock) - 1, min(frames, len(clock))).astype(int))
     images = [values[k] if shape is None else mosaic(values[k][:count], shape) for k in picked]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({**STYLE, "animation.html": "html5", "animation.embed_limit": 100.0}):
+    with look(animation__embed_limit=100.0):
         figure, ax = plt.subplots(figsize=(6.4, 4.2), dpi=100, layout="constrained")
         try:
             bound = float(np.abs(values[picked]).max()) or 1.0

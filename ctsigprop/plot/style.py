@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import xarray as xr
 from cycler import cycler
@@ -30,11 +31,26 @@ P = ParamSpec("P")
 
 
 @contextmanager
+def look(**more: Any) -> Iterator[None]:
+    """The common style, and `more` settings with two underscores for a dot, for as long as the context lasts.
+
+    A notebook's backend turns the interactive mode on when it is first used: that outlasts the context.
+    """
+    settings: Any = {**STYLE, **{name.replace("__", "."): value for name, value in more.items()}}
+    with plt.rc_context(settings):
+        try:
+            yield
+        finally:
+            interactive = mpl.is_interactive()
+    mpl.interactive(interactive)
+
+
+@contextmanager
 def canvas(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Axes]:
     """Given or new axes, inside this module's style; no empty figure is left behind where drawing fails."""
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
-    with plt.rc_context(STYLE):
+    with look():
         axes: Axes = ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
         try:
             yield axes

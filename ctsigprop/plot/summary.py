@@ -13,7 +13,7 @@ from ctsigprop.plot.curves import alignment, learning
 from ctsigprop.plot.diagram import diagram
 from ctsigprop.plot.matrices import weight_histogram, weight_matrix
 from ctsigprop.plot.spectra import norms, singular_values
-from ctsigprop.plot.style import STYLE, recorded
+from ctsigprop.plot.style import look, recorded
 from ctsigprop.plot.synapses import weights
 from ctsigprop.solution import Solution
 
@@ -43,7 +43,7 @@ def summary(sol: Solution, layer: int = 1) -> Figure:
     if not panels:
         raise ValueError("this run recorded nothing that a summary shows: add ct.Probe('weights', every=...) to it")
     lines = -(-len(panels) // COLUMNS)
-    with plt.rc_context({**STYLE, "font.size": 8}):
+    with look(font__size=8):
         figure, axes = plt.subplots(
             lines, min(COLUMNS, len(panels)), figsize=(15, 3.6 * lines), layout="constrained", squeeze=False
         )
