@@ -125,7 +125,7 @@ class Probe:
         if self.every is not None:
             count = math.floor((stop - start + slack) / self.every) + 1
             return [min(start + k * self.every, stop) for k in range(count)]
-        clock = [float(t) for t in self.times or ()]
+        clock = [] if self.times is None else [float(t) for t in self.times]
         outside = [t for t in clock if t < start - slack or t > stop + slack]
         if outside:
             raise ValueError(
