@@ -21,7 +21,7 @@ import torch
 import zarr
 
 import ctsigprop as ct
-from ctsigprop.simulate import check_probes, lay_out
+from ctsigprop.recording import check_probes, lay_out
 
 SIZES = (784, 500, 500)
 

@@ -110,9 +110,8 @@ def simulate(
     seed : int, decides the initial weights where no state is given; default 0
     progress : bool, show a progress bar in simulated time, with the value of a probe named "accuracy" where there is
         one; default False
-    store : path of a new folder, or None (default): write what is recorded there while the run goes on, in chunks
-        that are whole or not there; `ct.load` reads it at any moment, from any process, even if this one is killed.
-        With `ensemble`, a folder with one store for each member, named by its number
+    store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
+        reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
     ensemble : int or None, number of members that run at once, >= 1, each under the same stimulus; default None, a
         single run. Member k is the run of seed + k, or of seed[k] where `seed` is a sequence, up to rounding. Members
         are one batch where the solver takes fixed steps and all rules are the library's own, or run compiled with
@@ -127,8 +126,7 @@ def simulate(
     Raises
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
-    MemoryError, OSError : a recording that exceeds the memory or disk that is free, or a store that exists; before
-        anything runs
+    MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
     """
     networks, seeds = check_members(network, seed, ensemble)
     check_types(networks, stimulus, state)

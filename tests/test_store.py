@@ -242,3 +242,18 @@ def test_an_error_on_the_way_leaves_what_was_recorded(tmp_path: Path) -> None:
     assert found.status is ct.Status.UNFINISHED
     assert found.dataset["time"].values.tolist() == [0.0, 0.5, 1.0, 1.5]
     assert len(found.final) == 0
+
+
+def test_every_member_of_an_ensemble_has_its_own_store(tmp_path: Path) -> None:
+    net = ct.Network([4, 5, 3], 3, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
+    x = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
+    shown, probes = ct.Presentations(x, np.arange(6) % 3, 2), [ct.Probe("weights", every=0.5)]
+    solver = ct.solvers.Euler(dt=0.5)
+    members = ct.simulate(net, shown, solver, probes=probes, seed=4, ensemble=3, store=tmp_path / "runs")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["0", "1", "2"]
+    for k, member in enumerate(members):
+        alone = ct.simulate(net, shown, solver, probes=probes, seed=4 + k).dataset
+        back = ct.load(tmp_path / "runs" / str(k)).dataset.load()
+        np.testing.assert_allclose(back["weights"], alone["weights"], rtol=1e-5, atol=1e-6)
+        for name in ("configuration_hash", "seed"):
+            assert back.attrs[name] == alone.attrs[name] == member.dataset.attrs[name]
