@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, overload
 
 import torch
-from tqdm.auto import tqdm
+import xarray as xr
 
 from ctsigprop.compiled.engine import Outcome
 from ctsigprop.ensemble import (
@@ -25,8 +27,12 @@ from ctsigprop.ensemble import (
 from ctsigprop.field import Field
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
-from ctsigprop.recorder import Recorder, dataset
+from ctsigprop.progress import Progress
+from ctsigprop.provenance import attributes, outcome, shared
+from ctsigprop.recorder import Recorder
+from ctsigprop.recording import check_probes, lay_out, sinks_of
 from ctsigprop.rules.checks import number, whole
+from ctsigprop.sinks import Sink
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
 from ctsigprop.solvers.factored_methods import FactoredDopri5
@@ -37,10 +43,8 @@ from ctsigprop.solvers.table import get
 from ctsigprop.state import State
 from ctsigprop.stimuli import Frame, Stimulus
 
-DIMENSIONS = ("time", "layer", "post", "pre", "row", "context")
 SLACK = 1e-9
 """Times that differ by less than this, or by this share of the last one, are one time."""
-BAR = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}]"
 
 
 @overload
@@ -54,6 +58,7 @@ def simulate(
     probes: Sequence[Probe] = ...,
     seed: int = ...,
     progress: bool = ...,
+    store: str | Path | None = ...,
     ensemble: None = ...,
 ) -> Solution: ...
 
@@ -69,6 +74,7 @@ def simulate(
     probes: Sequence[Probe] = ...,
     seed: int | Sequence[int] = ...,
     progress: bool = ...,
+    store: str | Path | None = ...,
     ensemble: int,
 ) -> Ensemble: ...
 
@@ -83,6 +89,7 @@ def simulate(
     probes: Sequence[Probe] = (),
     seed: int | Sequence[int] = 0,
     progress: bool = False,
+    store: str | Path | None = None,
     ensemble: int | None = None,
 ) -> Solution | Ensemble:
     """Integrate activities, learning signal and weights together, forward in time.
@@ -98,9 +105,13 @@ def simulate(
         the stimulus has, its activities and traces start at rest
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
         with `state=sol.final, t_span=(sol.final.t, stop)`
-    probes : what to record
+    probes : what to record. What it will take is known before the run, and told with `progress=True` or where it is
+        large; a function is asked once for its value at the start
     seed : int, decides the initial weights where no state is given; default 0
-    progress : bool, show a progress bar in simulated time; default False
+    progress : bool, show a progress bar in simulated time, with the value of a probe named "accuracy" where there is
+        one; default False
+    store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
+        reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
     ensemble : int or None, number of members that run at once, >= 1, each under the same stimulus; default None, a
         single run. Member k is the run of seed + k, or of seed[k] where `seed` is a sequence, up to rounding. Members
         are one batch where the solver takes fixed steps and all rules are the library's own, or run compiled with
@@ -115,30 +126,37 @@ def simulate(
     Raises
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
+    MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
     """
     networks, seeds = check_members(network, seed, ensemble)
     check_types(networks, stimulus, state)
     method = resolve_solver(solver, networks[0])
     start, stop = check_span(t_span, stimulus)
     check_stimulus(networks[0], stimulus)
-    states, runs = [], []
-    for k, (one, own_seed) in enumerate(zip(networks, seeds, strict=True)):
-        begin = state or one.initial_state(own_seed, stimulus.rows, stimulus.dtype, stimulus.device)
-        check_state(begin, stimulus)
-        states.append(one.fit_rows(begin, stimulus.rows))
-        runs.append(Run(one, check_probes(probes, one, stimulus), start, stop, progress and k == 0))
+    states = [fitted(one, state, own, stimulus) for one, own in zip(networks, seeds, strict=True)]
+    recorders = [check_probes(probes, one, stimulus) for one in networks]
+    base = shared(stimulus, method, probes, (start, stop), state)
+    runs: list[Run] = []
+    for one, own, begin, records in zip(networks, seeds, states, recorders, strict=True):
+        attrs = attributes(base, one, own)
+        runs.append(Run(one, records, begin, attrs, (start, stop), progress and not runs))
+    opened = sinks_of([(run.layouts, run.attrs) for run in runs], store, ensemble is not None, repr(method), progress)
     began = time.perf_counter()
-    with torch.inference_mode():
+    with torch.inference_mode(), ExitStack() as stack:
+        for run, sink in zip(runs, opened, strict=True):
+            run.sink = stack.enter_context(sink)
         way, outcomes = carry_out(runs, method, stimulus, states)
     cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
-    solutions = []
-    for run, outcome in zip(runs, outcomes, strict=True):
-        run.bar.close()
-        stats = {**asdict(outcome.counts), **cost}
-        solutions.append(
-            Solution(dataset(run.recorders), outcome.state, stats, outcome.status, outcome.message, run.network)
-        )
+    solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
     return solutions[0] if ensemble is None else Ensemble(solutions, seeds)
+
+
+def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:
+    """Where a run starts, with the rows of its stimulus."""
+    if state is None:
+        state = network.initial_state(seed, stimulus.rows, stimulus.dtype, stimulus.device)
+    check_state(state, stimulus)
+    return network.fit_rows(state, stimulus.rows)
 
 
 def carry_out(
@@ -157,18 +175,27 @@ def carry_out(
 class Run:
     """One simulation in progress: listens to the solver, records, and keeps the last good state."""
 
+    sink: Sink
+
     def __init__(
-        self, network: Network, recorders: Sequence[Recorder], start: float, stop: float, progress: bool
+        self,
+        network: Network,
+        recorders: Sequence[Recorder],
+        state: State,
+        attrs: dict[str, Any],
+        span: tuple[float, float],
+        progress: bool,
     ) -> None:
-        self.network, self.recorders = network, recorders
-        self.start, self.stop = start, stop
+        self.network, self.recorders, self.attrs = network, recorders, attrs
+        self.start, self.stop = span
+        self.layouts = lay_out(recorders, State(dict(state.items()), self.start), self.start, self.stop)
         self.counts = Counts()
-        self.schedules = [recorder.probe.schedule(start, stop) for recorder in recorders]
-        self.slack = SLACK * max(1.0, abs(stop))
+        self.schedules = [layout.clock.tolist() for layout in self.layouts]
+        self.slack = SLACK * max(1.0, abs(self.stop))
         self.times = apart(sorted({t for schedule in self.schedules for t in schedule}), self.slack)
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
-        self.bar = tqdm(total=stop - start, disable=not progress, unit="tau", mininterval=0.2, bar_format=BAR)
+        self.bar = Progress(self.start, self.stop, progress)
 
     def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
         """Advance frame by frame, to the end or as far as it goes."""
@@ -213,12 +240,23 @@ class Run:
         for k, recorder in enumerate(self.recorders):
             schedule = self.schedules[k]
             while self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t + self.slack:
-                recorder.take(schedule[self.taken[k]], view, self.field)
+                room = self.sink.room(k)
+                recorder.take(schedule[self.taken[k]], view, self.field, room)
+                self.bar.recorded(recorder.probe.label, room)
+                self.sink.taken(k)
                 self.taken[k] += 1
 
     def progress(self, t: float) -> None:
         """Move the progress bar to time t."""
-        self.bar.update(t - self.start - self.bar.n)
+        self.bar.reached(t)
+
+    def solution(self, ended: Outcome, cost: dict[str, Any]) -> Solution:
+        """What the run gives back."""
+        self.bar.close()
+        stats = {**asdict(ended.counts), **cost}
+        sol = Solution(xr.Dataset(), ended.state, stats, ended.status, ended.message, self.network)
+        self.attrs.update(outcome(ended.status, ended.message, ended.counts))
+        return replace(sol, dataset=self.sink.finish(self.attrs, ended.state, sol.about))
 
 
 def take_due(run: Any, frame: Frame, position: int) -> tuple[int, list[float]]:
@@ -339,21 +377,3 @@ def check_state(state: State, stimulus: Stimulus) -> None:
             )
         if value.device != stimulus.device:
             raise ValueError(f"the state is on {value.device} and the stimulus on {stimulus.device}: move one of them")
-
-
-def check_probes(probes: Sequence[Probe], network: Network, stimulus: Stimulus) -> list[Recorder]:
-    """A recorder for each probe, checked against the network."""
-    if isinstance(probes, Probe) or not isinstance(probes, Sequence):
-        raise TypeError(f"probes must be a list of ct.Probe, got {probes!r}")
-    recorders: list[Recorder] = []
-    targets = 0 if network.signal is None else network.signal.rows(stimulus.rows, network.n_classes or 1)
-    for probe in probes:
-        if not isinstance(probe, Probe):
-            raise TypeError(f"probes must be a list of ct.Probe, got {probe!r} in it")
-        if probe.label in DIMENSIONS:
-            raise ValueError(f"Probe(name=) must not be the name of a dimension, got {probe.label!r}")
-        recorder = Recorder(probe, network, stimulus.rows, stimulus.rows + targets)
-        if probe.label in [other.probe.label for other in recorders]:
-            raise ValueError(f"two probes are called {probe.label!r}: give one of them another name=")
-        recorders.append(recorder)
-    return recorders
