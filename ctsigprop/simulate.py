@@ -12,7 +12,7 @@ from typing import Any, overload
 import torch
 import xarray as xr
 
-from ctsigprop.compiled.engine import Outcome
+from ctsigprop.compiled import Outcome
 from ctsigprop.ensemble import (
     Ensemble,
     batchable,
