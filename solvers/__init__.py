@@ -28,6 +28,7 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
+from ctsigprop.solvers.multirate import Multirate
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import available, get
 
@@ -53,6 +54,7 @@ __all__ = [
     "ImplicitAdams",
     "Midpoint",
     "Monitor",
+    "Multirate",
     "SciPy",
     "Solver",
     "SolverStopped",

@@ -27,6 +27,7 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
+from ctsigprop.solvers.multirate import Multirate
 
 SOLVERS: dict[str, type[Solver]] = {
     "adaptive_heun": AdaptiveHeun,
@@ -46,6 +47,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "heun3": Heun3,
     "implicit_adams": ImplicitAdams,
     "midpoint": Midpoint,
+    "multirate": Multirate,
     "rk4": RK4,
     "scipy": SciPy,
 }
