@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ctsigprop.batch.job import Job, Record, shape
+from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.schedule import Options, one_thread
-from ctsigprop.batch.store import as_plain
 from ctsigprop.simulate import simulate
 from ctsigprop.stimuli import Presentations
 

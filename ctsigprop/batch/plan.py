@@ -11,7 +11,7 @@ from typing import Any
 from ctsigprop.batch.fingerprint import Fingerprint
 from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded, sentence
 from ctsigprop.batch.measures import Measures, Test, as_test
-from ctsigprop.batch.store import as_plain
+from ctsigprop.batch.records import as_plain
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.simulate import check_stimulus, resolve_solver

@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 
 from ctsigprop.batch import tables
 from ctsigprop.batch.job import COSTS, Budget, Record
+from ctsigprop.batch.records import StoreError
+from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.statistics import TESTS, Test, differences, summarise
-from ctsigprop.batch.store import Store, StoreError
 from ctsigprop.plot import batches
 from ctsigprop.rules.checks import lookup
 
@@ -65,10 +66,12 @@ class Runs:
         ------
         StoreError : no store, a damaged one, or one of a newer format
         """
-        place = Store(store)
+        place = open_store(store)
+        if place is None:
+            raise StoreError("there is no store: give its folder or address")
         plans = place.plans()
         if not plans:
-            raise StoreError(f"{place.path} is not a store of runs: no comparison or sweep was started in it")
+            raise StoreError(f"{place.place} is not a store of runs: no comparison or sweep was started in it")
         about, planned = plans[-1]["about"], plans[-1]["runs"]
         records = [place.found(run["key"], run["settings"], run["seed"]) for run in planned]
         given = {name: about[name] for name in ("compared", "test", "reference")}
