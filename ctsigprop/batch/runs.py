@@ -25,7 +25,7 @@ COUNTED = ("completed", "stopped")
 """The status of runs whose last value counts: the others broke off."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Runs:
     """The runs of a batch, in the order in which they were planned.
 
@@ -209,6 +209,11 @@ class Runs:
 
     def _repr_html_(self) -> str:
         return "\n".join(part.to_html(index=False) for part in self._printed())
+
+    def __repr__(self) -> str:
+        ended = self.runs["status"].value_counts().to_dict() if self.records else {}
+        told = ", ".join(f"{count} {status}" for status, count in ended.items()) or "none"
+        return f"Runs({told}; settings: {', '.join(self.factors)}; metrics: {', '.join(self.metrics)})"
 
     def __str__(self) -> str:
         return "\n\n".join(part.to_string(index=False) for part in self._printed())

@@ -136,7 +136,7 @@ class Store(RunStore):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser().absolute()  # workers may start elsewhere
         self.place = str(path)
         head = self.text(HEAD)
         if head is not None:

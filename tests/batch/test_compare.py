@@ -107,6 +107,7 @@ def test_printed_tables_hold_every_rule_and_pair(runs: ct.Runs) -> None:
     assert "95 \\%" in runs.to_latex()
     assert runs._repr_html_().count("<table") == 2
     assert "sigprop - backprop" in str(runs)
+    assert repr(runs) == "Runs(8 completed; settings: rule; metrics: accuracy, margin)"
 
 
 def test_the_plot_has_a_line_and_a_band_for_each_rule(runs: ct.Runs) -> None:
