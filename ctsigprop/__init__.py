@@ -1,13 +1,17 @@
 """ctsigprop: learning as a dynamical system, taught by signal propagation."""
 
-from ctsigprop import batch, datasets, plot, rules, signals, solvers
+from ctsigprop import batch, datasets, plot, reductions, rules, signals, solvers
 from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
 from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
+from ctsigprop.combine import concat
+from ctsigprop.ensemble import Ensemble
 from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
+from ctsigprop.plot.animation import animate
 from ctsigprop.probes import Probe
+from ctsigprop.selection import Sample
 from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignment, KolenPollack, TargetStream
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution, load
@@ -21,6 +25,7 @@ __all__ = [
     "Activation",
     "Backprop",
     "DirectFeedbackAlignment",
+    "Ensemble",
     "FeedbackAlignment",
     "Hopeless",
     "KolenPollack",
@@ -30,6 +35,7 @@ __all__ = [
     "Probe",
     "Rate",
     "Runs",
+    "Sample",
     "SigPropClassifier",
     "SigPropRegressor",
     "Solution",
@@ -39,11 +45,14 @@ __all__ = [
     "TargetStream",
     "Trial",
     "alignment",
+    "animate",
     "batch",
     "compare",
+    "concat",
     "datasets",
     "load",
     "plot",
+    "reductions",
     "rules",
     "signals",
     "simulate",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import Any, final
 
 import torch
@@ -259,6 +261,4 @@ def as_dense(update: Update | DenseUpdate, local: Local) -> DenseUpdate:
 def total(updates: list[DenseUpdate]) -> DenseUpdate:
     """The sum of dense updates."""
     biases = [update.bias for update in updates if update.bias is not None]
-    return DenseUpdate(
-        torch.stack([update.change for update in updates]).sum(0), torch.stack(biases).sum(0) if biases else None
-    )
+    return DenseUpdate(reduce(add, [update.change for update in updates]), reduce(add, biases) if biases else None)

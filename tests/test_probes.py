@@ -40,7 +40,8 @@ def stimulus(dtype: type[np.floating[Any]] = np.float64, **settings: Any) -> ct.
 
 def run(*probes: ct.Probe, net: ct.Network | None = None, **settings: Any) -> ct.Solution:
     given: dict[str, Any] = {"stimulus": stimulus(), "solver": SOLVER, "seed": 3, **settings}
-    return ct.simulate(net or network(), probes=probes, **given)
+    sol: ct.Solution = ct.simulate(net or network(), probes=probes, **given)
+    return sol
 
 
 @cache

@@ -1,8 +1,32 @@
 """Plots of a solution. Each takes `ax=` and returns matplotlib Axes; none changes matplotlib's global state."""
 
-from ctsigprop.plot.activity import rates
+from ctsigprop.plot.activity import rates, similarity, traces
+from ctsigprop.plot.animation import animate
 from ctsigprop.plot.batches import comparison, sweep
 from ctsigprop.plot.curves import alignment, learning
+from ctsigprop.plot.diagram import diagram
+from ctsigprop.plot.matrices import weight_histogram, weight_matrix
+from ctsigprop.plot.phase import phase
+from ctsigprop.plot.spectra import norms, singular_values
+from ctsigprop.plot.summary import summary
 from ctsigprop.plot.synapses import receptive_fields, weights
 
-__all__ = ["alignment", "comparison", "learning", "rates", "receptive_fields", "sweep", "weights"]
+__all__ = [
+    "alignment",
+    "animate",
+    "comparison",
+    "diagram",
+    "learning",
+    "norms",
+    "phase",
+    "rates",
+    "receptive_fields",
+    "similarity",
+    "singular_values",
+    "summary",
+    "sweep",
+    "traces",
+    "weight_histogram",
+    "weight_matrix",
+    "weights",
+]
