@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ctsigprop.batch.course import sentence
 from ctsigprop.batch.fingerprint import Fingerprint
-from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded, sentence
+from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
 from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.network import Network

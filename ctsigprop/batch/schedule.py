@@ -13,8 +13,9 @@ import joblib
 import torch
 from tqdm.auto import tqdm
 
+from ctsigprop.batch.course import run_group, shape
 from ctsigprop.batch.engine import WorkerLost, execute
-from ctsigprop.batch.job import Job, Record, run_group, shape
+from ctsigprop.batch.job import Job, Record
 from ctsigprop.batch.records import Damaged, StoreError
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.store import RunStore

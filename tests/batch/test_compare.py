@@ -133,6 +133,14 @@ def test_a_budget_of_evaluations_stops_every_run_before_it_is_overdrawn() -> Non
         assert "budget" in row.message
 
 
+def test_a_budget_of_seconds_that_is_nothing_leaves_the_network_as_it_was() -> None:
+    runs = ct.compare({"a": network()}, SHOWN, seeds=1, test=DATA, solver=EULER, budget=("seconds", 1e-9))
+    row = rows(runs.runs)[0]
+    untaught = network().initial_state(0, 32)
+    assert (row.status, row.rhs_evaluations) == ("completed", 0)
+    assert row.accuracy == network().score(untaught, DATA.x_test, DATA.y_test)
+
+
 def test_a_budget_without_amount_is_what_the_cheapest_needs() -> None:
     solvers = {"cheap": EULER, "dear": ct.solvers.RK4(dt=1.0)}
     trials = {name: ct.Trial(network(), solver=solver) for name, solver in solvers.items()}
