@@ -2,8 +2,10 @@
 
 from ctsigprop.batch.compare import compare
 from ctsigprop.batch.job import Budget, Hopeless, Record, Trial
+from ctsigprop.batch.records import StoreError
+from ctsigprop.batch.remote import RemoteStore
 from ctsigprop.batch.runs import Runs
-from ctsigprop.batch.store import Store, StoreError
+from ctsigprop.batch.store import Store
 from ctsigprop.batch.sweep import sweep
 
-__all__ = ["Budget", "Hopeless", "Record", "Runs", "Store", "StoreError", "Trial", "compare", "sweep"]
+__all__ = ["Budget", "Hopeless", "Record", "RemoteStore", "Runs", "Store", "StoreError", "Trial", "compare", "sweep"]

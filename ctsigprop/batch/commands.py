@@ -21,9 +21,10 @@ from ctsigprop.batch.job import Trial
 from ctsigprop.batch.measures import as_measures, as_test
 from ctsigprop.batch.parts import DataPart
 from ctsigprop.batch.plan import Common, as_seeds
+from ctsigprop.batch.records import StoreError
+from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import COUNTED, Runs
 from ctsigprop.batch.schedule import Batch, Options
-from ctsigprop.batch.store import Store, StoreError
 from ctsigprop.batch.sweep import plan_sweep
 from ctsigprop.datasets import Dataset
 from ctsigprop.simulate import simulate
@@ -32,9 +33,9 @@ SOME_FAILED, MISTAKE, UNFINISHED = 1, 2, 3
 """Exit codes, besides 0: runs that did not complete; a mistake in what was asked; runs that remain, or a full store."""
 
 File = Annotated[Path, typer.Argument(help="a TOML file, such as those in notebooks/experiments")]
-Folder = Annotated[Path, typer.Argument(help="the folder that a comparison or sweep was stored in")]
+Folder = Annotated[str, typer.Argument(help="where a comparison or sweep was stored")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, instead of what the file says")]
-Place = Annotated[Path | None, typer.Option(help="folder of the runs; without it they are not kept")]
+Place = Annotated[str | None, typer.Option(help="folder or address of the runs; without it they are not kept")]
 Out = Annotated[Path | None, typer.Option(help="folder for table.md, table.tex and plot.png")]
 Jobs = Annotated[int, typer.Option(help="processes, -1 for one per core")]
 Engine = Annotated[str, typer.Option(help="'local', or the address of a Dask scheduler")]
@@ -136,7 +137,8 @@ def status(store: Folder) -> None:
     with mistakes():
         runs = Runs.load(store)
         states = runs.runs["status"].tolist()
-        at = set(Store(store).running())
+        place = open_store(store)
+        at = set() if place is None else set(place.running())
         left = [key for key, state in zip(runs.keys, states, strict=True) if state in ("missing", "damaged")]
         running = [key for key in left if key in at]
         failed = [state for state in states if state not in (*COUNTED, "missing", "damaged")]
@@ -178,14 +180,14 @@ def trial_of(setup: Setup, load: Any) -> Trial:
 def carry_out(
     batch: Batch,
     experiment: Experiment,
-    store: Path | None,
+    store: str | None,
     out: Path | None,
     how: tuple[int, str, bool, bool],
     dry_run: bool,
 ) -> int:
     """Do a batch and print its table: the exit code."""
     n_jobs, engine, resume, retry = how
-    options = Options(None if store is None else Store(store), engine, n_jobs, retry, progress=True)
+    options = Options(open_store(store), engine, n_jobs, retry, progress=True)
     if dry_run:
         typer.echo(estimate(batch.jobs, options))
         return 0

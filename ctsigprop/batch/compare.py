@@ -9,10 +9,10 @@ from typing import Any
 from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
 from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial
+from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.statistics import Test
-from ctsigprop.batch.store import Store
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers.base import Solver
@@ -73,7 +73,7 @@ def compare(
     """
     common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop)
     batch = plan_comparison(networks, common, as_seeds(seeds), paired_test, reference)
-    return batch.carry_out(Options(None if store is None else Store(store), engine, n_jobs, retry, False, progress))
+    return batch.carry_out(Options(open_store(store), engine, n_jobs, retry, False, progress))
 
 
 def plan_comparison(

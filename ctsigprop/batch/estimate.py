@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ctsigprop.batch.job import Job, Record, shape
+from ctsigprop.batch.course import shape
+from ctsigprop.batch.job import Job, Record
+from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.schedule import Options, one_thread
-from ctsigprop.batch.store import as_plain
 from ctsigprop.simulate import simulate
 from ctsigprop.stimuli import Presentations
 

@@ -1,23 +1,17 @@
-"""One run of a batch: what it needs, what comes out of it, and how it is cut into points of a learning curve."""
+"""One run of a batch: what it needs, and what comes out of it."""
 
 from __future__ import annotations
 
 import copy
 import math
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ctsigprop.batch.measures import Measures, Test
-from ctsigprop.batch.memory import PeakMemory
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number
-from ctsigprop.simulate import simulate
-from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Solver
-from ctsigprop.solvers.status import Status
-from ctsigprop.state import State
 from ctsigprop.stimuli import Presentations, Stimulus
 
 COSTS = ("steps", "rhs_evaluations", "rejected_steps")
@@ -149,110 +143,6 @@ class Record:
     def ok(self) -> bool:
         """Whether the run reached the end of its stimulus or of its budget."""
         return self.status == "completed"
-
-
-def run_job(job: Job) -> tuple[Record, Solution | None]:
-    """One run. What the user's own code raises becomes a record of status "failed"."""
-    with PeakMemory() as memory:
-        record, sol = attempt(job)
-    return replace(record, megabytes=memory.megabytes), sol
-
-
-def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
-    """Runs whose `shape` is the same, in order, each handed over as soon as it is done."""
-    for job in jobs:
-        yield run_job(job)
-
-
-def shape(job: Job) -> tuple[Any, ...]:
-    """What runs must have in common to be integrated together: everything but numbers and seeds."""
-    network, stimulus = job.network, job.stimulus
-    if network is None or stimulus is None:
-        return ("failed",)
-    parts = [(type(layer.neuron), type(layer.rule), tuple(layer.rule_shapes)) for layer in network.layers]
-    shown = (type(stimulus), stimulus.rows, stimulus.duration_total, stimulus.dtype, getattr(stimulus, "duration", 0.0))
-    common = (repr(job.solver), job.every, job.budget, job.measures.names, job.test is None)
-    return (network.sizes, network.n_classes, network.bias, repr(network.signal), *parts, *shown, *common)
-
-
-def attempt(job: Job) -> tuple[Record, Solution | None]:
-    """`course`, or a record of what was raised."""
-    if job.error is not None or job.network is None or job.stimulus is None:
-        message, trace = job.error or ("there is no network", "")
-        return Record(job.settings, job.seed, "failed", message, traceback=trace), None
-    try:
-        return course(job, job.network, job.stimulus)
-    except Exception as error:
-        return Record(job.settings, job.seed, "failed", sentence(error), traceback=traceback.format_exc()), None
-
-
-def sentence(error: BaseException) -> str:
-    """An exception as one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def course(job: Job, network: Network, stimulus: Stimulus) -> tuple[Record, Solution | None]:
-    """Integrate from point to point of the learning curve, and measure at each.
-
-    Raises
-    ------
-    KeyboardInterrupt : the run was interrupted; nothing of it is kept
-    """
-    unit = stimulus.duration if isinstance(stimulus, Presentations) else 1.0
-    total = stimulus.duration_total / unit
-    curve: Curve = {"shown": [], **{name: [] for name in job.measures.names}, "rhs_evaluations": [], "seconds": []}
-    counts: dict[str, int] = dict.fromkeys(COSTS, 0)
-    seconds = 0.0
-    sol: Solution | None = None
-    state = network.initial_state(job.seed, stimulus.rows, stimulus.dtype, stimulus.device)
-    status, message = "completed", str(Status.COMPLETED)
-    note(curve, 0.0, job.measures(network, state, job.test), 0, 0.0)
-    for a, b in spans(total, job.every):
-        before = sol
-        sol = simulate(network, stimulus, job.solver, state=state, t_span=(a * unit, b * unit))
-        spent, now = sol.stats, sol.final
-        if sol.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt
-        cost = (counts["rhs_evaluations"] + spent["rhs_evaluations"], seconds + spent["wall_seconds"])
-        if job.budget.amount is not None and cost[job.budget.kind == "seconds"] > job.budget.amount:
-            sol = before
-            message = f"The budget of {job.budget.amount:g} {job.budget.kind} is spent."
-            break
-        counts = {name: counts[name] + spent[name] for name in COSTS}
-        seconds, state = cost[1], now
-        note(curve, now.t / unit, job.measures(network, state, job.test), *cost)
-        if not sol.status.ok:
-            status, message = sol.status.name.lower(), sol.message
-            break
-        reason = job.stop(curve, b / total) if job.stop is not None and b < total else None
-        if reason is not None:
-            status, message = "stopped", reason
-            break
-    axis = "presentation" if isinstance(stimulus, Presentations) else "time"
-    record = Record(job.settings, job.seed, status, message, curve, counts, axis)
-    return record, whole(sol, network, state, counts, seconds)
-
-
-def note(curve: Curve, shown: float, measured: Mapping[str, float], evaluations: int, seconds: float) -> None:
-    """Add one point to the curve."""
-    for name, value in {"shown": shown, **measured, "rhs_evaluations": evaluations, "seconds": seconds}.items():
-        curve[name].append(value)
-
-
-def spans(total: float, every: float) -> list[tuple[float, float]]:
-    """0 ... total in pieces of `every`, the last one shortened."""
-    edges = [k * every for k in range(math.ceil(total / every - 1e-9))]
-    return list(zip(edges, [*edges[1:], total], strict=True))
-
-
-def whole(
-    sol: Solution | None, network: Network, state: State, counts: Mapping[str, int], seconds: float
-) -> Solution | None:
-    """The solution of all pieces together: the last state, and what all of them cost."""
-    if sol is None:
-        return None
-    stats = {**sol.stats, **counts, "wall_seconds": seconds}
-    return Solution(sol.dataset, state, stats, sol.status, sol.message, network)
 
 
 def reseeded(stimulus: Stimulus | Callable[[int], Stimulus], seed: int) -> Stimulus:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ctsigprop.batch.course import sentence
 from ctsigprop.batch.fingerprint import Fingerprint
-from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded, sentence
+from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
 from ctsigprop.batch.measures import Measures, Test, as_test
-from ctsigprop.batch.store import as_plain
+from ctsigprop.batch.records import as_plain
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.simulate import check_stimulus, resolve_solver

@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 
 from ctsigprop.batch import tables
 from ctsigprop.batch.job import COSTS, Budget, Record
+from ctsigprop.batch.records import StoreError
+from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.statistics import TESTS, Test, differences, summarise
-from ctsigprop.batch.store import Store, StoreError
 from ctsigprop.plot import batches
 from ctsigprop.rules.checks import lookup
 
@@ -24,7 +25,7 @@ COUNTED = ("completed", "stopped")
 """The status of runs whose last value counts: the others broke off."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Runs:
     """The runs of a batch, in the order in which they were planned.
 
@@ -65,10 +66,12 @@ class Runs:
         ------
         StoreError : no store, a damaged one, or one of a newer format
         """
-        place = Store(store)
+        place = open_store(store)
+        if place is None:
+            raise StoreError("there is no store: give its folder or address")
         plans = place.plans()
         if not plans:
-            raise StoreError(f"{place.path} is not a store of runs: no comparison or sweep was started in it")
+            raise StoreError(f"{place.place} is not a store of runs: no comparison or sweep was started in it")
         about, planned = plans[-1]["about"], plans[-1]["runs"]
         records = [place.found(run["key"], run["settings"], run["seed"]) for run in planned]
         given = {name: about[name] for name in ("compared", "test", "reference")}
@@ -206,6 +209,11 @@ class Runs:
 
     def _repr_html_(self) -> str:
         return "\n".join(part.to_html(index=False) for part in self._printed())
+
+    def __repr__(self) -> str:
+        ended = self.runs["status"].value_counts().to_dict() if self.records else {}
+        told = ", ".join(f"{count} {status}" for status, count in ended.items()) or "none"
+        return f"Runs({told}; settings: {', '.join(self.factors)}; metrics: {', '.join(self.metrics)})"
 
     def __str__(self) -> str:
         return "\n\n".join(part.to_string(index=False) for part in self._printed())

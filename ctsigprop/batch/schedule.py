@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +13,12 @@ import joblib
 import torch
 from tqdm.auto import tqdm
 
+from ctsigprop.batch.course import run_group, shape
 from ctsigprop.batch.engine import WorkerLost, execute
-from ctsigprop.batch.job import Job, Record, run_group, shape
+from ctsigprop.batch.job import Job, Record
+from ctsigprop.batch.records import Damaged, StoreError
 from ctsigprop.batch.runs import Runs
-from ctsigprop.batch.store import Damaged, Store
+from ctsigprop.batch.store import RunStore
 from ctsigprop.rules.checks import whole
 
 LARGEST_GROUP = 16
@@ -32,7 +34,7 @@ class Options:
 
     Parameters
     ----------
-    store : Store or None
+    store : RunStore or None
     engine : "local", address of a Dask scheduler, or a `distributed.Client`
     n_jobs : int, processes of this machine; -1 one per core
     retry : bool, whether runs that did not complete are done again
@@ -40,7 +42,7 @@ class Options:
     progress : bool, show a progress bar
     """
 
-    store: Store | None = None
+    store: RunStore | None = None
     engine: Any = "local"
     n_jobs: int = 1
     retry: bool = False
@@ -59,7 +61,7 @@ class Options:
 class Work:
     """What a worker does with a group: every run that is not in the store yet, and that nobody else is at."""
 
-    store: Store | None
+    store: RunStore | None
     keep: bool
     again: frozenset[str]
     own_process: bool
@@ -112,10 +114,12 @@ class Batch:
     def carry_out(self, options: Options) -> Runs:
         """Do all jobs, after noting in the store what is planned."""
         keys = [job.key for job in self.jobs]
-        if options.store is not None and any(key not in options.store for key in keys):
-            options.store.prepare()
+        if options.store is not None:
             planned = [{"key": job.key, "settings": job.settings, "seed": job.seed} for job in self.jobs]
-            options.store.plan(self.title, planned, self.runs.noted())
+            complete = all(key in options.store for key in keys)
+            with suppress(StoreError) if complete else nullcontext():  # a complete store may be read-only
+                options.store.prepare()
+                options.store.plan(self.title, planned, self.runs.noted())
         found = run_batch(self.jobs, options)
         return replace(self.runs, records=[found[key] for key in keys], keys=keys)
 
@@ -160,7 +164,7 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
     return found
 
 
-def done_before(jobs: Sequence[Job], store: Store, retry: bool) -> tuple[dict[str, Record], frozenset[str]]:
+def done_before(jobs: Sequence[Job], store: RunStore, retry: bool) -> tuple[dict[str, Record], frozenset[str]]:
     """The records that the store has, and the keys of those that are to be done again."""
     found: dict[str, Record] = {}
     again = set()

@@ -11,9 +11,9 @@ from ctsigprop.batch.designs import design_points
 from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
 from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial
+from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
-from ctsigprop.batch.store import Store
 from ctsigprop.solvers.base import Solver
 
 Build = Callable[..., Any]
@@ -57,7 +57,8 @@ def sweep(
     n : int, points of a random or Sobol design
     design_seed : int, decides their draws; default 0
     seeds : different integers >= 0, or how many; default 1
-    store : folder of the runs; default none, runs are kept in memory
+    store : folder of the runs, or an address that fsspec knows, such as "s3://bucket/runs"; default none, runs are kept
+        in memory
     engine : "local" (default), processes of this machine; the address of a Dask scheduler; or a `distributed.Client`.
         Workers of a cluster must see the store under the same path
     n_jobs : int, processes of this machine, each with one thread; default -1, one per core; 1 for none but this one
@@ -78,7 +79,7 @@ def sweep(
     points = design_points(settings, design, n, design_seed)
     common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop)
     batch = plan_sweep(build, points, common, as_seeds(seeds))
-    return batch.carry_out(Options(None if store is None else Store(store), engine, n_jobs, retry, keep, progress))
+    return batch.carry_out(Options(open_store(store), engine, n_jobs, retry, keep, progress))
 
 
 def plan_sweep(build: Build, points: Sequence[Mapping[str, Any]], common: Common, seeds: Sequence[int]) -> Batch:

@@ -2,7 +2,6 @@
 
 from ctsigprop.plot.activity import rates, similarity, traces
 from ctsigprop.plot.animation import animate
-from ctsigprop.plot.batches import comparison, sweep
 from ctsigprop.plot.curves import alignment, learning
 from ctsigprop.plot.diagram import diagram
 from ctsigprop.plot.matrices import weight_histogram, weight_matrix
@@ -14,7 +13,6 @@ from ctsigprop.plot.synapses import receptive_fields, weights
 __all__ = [
     "alignment",
     "animate",
-    "comparison",
     "diagram",
     "learning",
     "norms",
@@ -24,7 +22,6 @@ __all__ = [
     "similarity",
     "singular_values",
     "summary",
-    "sweep",
     "traces",
     "weight_histogram",
     "weight_matrix",

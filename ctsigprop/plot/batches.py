@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,9 @@ from scipy import stats
 
 from ctsigprop.plot.style import COLOURS, axis_label, canvas
 
+DASHES = ("-", "--", ":", "-.")
+MANY = 7
+"""More levels than this have their legend beside the axes."""
 MARKS = ("o", "s", "^", "v", "D", "P", "X", "*")
 
 
@@ -38,9 +40,12 @@ def comparison(dataset: xr.Dataset, metric: str, compared: str, x: str | None = 
     if x not in (None, axis, "rhs_evaluations", "seconds"):
         raise ValueError(f"x must be 'rhs_evaluations', 'seconds' or {axis!r}, got {x!r}")
     along = axis if x is None else x
-    with canvas(ax) as axes:
-        levels = dataset[compared].values
-        for level, colour, mark in zip(levels, cycle(COLOURS), cycle(MARKS)):
+    levels = dataset[compared].values
+    many = len(levels) > MANY
+    with canvas(ax, (8.4, 4.8) if many else (6.4, 4.0)) as axes:
+        for k, level in enumerate(levels):
+            colour, mark = COLOURS[k % len(COLOURS)], MARKS[k % len(MARKS)]
+            dash = DASHES[k // len(COLOURS) % len(DASHES)]  # another one where colours begin again
             part = dataset.sel({compared: level})
             curve = part[metric].transpose(..., axis).values.reshape(-1, dataset.sizes[axis])
             kept = np.isfinite(curve).any(0)
@@ -48,11 +53,14 @@ def comparison(dataset: xr.Dataset, metric: str, compared: str, x: str | None = 
                 continue
             where = part[along].values if along == axis else spent(part[along], axis)
             mean, low, high = band(curve[:, kept])
-            axes.plot(where[kept], mean, marker=mark, markersize=4, color=colour, label=str(level))
+            axes.plot(where[kept], mean, dash, marker=mark, markersize=4, color=colour, label=str(level))
             axes.fill_between(where[kept], low, high, color=colour, alpha=0.2, linewidth=0)
         label = axis_label(dataset[along])
         axes.set(xlabel=label, ylabel=metric, title=f"{metric}: mean and 95 % interval of the mean")
-        axes.legend(title=compared, loc="best")
+        if many:
+            axes.legend(title=compared, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+        else:
+            axes.legend(title=compared, loc="best")
     return axes
 
 

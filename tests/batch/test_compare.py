@@ -107,6 +107,7 @@ def test_printed_tables_hold_every_rule_and_pair(runs: ct.Runs) -> None:
     assert "95 \\%" in runs.to_latex()
     assert runs._repr_html_().count("<table") == 2
     assert "sigprop - backprop" in str(runs)
+    assert repr(runs) == "Runs(8 completed; settings: rule; metrics: accuracy, margin)"
 
 
 def test_the_plot_has_a_line_and_a_band_for_each_rule(runs: ct.Runs) -> None:
@@ -130,6 +131,14 @@ def test_a_budget_of_evaluations_stops_every_run_before_it_is_overdrawn() -> Non
         per_presentation = 1 if row.rule == "cheap" else 4
         assert row.rhs_evaluations == 10 // per_presentation * per_presentation
         assert "budget" in row.message
+
+
+def test_a_budget_of_seconds_that_is_nothing_leaves_the_network_as_it_was() -> None:
+    runs = ct.compare({"a": network()}, SHOWN, seeds=1, test=DATA, solver=EULER, budget=("seconds", 1e-9))
+    row = rows(runs.runs)[0]
+    untaught = network().initial_state(0, 32)
+    assert (row.status, row.rhs_evaluations) == ("completed", 0)
+    assert row.accuracy == network().score(untaught, DATA.x_test, DATA.y_test)
 
 
 def test_a_budget_without_amount_is_what_the_cheapest_needs() -> None:
