@@ -11,6 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ctsigprop.field import Field
+from ctsigprop.jumps import JumpField, automatic, check_jumps
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.recorder import Recorder, dataset
@@ -49,7 +50,8 @@ def simulate(
     network : the vector field; not changed
     stimulus : what it is shown
     solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default):
-        `FactoredDopri5()`, or `Dopri5()` where a rule is not of factor form; `sol.stats["solver"]` says which
+        `FactoredDopri5()`, or `Dopri5()` where a rule is not of factor form, or `Hybrid(dt=tau / 10)` where neurons
+        have a reset; `sol.stats["solver"]` says which
     state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
         the stimulus has, its activities and traces start at rest
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
@@ -69,6 +71,7 @@ def simulate(
     """
     check_types(network, stimulus, state)
     method = resolve_solver(solver, network)
+    check_jumps(network, method)
     start, stop = check_span(t_span, stimulus)
     check_stimulus(network, stimulus)
     if state is None:
@@ -107,7 +110,7 @@ class Run:
         position = 0
         try:
             for frame in stimulus.frames(self.start, self.stop):
-                self.field = Field(self.network, frame)
+                self.field = JumpField(self.network, frame) if self.network.jumps else Field(self.network, frame)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
@@ -180,6 +183,8 @@ def resolve_solver(solver: Solver | str, network: Network) -> Solver:
         return solver
     if not isinstance(solver, str):
         raise TypeError(f"solver must be a solver such as ct.solvers.Dopri5() or a name, got {solver!r}")
+    if solver == "auto" and network.jumps:
+        return automatic(network)
     if solver == "auto":
         dense = any(layer.rule is not None and layer.rule.dense for layer in network.layers)
         return Dopri5() if dense else FactoredDopri5()
@@ -219,6 +224,17 @@ def check_stimulus(network: Network, stimulus: Stimulus) -> None:
     if stimulus.n_inputs != network.sizes[0]:
         raise ValueError(
             f"the stimulus must have {network.sizes[0]} features, as sizes[0] says, got {stimulus.n_inputs}"
+        )
+    if stimulus.spikes and not network.layers[0].jumps:
+        raise ValueError(
+            f"the stimulus shows spikes, and neuron {type(network.layers[0].neuron).__name__} of layer 1 takes none: "
+            "give it a neuron with a reset, such as ct.LIF(), or an input without an encoder"
+        )
+    rule = network.layers[0].rule
+    if rule is not None and rule.jumps and not stimulus.spikes:
+        raise ValueError(
+            f"rule of layer 1 is {type(rule).__name__}, which needs presynaptic spikes, and the stimulus shows none: "
+            "give it an encoder, or show ct.SpikeTrains"
         )
     if network.signal is None:
         return
