@@ -22,7 +22,7 @@ class Izhikevich:
 
     At a spike v becomes c, and d is added to u. Time is in ms and v in mV: dt, durations and time constants of a
     network of these are milliseconds. A spike from below adds its weight, in mV, to v. The rate r that rules and
-    signals see is in spikes per ms. There is no closed form: `Hybrid(dt=0.5, flow="rk4")`.
+    signals see is in spikes per ms. There is no closed form: `Hybrid(dt=0.1, flow="rk4")`, which is what "auto" takes.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Izhikevich:
     refractory: ClassVar[float] = 0.0
     peak: ClassVar[float] = 30.0
     initial_gain: ClassVar[float] = 15.0
-    largest_step: ClassVar[float] = 0.5
+    largest_step: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
         number("Izhikevich(a=)", self.a, above=0)

@@ -130,6 +130,7 @@ def check_jumps(network: Network, solver: Solver) -> None:
         a step longer than a refractory time
     """
     name = type(solver).__name__
+    coarse = False
     for layer in network.layers:
         neuron = type(layer.neuron).__name__
         if layer.jumps and not solver.jumps:
@@ -150,7 +151,8 @@ def check_jumps(network: Network, solver: Solver) -> None:
                 f"Hybrid(dt=) must be at most the refractory time of layer {layer.index}, {refractory:g}, "
                 f"got {solver.dt!r}"
             )
-        if solver.dt > layer.neuron.tau / 2 * (1 + 1e-9):
+        if solver.dt > layer.neuron.tau / 2 * (1 + 1e-9) and not coarse:
+            coarse = True
             warnings.warn(
                 f"Hybrid(dt={solver.dt:g}) is more than half of tau={layer.neuron.tau:g} of layer {layer.index}: "
                 "a unit spikes at most once per step",
