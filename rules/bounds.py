@@ -68,15 +68,15 @@ class Bounded(Rule):
         return self.rule.spike_traces()
 
     def jump(self, local: Local) -> tuple[DenseUpdate | None, dict[str, Tensor]]:
-        """A jump of the rule inside: soft as above, D being its size; hard, it ends at the bound that it would pass."""
+        """A jump of the rule inside by D, scaled where bounds are soft; it ends at a bound that it would pass."""
         update, jumped = self.rule.jump(local)
         w = local.weight
         if update is None or w is None:
             return None, jumped
         change = as_dense(update, local).change * self.rate
-        if self.kind == "hard":
-            return DenseUpdate((w + change).clamp(self.w_min, self.w_max) - w), jumped
-        return DenseUpdate(change * torch.where(change > 0, self.w_max - w, w - self.w_min)), jumped
+        if self.kind == "soft":
+            change = change * torch.where(change > 0, self.w_max - w, w - self.w_min)
+        return DenseUpdate((w + change).clamp(self.w_min, self.w_max) - w), jumped
 
     def update(self, local: Local) -> DenseUpdate:
         inside = as_dense(inner(self.rule, local), local)
