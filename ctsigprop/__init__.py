@@ -15,6 +15,7 @@ from ctsigprop.solvers.status import Status
 from ctsigprop.spike_trains import SpikeTrains
 from ctsigprop.spiking import IF, LIF, AdaptiveLIF
 from ctsigprop.state import State
+from ctsigprop.stdp_window import stdp_window
 from ctsigprop.stimuli import Presentations, Stimulus
 from ctsigprop.theta import Theta
 
@@ -52,4 +53,5 @@ __all__ = [
     "signals",
     "simulate",
     "solvers",
+    "stdp_window",
 ]

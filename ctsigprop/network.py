@@ -130,7 +130,9 @@ class Network:
         gains = {layer.name("W"): float(getattr(layer.neuron, "initial_gain", 1.0)) for layer in self.layers}
         tensors = self.rest(rows, dtype, device)
         for name, (post, pre) in self.weight_shapes.items():
-            deviation = 1.0 if name == "S" else gains.get(name, 1.0) / math.sqrt(pre)
+            deviation = gains.get(name, 1.0) / math.sqrt(pre)
+            if name == "S":  # contexts are one-hot: each unit gets one of its weights, which must reach a threshold
+                deviation = gains["W.1"] if self.layers[0].jumps else 1.0
             values = torch.randn(post, pre, generator=random, dtype=torch.float64) * deviation
             tensors[name] = values.to(device, dtype)
         return State(tensors)

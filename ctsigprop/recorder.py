@@ -33,6 +33,10 @@ class Recorder:
             self.layers = [i for i in self.layers if self._traced(i)]
             if not self.layers:
                 raise ValueError("Probe('traces') needs a layer whose rule has traces=True, this network has none")
+        if probe.what in ("voltages", "spikes"):
+            self.layers = [i for i in self.layers if network.layers[i - 1].jumps]
+            if not self.layers:
+                raise ValueError(f"Probe({probe.what!r}) needs a neuron with a reset, such as ct.LIF()")
         if probe.what == "target_generator":
             self.layers = [1]
         if probe.what == "feedback":
@@ -54,6 +58,7 @@ class Recorder:
         self.times: list[float] = []
         self.values: list[list[np.ndarray]] = []
         self.results: list[xr.DataArray] = []
+        self.counted: dict[int, Tensor] = {}
 
     def _traced(self, i: int) -> bool:
         rule = self.network.layers[i - 1].rule
@@ -72,6 +77,10 @@ class Recorder:
         elif what == "signal":
             signals = field.signals(t, state)
             found = [signals[i - 1] for i in self.layers]
+        elif what == "voltages":
+            found = [self._voltage(i, state) for i in self.layers]
+        elif what == "spikes":
+            found = [self._spikes(i, state[f"n.{i}"]) for i in self.layers]
         elif what == "target_generator":
             found = [state["S"]]
         else:
@@ -82,6 +91,18 @@ class Recorder:
     def _output(self, i: int, state: State) -> Tensor:
         layer = self.network.layers[i - 1]
         return layer.neuron.output({name: state[layer.name(name)] for name in layer.neuron.variables()})
+
+    def _voltage(self, i: int, state: State) -> Tensor:
+        layer = self.network.layers[i - 1]
+        variables = {name: state[layer.name(name)] for name in layer.neuron.variables()}
+        voltage: Tensor = layer.neuron.voltage(variables)  # type: ignore[attr-defined]
+        return voltage
+
+    def _spikes(self, i: int, count: Tensor) -> Tensor:
+        """How many spikes there were since the last record."""
+        since = count - self.counted.get(i, count)
+        self.counted[i] = count.clone()
+        return since
 
     def _select(self, value: Tensor, layer: int) -> np.ndarray:
         for axis, dim in enumerate(self.probe.dims):
