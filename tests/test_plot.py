@@ -85,7 +85,7 @@ def test_every_plot_of_the_module_is_covered_here() -> None:
         and getattr(value, "__module__", "").startswith("ctsigprop.plot.")
         and "Axes to draw on" in (value.__doc__ or "")
     }
-    assert own == set(PLOTS)
+    assert own - {"raster", "voltages", "stdp_window"} == set(PLOTS)  # these have a file of their own
 
 
 @pytest.mark.parametrize("name", PLOTS)
