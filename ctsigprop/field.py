@@ -152,7 +152,7 @@ class Field:
         """Gather the derivative of the layer's traces, rule variables, biases and weights."""
         layer, name = part.layer, part.layer.name("W")
         self.follow_all(part, rule, now)
-        if now.shown.gate == 0.0 and not layer.rule_shapes:
+        if (now.shown.gate == 0.0 or rule.rests) and not layer.rule_shapes:
             return
         local, generator = self.populations(part, rule, now)
         for variable, slope in rule.flow(local).items():

@@ -139,6 +139,8 @@ class Rule(ABC):
     """True for a rule whose learning signal is read out of membrane potentials instead of activities."""
     jumps: bool = False
     """True for a rule that acts at spikes, by `jump`."""
+    rests: bool = False
+    """True for a rule that acts at spikes only: nothing changes between them, and `update` is not asked."""
     bounded: bool = False
     """Whether the weights stay finite for bounded input, whatever the activation."""
 

@@ -47,6 +47,7 @@ class STDP(Rule):
     tau_minus: float = 1.0
     pairing: Literal["all", "nearest"] = "all"
     jumps = True
+    rests = True
 
     def __post_init__(self) -> None:
         number("STDP(rate=)", self.rate, least=0)
@@ -111,6 +112,7 @@ class TripletSTDP(Rule):
     tau_y: float = 125.0
     pairing: Literal["all", "nearest"] = "all"
     jumps = True
+    rests = True
 
     def __post_init__(self) -> None:
         number("TripletSTDP(rate=)", self.rate, least=0)
