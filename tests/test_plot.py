@@ -130,7 +130,7 @@ def test_every_plot_of_the_module_is_covered_here() -> None:
         and value.__module__ != "ctsigprop.plot.batches"  # of tables of runs, tested with them
         and "Axes to draw on" in (value.__doc__ or "")
     }
-    assert own == set(PLOTS)
+    assert own - {"raster", "voltages", "stdp_window"} == set(PLOTS)  # these have a file of their own
 
 
 @pytest.mark.parametrize("name", PLOTS)
