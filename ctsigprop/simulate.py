@@ -114,16 +114,14 @@ def simulate(
         one; default False
     store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
         reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
-    ensemble : int or None, number of members that run at once, >= 1, each under the same stimulus; default None, a
-        single run. Member k is the run of seed + k, or of seed[k] where `seed` is a sequence, up to rounding. Members
-        are one batch where the solver takes fixed steps and all rules are the library's own, or run compiled with
-        `compile=True`; else one after another. One that diverges ends and the others go on
+    ensemble : int or None, number of members under the same stimulus, >= 1; default None, a single run. Member k is
+        the run of seed + k, or seed[k]; one that diverges ends, the others go on. With fixed steps or `compile=True`
+        they run together, else one after another
 
     Returns
     -------
     Solution : what was recorded, the final state, statistics and status. A run that diverges, meets a limit of its
-        solver or is interrupted ends early, keeps what it has, and says so in `status` and `message`. With `ensemble`,
-        an `Ensemble` of as many solutions
+        solver or is interrupted ends early, keeps what it has and says so in `status`; with `ensemble`, an `Ensemble`
 
     Raises
     ------

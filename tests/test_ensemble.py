@@ -23,6 +23,13 @@ STEPS = {
 }
 
 
+OF_RATES = [
+    name
+    for name, rule in RULES.items()
+    if name != "custom" and not (rule().jumps or rule().potential or rule().of_voltage)
+]
+
+
 def network(rule: Any, signal: Any = None, **settings: Any) -> ct.Network:
     neuron = settings.pop("neuron", ct.Rate(activation="tanh"))
     return ct.Network(SIZES, CLASSES, neuron=neuron, signal=signal or ct.TargetStream(), rule=rule, **settings)
@@ -41,7 +48,7 @@ def same(member: ct.Solution, alone: ct.Solution, tolerance: float = 1e-11) -> N
 
 
 @pytest.mark.parametrize("solver", STEPS)
-@pytest.mark.parametrize("name", [name for name in RULES if name != "custom"])
+@pytest.mark.parametrize("name", OF_RATES)
 def test_a_batch_is_so_many_runs_whatever_the_rule(name: str, solver: str) -> None:
     rule = RULES[name]()
     if rule.dense and solver.startswith("factored"):
@@ -94,6 +101,13 @@ def test_what_members_record_is_what_they_record_alone(solver: str) -> None:
     assert together.sizes["member"] == 2
     assert together["seed"].values.tolist() == [0, 1]
     np.testing.assert_array_equal(together["weights"].isel(member=1), members[1].dataset["weights"])
+
+
+def test_members_may_spike() -> None:
+    net = network(ct.rules.Surrogate(), neuron=ct.LIF(threshold=0.3))
+    members = ct.simulate(net, shown(), ensemble=2, seed=3)
+    for k, member in enumerate(members):
+        same(member, ct.simulate(net, shown(), seed=3 + k), 0.0)
 
 
 def test_seeds_may_be_named() -> None:

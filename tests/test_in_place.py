@@ -22,7 +22,8 @@ SIZES, CLASSES = (4, 5, 3), 3
 X = np.random.default_rng(0).standard_normal((5, SIZES[0]))
 Y = np.arange(5) % CLASSES
 EULER = ct.solvers.FactoredEuler(dt=0.02)
-FACTORED = [name for name, rule in RULES.items() if not rule().dense]
+OF_RATES = {name: rule() for name, rule in RULES.items() if not (rule().jumps or rule().potential or rule().of_voltage)}
+FACTORED = [name for name, rule in OF_RATES.items() if not rule.dense]
 
 
 def network(rule: Any, signal: Any = None, activation: str = "tanh") -> ct.Network:
