@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test lint bench docs format clean
 
 demo: .venv/.installed
 	$(BIN)/ctsigprop demo --out demo
@@ -23,7 +23,14 @@ lint: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/factored.py
+	$(BIN)/python benchmarks/recording.py --steps 20000
 	if [ -n "$$CTSIGPROP_DATA" ]; then $(BIN)/python benchmarks/mnist.py; fi
+
+# Draws every figure anew; a broken link or an unknown name fails it. The pages are in site/.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix .
@@ -37,4 +44,4 @@ format: .venv/.installed
 	touch $@
 
 clean:
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo site docs/img build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

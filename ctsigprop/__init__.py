@@ -1,13 +1,19 @@
 """ctsigprop: learning as a dynamical system, taught by signal propagation."""
 
-from ctsigprop import datasets, plot, rules, signals, solvers
+from ctsigprop import batch, datasets, plot, reductions, rules, signals, solvers
 from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
+from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
+from ctsigprop.combine import concat
 from ctsigprop.encoders import Latency, Poisson
+from ctsigprop.ensemble import Ensemble
+from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
 from ctsigprop.izhikevich import Izhikevich
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
+from ctsigprop.plot.animation import animate
 from ctsigprop.probes import Probe
+from ctsigprop.selection import Sample
 from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignment, KolenPollack, TargetStream
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution, load
@@ -28,7 +34,9 @@ __all__ = [
     "AdaptiveLIF",
     "Backprop",
     "DirectFeedbackAlignment",
+    "Ensemble",
     "FeedbackAlignment",
+    "Hopeless",
     "Izhikevich",
     "KolenPollack",
     "Latency",
@@ -38,6 +46,10 @@ __all__ = [
     "Presentations",
     "Probe",
     "Rate",
+    "Runs",
+    "Sample",
+    "SigPropClassifier",
+    "SigPropRegressor",
     "Solution",
     "SpikeTrains",
     "State",
@@ -45,13 +57,20 @@ __all__ = [
     "Stimulus",
     "TargetStream",
     "Theta",
+    "Trial",
     "alignment",
+    "animate",
+    "batch",
+    "compare",
+    "concat",
     "datasets",
     "load",
     "plot",
+    "reductions",
     "rules",
     "signals",
     "simulate",
     "solvers",
     "stdp_window",
+    "sweep",
 ]

@@ -35,7 +35,7 @@ def step(u: Tensor) -> Tensor:
 
 def tanh_derivative(u: Tensor) -> Tensor:
     """1 - tanh(u)^2."""
-    return 1 - torch.tanh(u).square_()
+    return 1 - torch.tanh(u).square()
 
 
 def sigmoid_derivative(u: Tensor) -> Tensor:

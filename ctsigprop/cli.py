@@ -1,4 +1,4 @@
-"""The command line: `ctsigprop demo`, `ctsigprop info`."""
+"""The command line: `ctsigprop demo`, `info`, and the commands of `ctsigprop.batch`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import matplotlib as mpl
 import typer
 
+from ctsigprop.batch import commands
 from ctsigprop.demo import run_demo
 from ctsigprop.rules.checks import lookup
 from ctsigprop.rules.table import RULES
@@ -16,6 +17,8 @@ from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Learning as a dynamical system.")
+for command in (commands.run, commands.compare, commands.sweep, commands.plot, commands.status):
+    app.command()(command)
 TABLES: dict[str, dict[str, type]] = {"rules": RULES, "signals": SIGNALS, "solvers": SOLVERS}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,18 +18,29 @@ from ctsigprop.spiking import charge
 from ctsigprop.stimuli import Frame, Input
 
 
+@dataclass(slots=True)
 class Shown:
-    """An input as the network takes it: rows of x, contexts of the target rows, label beside each sample."""
+    """An input as the network takes it: rows of x, label beside each sample, one-hot targets, contexts of the target
+    rows, and the gate of plasticity. Leading dimensions are so many inputs.
+    """
 
-    def __init__(self, network: Network, now: Input) -> None:
-        self.x, self.gate = now.x, now.gate
-        self.label, self.target, self.context = now.present, now.target, None
-        if self.target is not None and not self.target.is_floating_point():
-            classes = torch.arange(network.n_classes or int(self.target.max()) + 1, device=self.target.device)
-            self.target = (self.target.unsqueeze(-1) == classes).to(now.x.dtype)  # an empty row, -1, is all zeros
-        if network.signal is not None and self.target is not None:
-            self.context = network.signal.context(self.target)
-            self.label = network.signal.label(self.target, now.present)
+    x: Tensor
+    label: Tensor
+    target: Tensor | None = None
+    context: Tensor | None = None
+    gate: float = 1.0
+
+    @classmethod
+    def to(cls, network: Network, now: Input) -> Shown:
+        """What `network` sees of an input."""
+        target = now.target
+        if target is not None and not target.is_floating_point():
+            classes = torch.arange(network.n_classes or int(target.max()) + 1, device=target.device)
+            target = (target.unsqueeze(-1) == classes).to(now.x.dtype)  # an empty row, -1, is all zeros
+        if network.signal is None or target is None:
+            return cls(now.x, now.present, target, None, now.gate)
+        label = network.signal.label(target, now.present)
+        return cls(now.x, label, target, network.signal.context(target), now.gate)
 
 
 @dataclass(slots=True)
@@ -65,13 +77,14 @@ class Moving:
 class Field:
     """d(activities)/dt and the weight updates of `network` during `frame`; a pure function of its arguments."""
 
-    def __init__(self, network: Network, frame: Frame) -> None:
+    def __init__(self, network: Network, frame: Frame, place: Any = None) -> None:
         self.network, self.frame = network, frame
-        self.fixed = Shown(network, frame.at(frame.start)) if frame.constant else None
+        self.fixed = Shown.to(network, frame.at(frame.start)) if frame.constant else None
+        self.in_place = place if place is not None and self.fixed is not None and place.show(self.fixed) else None
 
     def shown(self, t: float) -> Shown:
         """What is shown at time t."""
-        return self.fixed if self.fixed is not None else Shown(self.network, self.frame.at(t))
+        return self.fixed if self.fixed is not None else Shown.to(self.network, self.frame.at(t))
 
     def __call__(
         self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]

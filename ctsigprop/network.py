@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ctsigprop import html
 from ctsigprop.data import as_inputs, check_labels
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
 from ctsigprop.readout import respond
@@ -105,6 +106,9 @@ class Network:
     def __repr__(self) -> str:
         lines = [f"  layer {a.index}: {a.n_pre} -> {a.n_post}, {a.neuron!r}, {a.rule!r}" for a in self.layers]
         return "\n".join([f"Network(n_classes={self.n_classes}, signal={self.signal!r}, bias={self.bias}):", *lines])
+
+    def _repr_html_(self) -> str:
+        return html.of_network(self)
 
     @cached_property
     def weight_shapes(self) -> dict[str, tuple[int, int]]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ctsigprop.rules.checks import lookup, number
+from ctsigprop.reductions import Reduction, resolve
+from ctsigprop.rules.checks import lookup, number, whole
+from ctsigprop.selection import SYNAPSE
 from ctsigprop.state import State
 
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -36,16 +38,21 @@ class Probe:
         "feedback" (the weights of feedback signals), "voltages" and "spikes" (the number since the record before) of
         neurons with a reset, or a function State -> number, array or xarray.DataArray
     every : float, interval in units of time, > 0, from the start of the run on; or
-    times : increasing sequence of times
+    times : increasing sequence of times; or
+    log_spaced : int, or pair (int, first): that many times, the start of the run and then times at equal ratios of
+        what has passed since, from `first` (units of time, default a thousandth of the run) to the end
     layers : sequence of layer numbers (from 1); default all. Rates and weights of all layers stand in one array
         with a `layer` dimension, filled with NaN where a layer is smaller than the largest
-    select : mapping of dimension ("post", "pre", "row", "context") to indices or a slice; default everything
-    name : str, name in the dataset; default `what`, or the function's own name
+    select : mapping of dimension ("post", "pre", "row", "context") to indices, a slice, a mask or a random subset,
+        `ct.Sample(20)`; or {"synapse": pairs (post, pre) or `ct.Sample(1000)`} for single synapses; default everything
+    name : str, name in the dataset; default `what`, with the reduction's behind it, or the function's own name
+    reduce : "norm" (Frobenius norm of what is selected), "singular_values", "projection" (random, low-rank), or
+        `ct.reductions.SingularValues(5)`, `ct.reductions.Projection(rank=8)`; default None, the values themselves
 
     Raises
     ------
-    ValueError, TypeError : an unknown quantity (with the nearest), times that do not increase, both or neither of
-        `every` and `times`, a dimension that the quantity does not have
+    ValueError, TypeError : an unknown quantity (with the nearest), times that do not increase, not exactly one of
+        `every`, `times` and `log_spaced`, a dimension that the quantity does not have, a reduction that does not fit
     """
 
     what: str | Callable[[State], Any]
@@ -54,15 +61,19 @@ class Probe:
     layers: Sequence[int] | None = None
     select: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    log_spaced: int | tuple[int, float] | None = None
+    reduce: str | Reduction | None = None
+    reduction: Reduction | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.what, str):
             lookup("quantity of Probe(what=)", self.what, KINDS)
         elif not callable(self.what):
             raise TypeError(f"Probe(what=) must be a name or a function of a State, got {self.what!r}")
-        if (self.every is None) == (self.times is None):
+        given = [name for name in ("every", "times", "log_spaced") if getattr(self, name) is not None]
+        if len(given) != 1:
             raise ValueError(
-                "Probe needs one of every= and times=, got " + ("neither" if self.every is None else "both")
+                f"Probe needs one of every=, times= and log_spaced=, got {' and '.join(given) or 'none of them'}"
             )
         if self.every is not None:
             number("Probe(every=)", self.every, above=0)
@@ -75,21 +86,34 @@ class Probe:
                 raise ValueError(f"Probe(times=) must be increasing finite times, got {self.times!r}")
         if self.name and (self.name in (".", "..") or any(mark in self.name for mark in "/\\\0")):
             raise ValueError(f"Probe(name=) must be a name that a folder can have, got {self.name!r}")
+        if self.log_spaced is not None:
+            check_log_spaced(self.log_spaced)
+        place = self.what if isinstance(self.what, str) else "a function"
+        object.__setattr__(self, "reduction", resolve(self.reduce, self.kept_dims, place))
         for dim in self.select:
-            if dim not in self.dims:
+            if dim not in self.dims and not (dim == SYNAPSE and self.dims == ("post", "pre")):
                 raise ValueError(
                     f"Probe(select=) of {self.label} may name {', '.join(self.dims) or 'nothing'}, got {dim!r}"
                 )
+        if SYNAPSE in self.select and len(self.select) > 1:
+            raise ValueError(f"Probe(select=) of {self.label}: synapse stands alone, got {', '.join(self.select)}")
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """Dimensions of one layer's value."""
+        """Dimensions of one layer's value, before selection."""
         return KINDS[self.what][0] if isinstance(self.what, str) else ()
+
+    @property
+    def kept_dims(self) -> tuple[str, ...]:
+        """Dimensions of what is selected of it, before reduction."""
+        return (SYNAPSE,) if SYNAPSE in self.select else self.dims
 
     @property
     def label(self) -> str:
         """Name in the dataset."""
-        return self.name or (self.what if isinstance(self.what, str) else getattr(self.what, "__name__", "value"))
+        if self.name or not isinstance(self.what, str):
+            return self.name or getattr(self.what, "__name__", "value")
+        return self.what if self.reduction is None else f"{self.what}_{self.reduction.name}"
 
     def schedule(self, start: float, stop: float) -> list[float]:
         """The times of this probe within start ... stop.
@@ -99,13 +123,38 @@ class Probe:
         ValueError : times outside the run
         """
         slack = 1e-9 * max(1.0, abs(stop))
+        if self.log_spaced is not None:
+            return logarithmic(self.log_spaced, start, stop)
         if self.every is not None:
             count = math.floor((stop - start + slack) / self.every) + 1
             return [min(start + k * self.every, stop) for k in range(count)]
-        clock = [float(t) for t in self.times or ()]
+        clock = [] if self.times is None else [float(t) for t in self.times]
         outside = [t for t in clock if t < start - slack or t > stop + slack]
         if outside:
             raise ValueError(
                 f"Probe(times=) of {self.label} must lie within {start:g} ... {stop:g}, got {outside[0]:g}"
             )
         return clock
+
+
+def check_log_spaced(given: Any) -> None:
+    """Raise unless `given` is a count >= 2, or a pair of it and a first interval > 0."""
+    count, first = given if isinstance(given, tuple | list) and len(given) == 2 else (given, 1.0)
+    whole("Probe(log_spaced=)", count, 2)
+    number("first interval of Probe(log_spaced=)", first, above=0)
+
+
+def logarithmic(given: int | tuple[int, float], start: float, stop: float) -> list[float]:
+    """The start, then times whose distances from it stand at equal ratios, up to the stop.
+
+    Raises
+    ------
+    ValueError : a first interval that is not shorter than the run
+    """
+    count, first = given if isinstance(given, tuple | list) else (given, 1e-3 * (stop - start))
+    if count > 2 and first >= stop - start:
+        raise ValueError(
+            f"first interval of Probe(log_spaced=) must be below {stop - start:g}, the length of the run, got {first:g}"
+        )
+    passed = np.geomspace(first, stop - start, count - 1) if count > 2 else np.array([stop - start])
+    return [start, *(start + float(d) for d in passed[:-1]), stop]

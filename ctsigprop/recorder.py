@@ -1,8 +1,8 @@
-"""Recording: a probe at work in one run, and the labelled arrays that come out of it."""
+"""Recording: a probe at work in one run. What it takes goes straight to its place, in memory or on the way to disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,104 +11,64 @@ import xarray as xr
 from torch import Tensor
 
 from ctsigprop.field import Field
+from ctsigprop.layout import LONG_NAMES, Layout
 from ctsigprop.network import Network
 from ctsigprop.probes import KINDS, TENSOR, Probe
+from ctsigprop.selection import SYNAPSE, Sample, indices, synapses
 from ctsigprop.state import State
 
 
 class Recorder:
-    """One probe at work in one run: checks it against the network, takes values, and labels them at the end.
+    """One probe at work in one run: checks it against the network, lays its record out, and takes values.
 
     `samples` and `rows` are the rows of the input stream and of both streams.
     """
 
     def __init__(self, probe: Probe, network: Network, samples: int, rows: int) -> None:
         self.probe, self.network, self.samples, self.rows = probe, network, samples, rows
-        self.layers = chosen_layers(probe, len(network.layers))
-        if probe.what in ("signal", "target_generator") and network.signal is None:
-            raise ValueError(f"Probe({probe.what!r}) needs a network with a signal, got signal=None")
-        if probe.what == "biases" and not network.bias:
-            raise ValueError("Probe('biases') needs a network with biases, got bias=False")
-        if probe.what == "traces":
-            self.layers = [i for i in self.layers if self._traced(i)]
-            if not self.layers:
-                raise ValueError("Probe('traces') needs a layer whose rule has traces=True, this network has none")
-        if probe.what in ("voltages", "spikes"):
-            self.layers = [i for i in self.layers if network.layers[i - 1].jumps]
-            if not self.layers:
-                raise ValueError(f"Probe({probe.what!r}) needs a neuron with a reset, such as ct.LIF()")
-        if probe.what == "target_generator":
-            self.layers = [1]
-        if probe.what == "feedback":
-            shapes = {i: (network.sizes[i], network.sizes[i - 1]) for i in self.layers}
-            self.layers = [i for i in self.layers if network.weight_shapes.get(f"B.{i}") == shapes[i]]
-            if not self.layers:
-                raise ValueError("Probe('feedback') needs feedback weights from layer to layer, this network has none")
-        self.chosen = {i: self._chosen(i) for i in self.layers}
-        for dim in probe.select:
-            axis = probe.dims.index(dim)
-            nowhere = set(indices(probe, dim, max(self._size(i)[axis] for i in self.layers)).tolist())
-            for i in self.layers:
-                nowhere -= set(self.chosen[i][axis].tolist())
-            if nowhere:
-                most = max(self._size(i)[axis] for i in self.layers) - 1
-                raise ValueError(
-                    f"Probe(select=) of {probe.label}: {dim} must be in 0 ... {most}, got {sorted(nowhere)}"
-                )
-        self.times: list[float] = []
-        self.values: list[list[np.ndarray]] = []
-        self.results: list[xr.DataArray] = []
+        self.layers = self._answering(chosen_layers(probe, len(network.layers)))
+        self.first: xr.DataArray | None = None
+        self.padded = False
         self.counted: dict[int, Tensor] = {}
+        if not isinstance(probe.what, str):
+            return
+        self.chosen = self._chosen()
+        flat = SYNAPSE in probe.select
+        self.kept_sizes = {
+            i: (len(self.chosen[i][0]),) if flat else tuple(map(len, self.chosen[i])) for i in self.layers
+        }
+        self.keep = {i: self._keep(i) for i in self.layers}
+        self.sizes = {
+            i: probe.reduction.shape(kept) if probe.reduction else kept for i, kept in self.kept_sizes.items()
+        }
+
+    def _answering(self, layers: list[int]) -> list[int]:
+        """The layers that have the quantity."""
+        what, network = self.probe.what, self.network
+        if what in ("signal", "target_generator") and network.signal is None:
+            raise ValueError(f"Probe({what!r}) needs a network with a signal, got signal=None")
+        if what == "biases" and not network.bias:
+            raise ValueError("Probe('biases') needs a network with biases, got bias=False")
+        if what == "traces":
+            layers = [i for i in layers if self._traced(i)]
+            if not layers:
+                raise ValueError("Probe('traces') needs a layer whose rule has traces=True, this network has none")
+        if what in ("voltages", "spikes"):
+            layers = [i for i in layers if network.layers[i - 1].jumps]
+            if not layers:
+                raise ValueError(f"Probe({what!r}) needs a neuron with a reset, such as ct.LIF()")
+        if what == "target_generator":
+            layers = [1]
+        if what == "feedback":
+            shapes = {i: (network.sizes[i], network.sizes[i - 1]) for i in layers}
+            layers = [i for i in layers if network.weight_shapes.get(f"B.{i}") == shapes[i]]
+            if not layers:
+                raise ValueError("Probe('feedback') needs feedback weights from layer to layer, this network has none")
+        return layers
 
     def _traced(self, i: int) -> bool:
         rule = self.network.layers[i - 1].rule
         return rule is not None and rule.traces
-
-    def take(self, t: float, state: State, field: Field) -> None:
-        """Record the value at time t."""
-        what = self.probe.what
-        found: list[Tensor]
-        if not isinstance(what, str):
-            self.results.append(as_array(what(state), self.probe.label))
-            self.times.append(t)
-            return
-        if what == "rates":
-            found = [self._output(i, state) for i in self.layers]
-        elif what == "signal":
-            signals = field.signals(t, state)
-            found = [signals[i - 1] for i in self.layers]
-        elif what == "voltages":
-            found = [self._voltage(i, state) for i in self.layers]
-        elif what == "spikes":
-            found = [self._spikes(i, state[f"n.{i}"]) for i in self.layers]
-        elif what == "target_generator":
-            found = [state["S"]]
-        else:
-            found = [state[f"{TENSOR[what]}.{i}"] for i in self.layers]
-        self.values.append([self._select(value, i) for value, i in zip(found, self.layers, strict=True)])
-        self.times.append(t)
-
-    def _output(self, i: int, state: State) -> Tensor:
-        layer = self.network.layers[i - 1]
-        return layer.neuron.output({name: state[layer.name(name)] for name in layer.neuron.variables()})
-
-    def _voltage(self, i: int, state: State) -> Tensor:
-        layer = self.network.layers[i - 1]
-        variables = {name: state[layer.name(name)] for name in layer.neuron.variables()}
-        voltage: Tensor = layer.neuron.voltage(variables)  # type: ignore[attr-defined]
-        return voltage
-
-    def _spikes(self, i: int, count: Tensor) -> Tensor:
-        """How many spikes there were since the last record."""
-        since = count - self.counted.get(i, count)
-        self.counted[i] = count.clone()
-        return since
-
-    def _select(self, value: Tensor, layer: int) -> np.ndarray:
-        for axis, dim in enumerate(self.probe.dims):
-            if dim in self.probe.select:
-                value = value.index_select(axis, torch.from_numpy(self.chosen[layer][axis]).to(value.device))
-        return value.cpu().numpy().copy()
 
     def _size(self, layer: int) -> tuple[int, ...]:
         """Size of each dimension of one layer's value, before selection."""
@@ -117,38 +77,173 @@ class Recorder:
         size = {"post": part.n_post, "pre": part.n_pre, "row": row, "context": self.network.n_classes or 1}
         return tuple(size[dim] for dim in self.probe.dims)
 
-    def _chosen(self, layer: int) -> list[np.ndarray]:
-        """The selected indices along each dimension that this layer has."""
-        found = []
-        for dim, size in zip(self.probe.dims, self._size(layer), strict=True):
-            index = indices(self.probe, dim, size)
-            found.append(index[index < size])
-        return found
-
-    def array(self, time_dim: str) -> xr.DataArray:
-        """The record as a labelled array."""
+    def _chosen(self) -> dict[int, list[np.ndarray]]:
+        """The selected indices of each layer along each of its dimensions; of single synapses, the pairs."""
         probe = self.probe
-        attrs = {"long_name": KINDS[probe.what][1] if isinstance(probe.what, str) else probe.label}
-        clock = xr.DataArray(
-            np.asarray(self.times, dtype=float), dims=[time_dim], attrs={"units": "tau", "long_name": "simulated time"}
+        place = f"Probe(select=) of {probe.label}: "
+        sizes = {i: self._size(i) for i in self.layers}
+        if SYNAPSE in probe.select:
+            wanted = probe.select[SYNAPSE]
+            return {i: [synapses(wanted, (sizes[i][0], sizes[i][1]), i, place + SYNAPSE)] for i in self.layers}
+        chosen: dict[int, list[np.ndarray]] = {i: [] for i in self.layers}
+        for axis, dim in enumerate(probe.dims):
+            wanted = probe.select.get(dim, slice(None))
+            if isinstance(wanted, Sample):
+                wanted = wanted.draw(min(size[axis] for size in sizes.values()), place + dim)
+            most = max(size[axis] for size in sizes.values())
+            nowhere = set(indices(wanted, most, place + dim).tolist())
+            for i in self.layers:
+                index = indices(wanted, sizes[i][axis], place + dim)
+                chosen[i].append(index[index < sizes[i][axis]])
+                nowhere -= set(chosen[i][axis].tolist())
+            if nowhere:
+                raise ValueError(f"{place}{dim} must be in 0 ... {most - 1}, got {sorted(nowhere)}")
+        return chosen
+
+    def _keep(self, layer: int) -> Callable[[Tensor], Tensor]:
+        """The function that takes from a layer's value what the probe keeps."""
+        steps: list[Callable[[Tensor], Tensor]] = []
+        if SYNAPSE in self.probe.select:
+            flat = torch.from_numpy(np.ravel_multi_index(self.chosen[layer][0].T, self._size(layer)))
+            steps.append(lambda value: value.reshape(-1).index_select(0, flat.to(value.device)))
+        else:
+            for axis, dim in enumerate(self.probe.dims):
+                if dim in self.probe.select:
+                    index = torch.from_numpy(self.chosen[layer][axis])
+                    steps.append(lambda value, a=axis, i=index: value.index_select(a, i.to(value.device)))  # type: ignore[misc]
+        if self.probe.reduction is not None:
+            steps.append(self.probe.reduction.of(self.kept_sizes[layer]))
+
+        def keep(value: Tensor) -> Tensor:
+            for step in steps:
+                value = step(value)
+            return value
+
+        return keep
+
+    def layout(self, clock: Sequence[float], layers: Sequence[int], dtype: np.dtype) -> Layout:
+        """The record of this probe at the times of `clock`, `layers` being those of all probes together."""
+        probe = self.probe
+        times = np.asarray(clock, dtype=float)
+        if self.first is not None:
+            value = self.first = spread(self.first, layers)
+            coords = {str(name): c.variable for name, c in value.coords.items()}
+            attrs = {"long_name": probe.label, "units": "1", **value.attrs}
+            return Layout(probe.label, times, tuple(map(str, value.dims)), value.shape, value.dtype, coords, attrs)
+        dims, union = self._axes()
+        self.places = {i: (list(layers).index(i), *self._spot(i, dims, union)) for i in self.layers}
+        sizes = (len(layers), *(len(union[dim]) for dim in dims))
+        self.padded = len(layers) > len(self.layers) or any(sizes[1:] != self.sizes[i] for i in self.layers)
+        coords = {"layer": xr.Variable("layer", list(layers), {"long_name": LONG_NAMES["layer"]})}
+        for dim in dims:
+            if dim != SYNAPSE:
+                coords[dim] = xr.Variable(dim, union[dim], {"long_name": LONG_NAMES.get(dim, dim)})
+        if SYNAPSE in dims:
+            pairs = np.full((len(layers), sizes[1], 2), -1)
+            for i in self.layers:
+                pairs[list(layers).index(i)] = self.chosen[i][0]
+            for k, side in enumerate(("post", "pre")):
+                about = {"long_name": LONG_NAMES[side]}
+                coords[f"{SYNAPSE}_{side}"] = xr.Variable(("layer", SYNAPSE), pairs[..., k], about)
+        what = KINDS[str(probe.what)][1]
+        how = {"norm": "norm of the ", "singular_values": "singular values of the ", "projection": "projected "}
+        name = how[probe.reduction.name] + what if probe.reduction is not None else what
+        attrs = {"long_name": name, "units": "1"}
+        return Layout(probe.label, times, ("layer", *dims), sizes, dtype, coords, attrs)
+
+    def _axes(self) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+        """The dimensions of a record below `layer`, and the coordinate of each: what any layer has of it."""
+        probe = self.probe
+        if probe.reduction is not None or SYNAPSE in probe.select:
+            dims = probe.kept_dims if probe.reduction is None else probe.reduction.dims
+            return dims, {dim: np.arange(max(size[k] for size in self.sizes.values())) for k, dim in enumerate(dims)}
+        every = {dim: [self.chosen[i][k] for i in self.layers] for k, dim in enumerate(probe.dims)}
+        return probe.dims, {dim: np.unique(np.concatenate(index)) for dim, index in every.items()}
+
+    def _spot(self, layer: int, dims: tuple[str, ...], union: dict[str, np.ndarray]) -> tuple[Any, ...]:
+        """Where a layer's values stand in the record: slices where they can be, else an open mesh."""
+        if self.probe.reduction is not None or SYNAPSE in dims:
+            return tuple(slice(0, size) for size in self.sizes[layer])
+        places = [np.searchsorted(union[dim], self.chosen[layer][k]) for k, dim in enumerate(dims)]
+        if all(np.array_equal(place, np.arange(len(place))) for place in places):
+            return tuple(slice(0, len(place)) for place in places)
+        return np.ix_(*places)
+
+    def prepare(self, state: State) -> None:
+        """Ask a function for its value at the start of the run: its shape is that of all values to come."""
+        if not isinstance(self.probe.what, str):
+            self.start, self.first = state.t, as_array(self.probe.what(state), self.probe.label).copy(deep=True)
+
+    def take(self, t: float, state: State, field: Field, out: np.ndarray) -> None:
+        """Write the value at time t into `out`, the place of this sample in the record."""
+        what = self.probe.what
+        if self.first is not None:
+            out[...] = self.first.values if t == self.start else self._called(t, state)
+            return
+        if self.padded:
+            out.fill(np.nan)
+        signals = field.signals(t, state) if what == "signal" else []
+        for i in self.layers:
+            if what == "rates":
+                value = self._output(i, state)
+            elif what == "signal":
+                value = signals[i - 1]
+            elif what == "voltages":
+                value = self._voltage(i, state)
+            elif what == "spikes":
+                value = self._spikes(i, state[f"n.{i}"])
+            else:
+                value = state["S" if what == "target_generator" else f"{TENSOR[str(what)]}.{i}"]
+            out[self.places[i]] = self.keep[i](value).cpu().numpy()
+
+    def _voltage(self, i: int, state: State) -> Tensor:
+        layer = self.network.layers[i - 1]
+        voltage: Tensor = layer.neuron.voltage(  # type: ignore[attr-defined]
+            {name: state[layer.name(name)] for name in layer.neuron.variables()}
         )
-        if not isinstance(probe.what, str):
-            results = xr.concat(self.results, dim=time_dim) if self.results else xr.DataArray([], dims=time_dim)
-            return results.assign_coords({time_dim: clock}).rename(probe.label).assign_attrs(attrs)
-        chosen = [self.chosen[i] for i in self.layers]
-        union = [np.unique(np.concatenate([index[k] for index in chosen])) for k in range(len(probe.dims))]
-        shape = (len(self.times), len(self.layers), *map(len, union))
-        kind = self.values[0][0].dtype if self.values else np.dtype(np.float32)
-        data = np.full(shape, np.nan, dtype=kind)
-        for j, index in enumerate(chosen):
-            places = [np.searchsorted(all_of, one) for all_of, one in zip(union, index, strict=True)]
-            for k, value in enumerate(self.values):
-                data[k, j][np.ix_(*places)] = value[j]
-        coords: dict[str, Any] = {time_dim: clock, "layer": ("layer", self.layers, {"long_name": "layer"})}
-        names = {"post": "postsynaptic unit", "pre": "presynaptic unit", "row": "row of the batch"}
-        for dim, kept in zip(probe.dims, union, strict=True):
-            coords[dim] = (dim, kept, {"long_name": names.get(dim, dim)})
-        return xr.DataArray(data, dims=[time_dim, "layer", *probe.dims], coords=coords, name=probe.label, attrs=attrs)
+        return voltage
+
+    def _spikes(self, i: int, count: Tensor) -> Tensor:
+        """How many spikes there were since the last record."""
+        since = count - self.counted.get(i, count)
+        self.counted[i] = count.clone()
+        return since
+
+    def _called(self, t: float, state: State) -> np.ndarray:
+        """What the probe's function gives at time t, of the shape that it had at the start."""
+        function: Any = self.probe.what
+        first: Any = self.first
+        value = as_array(function(state), self.probe.label)
+        if "layer" in value.dims:
+            value = spread(value, first["layer"].values)
+        if value.dims != first.dims or value.shape != first.shape:
+            raise ValueError(
+                f"Probe(what=) of {self.probe.label} must give the same shape at all times: "
+                f"it gave {dict(first.sizes)} at the start and {dict(value.sizes)} at t={t:g}"
+            )
+        return np.asarray(value.values)
+
+    def _output(self, i: int, state: State) -> Tensor:
+        layer = self.network.layers[i - 1]
+        return layer.neuron.output({name: state[layer.name(name)] for name in layer.neuron.variables()})
+
+
+def all_layers(recorders: Sequence[Recorder]) -> list[int]:
+    """The layers of all records together, those that functions name included."""
+    found: set[int] = set()
+    for recorder in recorders:
+        if recorder.first is None:
+            found |= set(recorder.layers)
+        elif "layer" in recorder.first.coords and recorder.first["layer"].ndim:
+            found |= {int(i) for i in recorder.first["layer"].values}
+    return sorted(found)
+
+
+def spread(value: xr.DataArray, layers: Sequence[int]) -> xr.DataArray:
+    """A function's array over all layers, NaN where it has none."""
+    if "layer" not in value.dims or "layer" not in value.coords or list(value["layer"].values) == list(layers):
+        return value
+    return value.reindex(layer=list(layers))
 
 
 def chosen_layers(probe: Probe, count: int) -> list[int]:
@@ -167,38 +262,9 @@ def chosen_layers(probe: Probe, count: int) -> list[int]:
     return [int(i) for i in layers]
 
 
-def indices(probe: Probe, dim: str, size: int) -> np.ndarray:
-    """The indices that a probe selects along a dimension of this size; some may be too large for it."""
-    wanted = probe.select.get(dim, slice(None))
-    if isinstance(wanted, slice):
-        return np.arange(size)[wanted]
-    index = np.atleast_1d(np.asarray(wanted))
-    if index.dtype == bool and index.ndim == 1:
-        return np.flatnonzero(index)
-    if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer) or not len(index):
-        raise TypeError(
-            f"Probe(select=) of {probe.label}: {dim} must be indices, a slice or a mask, got {probe.select[dim]!r}"
-        )
-    if np.any(index < 0):
-        raise ValueError(
-            f"Probe(select=) of {probe.label}: {dim} must be in 0 ... {size - 1}, got {index[index < 0].tolist()}"
-        )
-    return index.astype(np.int64)
-
-
 def as_array(value: Any, label: str) -> xr.DataArray:
     """What a probe's function returned, as an array that keeps the dimensions it may have names for."""
     if isinstance(value, xr.DataArray):
         return value
-    numbers = np.asarray(value, dtype=float)
+    numbers = np.asarray(value, dtype=float).copy()  # the state goes on in the same memory
     return xr.DataArray(numbers, dims=[f"{label}_{k}" for k in range(numbers.ndim)])
-
-
-def dataset(recorders: Sequence[Recorder]) -> xr.Dataset:
-    """All records as one dataset. Probes with the first one's times share `time`; others have `time_<name>`."""
-    arrays, shared = [], None
-    for recorder in recorders:
-        shared = recorder.times if shared is None else shared
-        arrays.append(recorder.array("time" if recorder.times == shared else f"time_{recorder.probe.label}"))
-    merged = xr.merge(arrays, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
-    return merged.drop_attrs(deep=False)  # what is left at the top is one array's long name

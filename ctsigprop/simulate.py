@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, overload
 
 import torch
-from tqdm.auto import tqdm
+import xarray as xr
 
+from ctsigprop.compiled import Outcome
+from ctsigprop.ensemble import (
+    Ensemble,
+    batchable,
+    batched,
+    compiled,
+    each,
+    own_state,
+    recorded,
+    worth_recording,
+    wrong_end,
+)
 from ctsigprop.field import Field
-from ctsigprop.jumps import JumpField, automatic, check_jumps
+from ctsigprop.jumps import JumpField, automatic, fitting
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
-from ctsigprop.recorder import Recorder, dataset
-from ctsigprop.rules.checks import number
+from ctsigprop.progress import Progress
+from ctsigprop.provenance import attributes, outcome, shared
+from ctsigprop.recorder import Recorder
+from ctsigprop.recording import check_probes, lay_out, sinks_of
+from ctsigprop.rules.checks import number, whole
+from ctsigprop.sinks import Sink
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
 from ctsigprop.solvers.factored_methods import FactoredDopri5
@@ -24,101 +42,179 @@ from ctsigprop.solvers.methods import Dopri5
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import get
 from ctsigprop.state import State
-from ctsigprop.stimuli import Stimulus
+from ctsigprop.stimuli import Frame, Stimulus
 
-DIMENSIONS = ("time", "layer", "post", "pre", "row", "context")
 SLACK = 1e-9
 """Times that differ by less than this, or by this share of the last one, are one time."""
-BAR = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}]"
+
+
+@overload
+def simulate(
+    network: Network,
+    stimulus: Stimulus,
+    solver: Solver | str = ...,
+    *,
+    state: State | None = ...,
+    t_span: tuple[float, float] | None = ...,
+    probes: Sequence[Probe] = ...,
+    seed: int = ...,
+    progress: bool = ...,
+    store: str | Path | None = ...,
+    ensemble: None = ...,
+) -> Solution: ...
+
+
+@overload
+def simulate(
+    network: Network | Sequence[Network],
+    stimulus: Stimulus,
+    solver: Solver | str = ...,
+    *,
+    state: State | None = ...,
+    t_span: tuple[float, float] | None = ...,
+    probes: Sequence[Probe] = ...,
+    seed: int | Sequence[int] = ...,
+    progress: bool = ...,
+    store: str | Path | None = ...,
+    ensemble: int,
+) -> Ensemble: ...
 
 
 def simulate(
-    network: Network,
+    network: Network | Sequence[Network],
     stimulus: Stimulus,
     solver: Solver | str = "auto",
     *,
     state: State | None = None,
     t_span: tuple[float, float] | None = None,
     probes: Sequence[Probe] = (),
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     progress: bool = False,
-) -> Solution:
+    store: str | Path | None = None,
+    ensemble: int | None = None,
+) -> Solution | Ensemble:
     """Integrate activities, learning signal and weights together, forward in time.
 
     Parameters
     ----------
-    network : the vector field; not changed
+    network : the vector field; not changed. With `ensemble`, also a list of that many networks of one structure,
+        whose numbers (rates, time constants, ...) may differ
     stimulus : what it is shown
-    solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default):
-        `FactoredDopri5()`, or `Dopri5()` where a rule is not of factor form, or `Hybrid(dt=tau / 10)` where neurons
-        have a reset; `sol.stats["solver"]` says which
+    solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default, in `stats`):
+        `FactoredDopri5()`, `Dopri5()` where a rule has no factors, `Hybrid(dt=tau / 10)` where neurons have a reset
     state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
         the stimulus has, its activities and traces start at rest
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
         with `state=sol.final, t_span=(sol.final.t, stop)`
-    probes : what to record
+    probes : what to record. What it will take is known before the run, and told with `progress=True` or where it is
+        large; a function is asked once for its value at the start
     seed : int, decides the initial weights where no state is given; default 0
-    progress : bool, show a progress bar in simulated time; default False
+    progress : bool, show a progress bar in simulated time, with the value of a probe named "accuracy" where there is
+        one; default False
+    store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
+        reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
+    ensemble : int or None, number of members that run at once, >= 1, each under the same stimulus; default None, a
+        single run. Member k is the run of seed + k, or of seed[k] where `seed` is a sequence, up to rounding. Members
+        are one batch where the solver takes fixed steps and all rules are the library's own, or run compiled with
+        `compile=True`; else one after another. One that diverges ends and the others go on
 
     Returns
     -------
     Solution : what was recorded, the final state, statistics and status. A run that diverges, meets a limit of its
-        solver or is interrupted ends early, keeps what it has, and says so in `status` and `message`
+        solver or is interrupted ends early, keeps what it has, and says so in `status` and `message`. With `ensemble`,
+        an `Ensemble` of as many solutions
 
     Raises
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
+    MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
     """
-    check_types(network, stimulus, state)
-    method = resolve_solver(solver, network)
-    check_jumps(network, method)
+    networks, seeds = check_members(network, seed, ensemble)
+    check_types(networks, stimulus, state)
+    method = fitting(resolve_solver(solver, networks[0]), networks)
     start, stop = check_span(t_span, stimulus)
-    check_stimulus(network, stimulus)
+    check_stimulus(networks[0], stimulus)
+    states = [fitted(one, state, own, stimulus) for one, own in zip(networks, seeds, strict=True)]
+    recorders = [check_probes(probes, one, stimulus) for one in networks]
+    base = shared(stimulus, method, probes, (start, stop), state)
+    runs: list[Run] = []
+    for one, own, begin, records in zip(networks, seeds, states, recorders, strict=True):
+        attrs = attributes(base, one, own)
+        runs.append(Run(one, records, begin, attrs, (start, stop), progress and not runs))
+    opened = sinks_of([(run.layouts, run.attrs) for run in runs], store, ensemble is not None, repr(method), progress)
+    began = time.perf_counter()
+    with torch.inference_mode(), ExitStack() as stack:
+        for run, sink in zip(runs, opened, strict=True):
+            run.sink = stack.enter_context(sink)
+        way, outcomes = carry_out(runs, method, stimulus, states)
+    cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
+    solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
+    return solutions[0] if ensemble is None else Ensemble(solutions, seeds)
+
+
+def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:
+    """Where a run starts, with the rows of its stimulus."""
     if state is None:
         state = network.initial_state(seed, stimulus.rows, stimulus.dtype, stimulus.device)
     check_state(state, stimulus)
-    state = network.fit_rows(state, stimulus.rows)
-    recorders = check_probes(probes, network, stimulus)
-    run = Run(network, recorders, start, stop, progress)
-    began = time.perf_counter()
-    with torch.inference_mode():
-        status, message, final = run.integrate(method, stimulus, state)
-    stats = {**asdict(run.counts), "wall_seconds": time.perf_counter() - began, "solver": repr(method)}
-    return Solution(dataset(recorders), final, stats, status, message, network)
+    return network.fit_rows(state, stimulus.rows)
+
+
+def carry_out(
+    runs: Sequence[Run], solver: Solver, stimulus: Stimulus, states: Sequence[State]
+) -> tuple[str, list[Outcome]]:
+    """(the way it was done, how each run ended)."""
+    if getattr(solver, "compile", False):
+        outcomes = compiled(runs, solver, stimulus, states)
+        if outcomes is not None:
+            return "compiled", outcomes
+    if len(runs) > 1 and batchable([run.network for run in runs], solver, stimulus):
+        return "batched", batched(runs, solver, stimulus, states, split, take_due)
+    return "eager", list(each(runs, states, lambda run, state: run.integrate(solver, stimulus, state)))
 
 
 class Run:
     """One simulation in progress: listens to the solver, records, and keeps the last good state."""
 
+    sink: Sink
+
     def __init__(
-        self, network: Network, recorders: Sequence[Recorder], start: float, stop: float, progress: bool
+        self,
+        network: Network,
+        recorders: Sequence[Recorder],
+        state: State,
+        attrs: dict[str, Any],
+        span: tuple[float, float],
+        progress: bool,
     ) -> None:
-        self.network, self.recorders = network, recorders
-        self.start, self.stop = start, stop
+        self.network, self.recorders, self.attrs = network, recorders, attrs
+        self.start, self.stop = span
+        self.layouts = lay_out(recorders, State(dict(state.items()), self.start), self.start, self.stop)
         self.counts = Counts()
-        self.schedules = [recorder.probe.schedule(start, stop) for recorder in recorders]
-        self.slack = SLACK * max(1.0, abs(stop))
+        self.schedules = [layout.clock.tolist() for layout in self.layouts]
+        self.slack = SLACK * max(1.0, abs(self.stop))
         self.times = apart(sorted({t for schedule in self.schedules for t in schedule}), self.slack)
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
-        self.bar = tqdm(total=stop - start, disable=not progress, unit="tau", mininterval=0.2, bar_format=BAR)
+        self.bar = Progress(self.start, self.stop, progress)
 
-    def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> tuple[Status, str, State]:
-        """Advance frame by frame: (status, message, final state)."""
-        now = split(self.network, state)
+    def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
+        """Advance frame by frame, to the end or as far as it goes."""
+        now, place = split(self.network, state), None
         t = self.start
         position = 0
         try:
             for frame in stimulus.frames(self.start, self.stop):
-                self.field = JumpField(self.network, frame) if self.network.jumps else Field(self.network, frame)
+                if self.network.jumps:
+                    self.field = JumpField(self.network, frame)
+                else:
+                    if place is None and worth_recording(solver, self.stop - frame.start, frame):
+                        place = recorded(self.network, frame, now)
+                    self.field = Field(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
-                due = []
-                while position < len(self.times) and self.times[position] <= frame.stop + self.slack:
-                    t_due = self.times[position]
-                    due.append(frame.stop if t_due > frame.stop - self.slack else t_due)
-                    position += 1
+                position, due = take_due(self, frame, position)
                 now = solver.advance(
                     self.field,
                     now,
@@ -129,11 +225,14 @@ class Run:
                     self.counts,
                 )
                 t = frame.stop
-            return Status.COMPLETED, str(Status.COMPLETED), joined(now, t)
+            if place is not None and not place.verify():
+                return wrong_end(place, self.counts)
+            return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
         except SolverStopped as stopped:
-            return stopped.status, str(stopped), joined(stopped.state, stopped.t)
+            return Outcome(stopped.status, str(stopped), own_state(stopped.state, stopped.t), self.counts)
         except KeyboardInterrupt:
-            return Status.INTERRUPTED, f"{Status.INTERRUPTED} It stood at t={t:g}.", joined(now, t)
+            message = f"{Status.INTERRUPTED} It stood at t={t:g}."
+            return Outcome(Status.INTERRUPTED, message, own_state(now, t), self.counts)
         finally:
             self.bar.close()
 
@@ -145,12 +244,33 @@ class Run:
         for k, recorder in enumerate(self.recorders):
             schedule = self.schedules[k]
             while self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t + self.slack:
-                recorder.take(schedule[self.taken[k]], view, self.field)
+                room = self.sink.room(k)
+                recorder.take(schedule[self.taken[k]], view, self.field, room)
+                self.bar.recorded(recorder.probe.label, room)
+                self.sink.taken(k)
                 self.taken[k] += 1
 
     def progress(self, t: float) -> None:
         """Move the progress bar to time t."""
-        self.bar.update(t - self.start - self.bar.n)
+        self.bar.reached(t)
+
+    def solution(self, ended: Outcome, cost: dict[str, Any]) -> Solution:
+        """What the run gives back."""
+        self.bar.close()
+        stats = {**asdict(ended.counts), **cost}
+        sol = Solution(xr.Dataset(), ended.state, stats, ended.status, ended.message, self.network)
+        self.attrs.update(outcome(ended.status, ended.message, ended.counts))
+        return replace(sol, dataset=self.sink.finish(self.attrs, ended.state, sol.about))
+
+
+def take_due(run: Any, frame: Frame, position: int) -> tuple[int, list[float]]:
+    """The times of a run that are due within a frame, from `position` on, and the position after them."""
+    due = []
+    while position < len(run.times) and run.times[position] <= frame.stop + run.slack:
+        t = run.times[position]
+        due.append(frame.stop if t > frame.stop - run.slack else t)
+        position += 1
+    return position, due
 
 
 def apart(times: Sequence[float], slack: float) -> list[float]:
@@ -171,12 +291,6 @@ def split(network: Network, state: State) -> HybridState:
     )
 
 
-def joined(state: HybridState, t: float) -> State:
-    """A state as the user takes it: ordinary tensors of its own, usable outside of inference mode."""
-    with torch.inference_mode(False):
-        return State({name: value.clone() for name, value in state.items()}, t)
-
-
 def resolve_solver(solver: Solver | str, network: Network) -> Solver:
     """The solver meant by an instance, a name, or "auto": the factored one wherever all rules are of factor form."""
     if isinstance(solver, Solver):
@@ -195,10 +309,32 @@ def resolve_solver(solver: Solver | str, network: Network) -> Solver:
         raise ValueError(f"solver {solver!r} needs a step: use ct.solvers.{chosen.__name__}(dt=...)") from None
 
 
-def check_types(network: Any, stimulus: Any, state: Any) -> None:
+def check_members(network: Any, seed: Any, ensemble: Any) -> tuple[list[Network], list[int]]:
+    """Network and seed of each member."""
+    if ensemble is None:
+        whole("seed", seed, 0)
+        return [network], [int(seed)]
+    whole("ensemble", ensemble, 1)
+    networks = list(network) if isinstance(network, list | tuple) else [network] * ensemble
+    if len(networks) != ensemble:
+        raise ValueError(f"network must be one for all members or a list of {ensemble}, got a list of {len(networks)}")
+    if isinstance(seed, list | tuple | range):
+        if len(seed) != ensemble:
+            raise ValueError(f"seed must be one number or a list of {ensemble}, got {len(seed)}")
+        for k, value in enumerate(seed):
+            whole(f"seed[{k}]", value, 0)
+        return networks, [int(value) for value in seed]
+    whole("seed", seed, 0)
+    return networks, [int(seed) + k for k in range(ensemble)]
+
+
+def check_types(networks: Sequence[Any], stimulus: Any, state: Any) -> None:
     """Raise TypeError for an argument of another kind."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a ct.Network, got {network!r}")
+    for network in networks:
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be a ct.Network, got {network!r}")
+    if any(network.weight_shapes != networks[0].weight_shapes for network in networks[1:]):
+        raise ValueError("the networks of an ensemble must have the same sizes and signal, got several")
     if not isinstance(stimulus, Stimulus):
         raise TypeError(f"stimulus must be ct.Presentations or made by ct.Stimulus.from_function, got {stimulus!r}")
     if state is not None and not isinstance(state, State):
@@ -258,21 +394,3 @@ def check_state(state: State, stimulus: Stimulus) -> None:
             )
         if value.device != stimulus.device:
             raise ValueError(f"the state is on {value.device} and the stimulus on {stimulus.device}: move one of them")
-
-
-def check_probes(probes: Sequence[Probe], network: Network, stimulus: Stimulus) -> list[Recorder]:
-    """A recorder for each probe, checked against the network."""
-    if isinstance(probes, Probe) or not isinstance(probes, Sequence):
-        raise TypeError(f"probes must be a list of ct.Probe, got {probes!r}")
-    recorders: list[Recorder] = []
-    targets = 0 if network.signal is None else network.signal.rows(stimulus.rows, network.n_classes or 1)
-    for probe in probes:
-        if not isinstance(probe, Probe):
-            raise TypeError(f"probes must be a list of ct.Probe, got {probe!r} in it")
-        if probe.label in DIMENSIONS:
-            raise ValueError(f"Probe(name=) must not be the name of a dimension, got {probe.label!r}")
-        recorder = Recorder(probe, network, stimulus.rows, stimulus.rows + targets)
-        if probe.label in [other.probe.label for other in recorders]:
-            raise ValueError(f"two probes are called {probe.label!r}: give one of them another name=")
-        recorders.append(recorder)
-    return recorders

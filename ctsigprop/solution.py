@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from ctsigprop import storage
+from ctsigprop import html, storage
 from ctsigprop.network import Network
 from ctsigprop.solvers.status import Status
 from ctsigprop.state import State
@@ -40,6 +40,9 @@ class Solution:
         names = ", ".join(map(str, self.dataset)) or "nothing"
         return f"Solution({self.message} t={self.final.t:g}; {cost}; recorded: {names})"
 
+    def _repr_html_(self) -> str:
+        return html.of_solution(self)
+
     def save(self, path: str | Path) -> Path:
         """Write the solution to a new folder, whole or not at all; `load` reads it.
 
@@ -47,12 +50,19 @@ class Solution:
         ------
         FileExistsError : the path exists
         """
-        about = {"status": self.status.name, "message": self.message, "stats": self.stats, "t": self.final.t}
-        return storage.write(Path(path), self.dataset, self.final, about)
+        return storage.write(Path(path), self.dataset, self.final, self.about)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """All but the arrays, as plain values."""
+        return {"status": self.status.name, "message": self.message, "stats": self.stats, "t": self.final.t}
 
 
 def load(path: str | Path) -> Solution:
-    """Read a solution that `Solution.save` wrote.
+    """Read a solution that `Solution.save` or `simulate(..., store=)` wrote; the dataset is opened lazily.
+
+    A store that is still being written, or whose process was killed, gives what stands in whole chunks, and
+    `Status.UNFINISHED`; its final state is empty.
 
     Raises
     ------
@@ -60,6 +70,13 @@ def load(path: str | Path) -> Solution:
     ValueError : a folder that is not ours, is cut short, or was written by a newer format
     """
     dataset, tensors, about = storage.read(Path(path))
+    if not about.get("finished", True):
+        ends = [
+            float(dataset[name][-1]) for name in dataset.dims if str(name).startswith("time") and dataset.sizes[name]
+        ]
+        t = max(ends, default=0.0)
+        message = f"{Status.UNFINISHED} It is recorded up to t={t:g}."
+        return Solution(dataset, State({}, t), {"solver": about["solver"]}, Status.UNFINISHED, message)
     return Solution(
         dataset, State(tensors, float(about["t"])), dict(about["stats"]), Status[about["status"]], about["message"]
     )

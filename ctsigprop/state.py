@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from ctsigprop import html
+
 
 class State(Mapping[str, Tensor]):
     """An immutable mapping of names to tensors.
@@ -41,6 +43,9 @@ class State(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.items())
         return f"State(t={self.t:g}: {parts})"
+
+    def _repr_html_(self) -> str:
+        return html.of_state(self)
 
     def replace(self, tensors: Mapping[str, Tensor]) -> State:
         """A new state with some tensors exchanged for others of the same shape and dtype.

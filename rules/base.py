@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import Any, Literal, final
 
 import torch
@@ -323,6 +325,4 @@ def together(updates: list[Update | DenseUpdate], local: Local) -> Update | Dens
 def total(updates: list[DenseUpdate]) -> DenseUpdate:
     """The sum of dense updates."""
     biases = [update.bias for update in updates if update.bias is not None]
-    return DenseUpdate(
-        torch.stack([update.change for update in updates]).sum(0), torch.stack(biases).sum(0) if biases else None
-    )
+    return DenseUpdate(reduce(add, [update.change for update in updates]), reduce(add, biases) if biases else None)

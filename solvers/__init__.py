@@ -30,6 +30,7 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
+from ctsigprop.solvers.multirate import Multirate
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import available, get
 
@@ -59,6 +60,7 @@ __all__ = [
     "JumpingField",
     "Midpoint",
     "Monitor",
+    "Multirate",
     "SciPy",
     "Solver",
     "SolverStopped",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -88,6 +88,15 @@ class Solver(ABC):
         ------
         SolverStopped : with the last good state, where the integration cannot go on
         """
+
+
+def check_compile(solver: Any) -> None:
+    """Raise unless `compile` of a solver is True or False, and False where its method has no tableau."""
+    name = type(solver).__name__
+    if not isinstance(solver.compile, bool):
+        raise TypeError(f"{name}(compile=) must be True or False, got {solver.compile!r}")
+    if solver.compile and solver.tableau is None:
+        raise ValueError(f"{name}(compile=) must be False: only explicit Runge-Kutta methods such as RK4 are compiled")
 
 
 def first_nonfinite(state: HybridState) -> str | None:

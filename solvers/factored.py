@@ -18,7 +18,7 @@ from torch import Tensor
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
 from ctsigprop.solvers.factored_step import RungeKutta, Slope, Stepper, Tolerances, dense
-from ctsigprop.solvers.field import HybridState, VectorField, Weight
+from ctsigprop.solvers.field import HybridState, InPlace, VectorField, Weight
 from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.step_control import StepControl, error_ratio, first_step
@@ -158,6 +158,53 @@ def advance_fixed(
             course.sample(step, t, t1, state, samples.until(t1))
             course.monitor.progress(t1)
     return state
+
+
+def advance_in_place(
+    course: Course,
+    place: InPlace,
+    careful: Stepper,
+    dt: float,
+    span: tuple[float, float],
+    origin: float,
+    times: Sequence[float],
+) -> HybridState:
+    """As `advance_fixed`, by Euler in place; `careful` takes the steps that a sample lies within."""
+    place.load(course.state)
+    samples = Samples(times)
+    for points in blocks(span, origin, dt):
+        for t, t1 in pairwise(points):
+            due = samples.until(t1)
+            inner = any(time < t1 - ON_GRID * (t1 - t) for time in due)
+            last = course.max_steps is not None and course.counts.steps >= course.max_steps
+            if (inner or last) and not place.verify():
+                raise wrong_turn(course, place)
+            course.before_step(t, place.current)
+            course.counts.steps += 1
+            if inner:
+                after = careful.step(t, t1, place.current)
+                course.check(after)
+                course.sample(careful, t, t1, after, due)
+                place.load(after)
+            else:
+                good = place.step(t, t1 - t)
+                course.counts.rhs_evaluations += 1
+                course.t = t1
+                if not good or (due and not place.verify()):
+                    raise wrong_turn(course, place)
+                for time in due:
+                    course.monitor.sample(time, place.current)
+            course.monitor.progress(t1)
+    return place.current
+
+
+def wrong_turn(course: Course, place: InPlace) -> SolverStopped:
+    """The exception of a run in place whose state is not finite, which may have happened some steps ago."""
+    given_up, course.t, name = place.rewind()
+    course.state = place.current
+    course.counts.steps -= given_up - 1
+    course.counts.rhs_evaluations -= given_up - 1
+    return course.stop(Status.DIVERGED, f"{name} became non-finite after t={course.t:g}.")
 
 
 def advance_adaptive(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from ctsigprop.solvers import tableaus
-from ctsigprop.solvers.base import Counts, Monitor, Solver
+from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed
+from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed, advance_in_place
 from ctsigprop.solvers.factored_step import EulerStepper, RungeKutta, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.tableaus import Tableau
@@ -30,6 +30,7 @@ class FactoredAdaptive(Solver, ABC):
     rtol_weights, atol_weights : float or None, those of the weights, of which the Frobenius norm counts;
         default None, the same as the activities'
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
+    compile : bool, run the same method as machine code where the network has a compiled form; default False
 
     Raises
     ------
@@ -41,11 +42,13 @@ class FactoredAdaptive(Solver, ABC):
     rtol_weights: float | None = None
     atol_weights: float | None = None
     max_steps: int | None = None
+    compile: bool = False
     tableau: ClassVar[Tableau]
     order: ClassVar[int]
     dense_solver: ClassVar[str]
 
     def __post_init__(self) -> None:
+        check_compile(self)
         for name in ("rtol", "atol", "rtol_weights", "atol_weights", "max_steps"):
             value = getattr(self, name)
             if value is not None:
@@ -83,6 +86,7 @@ class FactoredFixed(Solver, ABC):
     ----------
     dt : float, step in units of time, > 0
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
+    compile : bool, run the same method as machine code where the network has a compiled form; default False
 
     Raises
     ------
@@ -91,11 +95,13 @@ class FactoredFixed(Solver, ABC):
 
     dt: float
     max_steps: int | None = None
-    tableau: ClassVar[Tableau | None]
+    compile: bool = False
+    tableau: ClassVar[Tableau]
     order: ClassVar[int]
     dense_solver: ClassVar[str]
 
     def __post_init__(self) -> None:
+        check_compile(self)
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
         if self.max_steps is not None:
             number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
@@ -111,9 +117,12 @@ class FactoredFixed(Solver, ABC):
         counts: Counts,
     ) -> HybridState:
         course = Course(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
-        table = self.tableau
-        step = EulerStepper(course.slope) if table is None else RungeKutta(course.slope, table, state)
+        euler = self.order == 1
+        step = EulerStepper(course.slope) if euler else RungeKutta(course.slope, self.tableau, state)
+        place = getattr(field, "in_place", None) if euler else None
         with course.interruptible():
+            if place is not None:
+                return advance_in_place(course, place, step, self.dt, span, origin, times)
             return advance_fixed(course, step, self.dt, span, origin, times)
 
 
@@ -121,7 +130,7 @@ class FactoredFixed(Solver, ABC):
 class FactoredEuler(FactoredFixed):
     """Forward Euler, order 1: one right-hand side and one product per weight matrix and step."""
 
-    tableau, order, dense_solver = None, 1, "Euler(dt=...)"
+    tableau, order, dense_solver = tableaus.EULER, 1, "Euler(dt=...)"
 
 
 @final

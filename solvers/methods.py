@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ctsigprop.solvers.base import Counts, Monitor, Solver
+from ctsigprop.solvers import tableaus
+from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
 from ctsigprop.solvers.checks import lookup, number
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.reference import advance_adaptive, advance_fixed
+from ctsigprop.solvers.tableaus import Tableau
 
 SCIPY_METHODS = {name: name for name in ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")}
 
@@ -24,10 +26,12 @@ class Adaptive(Solver, ABC):
     rtol, atol : float, relative and absolute tolerance of activities (and traces, biases), > 0; default 1e-5, 1e-6
     rtol_weights, atol_weights : float or None, those of the weights; default None, the same as the activities'
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
+    compile : bool, run the same method as machine code where the network has a compiled form, many steps in one call;
+        default False. Without one, a warning says why and the run goes on as if it were False
 
     Raises
     ------
-    ValueError, TypeError : a tolerance or limit out of its range
+    ValueError, TypeError : a tolerance or limit out of its range, compile=True for a method without compiled form
 
     References
     ----------
@@ -40,10 +44,13 @@ class Adaptive(Solver, ABC):
     rtol_weights: float | None = None
     atol_weights: float | None = None
     max_steps: int | None = None
+    compile: bool = False
     method: ClassVar[str]
     order: ClassVar[int]
+    tableau: ClassVar[Tableau | None] = None
 
     def __post_init__(self) -> None:
+        check_compile(self)
         for name in ("rtol", "atol", "rtol_weights", "atol_weights", "max_steps"):
             value = getattr(self, name)
             if value is not None:
@@ -90,18 +97,23 @@ class Fixed(Solver, ABC):
     ----------
     dt : float, step in units of time, > 0
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
+    compile : bool, run the same method as machine code where the network has a compiled form, many steps in one call;
+        default False. Without one, a warning says why and the run goes on as if it were False
 
     Raises
     ------
-    ValueError, TypeError : a step or limit out of its range
+    ValueError, TypeError : a step or limit out of its range, compile=True for a method without compiled form
     """
 
     dt: float
     max_steps: int | None = None
+    compile: bool = False
     method: ClassVar[str]
     order: ClassVar[int]
+    tableau: ClassVar[Tableau | None] = None
 
     def __post_init__(self) -> None:
+        check_compile(self)
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
         if self.max_steps is not None:
             number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
@@ -139,7 +151,7 @@ class Fixed(Solver, ABC):
 class Dopri5(Adaptive):
     """Dormand-Prince 5(4), the default choice for smooth problems (J. Comput. Appl. Math. 6, 1980)."""
 
-    method, order = "dopri5", 5
+    method, order, tableau = "dopri5", 5, tableaus.DOPRI5
 
 
 @final
@@ -153,7 +165,7 @@ class Dopri8(Adaptive):
 class Bosh3(Adaptive):
     """Bogacki-Shampine 3(2), for loose tolerances (Appl. Math. Lett. 2, 1989)."""
 
-    method, order = "bosh3", 3
+    method, order, tableau = "bosh3", 3, tableaus.BOSH3
 
 
 @final
@@ -198,21 +210,21 @@ class SciPy(Adaptive):
 class Euler(Fixed):
     """Forward Euler, order 1. With dt = tau each layer takes the value of its drive in one step."""
 
-    method, order = "euler", 1
+    method, order, tableau = "euler", 1, tableaus.EULER
 
 
 @final
 class Midpoint(Fixed):
     """Explicit midpoint, order 2."""
 
-    method, order = "midpoint", 2
+    method, order, tableau = "midpoint", 2, tableaus.MIDPOINT
 
 
 @final
 class Heun2(Fixed):
     """Heun's method, order 2 (explicit trapezoid)."""
 
-    method, order = "heun2", 2
+    method, order, tableau = "heun2", 2, tableaus.HEUN
 
 
 @final
@@ -226,7 +238,7 @@ class Heun3(Fixed):
 class RK4(Fixed):
     """The classical family of fourth order, in Kutta's 3/8 form."""
 
-    method, order = "rk4", 4
+    method, order, tableau = "rk4", 4, tableaus.RK4
 
 
 @final

@@ -29,6 +29,7 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
+from ctsigprop.solvers.multirate import Multirate
 
 SOLVERS: dict[str, type[Solver]] = {
     "adaptive_heun": AdaptiveHeun,
@@ -50,6 +51,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "hybrid": Hybrid,
     "implicit_adams": ImplicitAdams,
     "midpoint": Midpoint,
+    "multirate": Multirate,
     "rk4": RK4,
     "scipy": SciPy,
 }

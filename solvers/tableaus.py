@@ -68,6 +68,12 @@ def differences(b: Sequence[float], b_hat: Sequence[float]) -> tuple[float, ...]
     return tuple(x - y for x, y in zip((*b, 0.0), b_hat, strict=True))
 
 
+EULER = Tableau(1, (0.0, 1.0), ((), (1.0,)))
+"""Forward Euler."""
+
+MIDPOINT = Tableau(2, (0.0, 1 / 2, 1.0), ((), (1 / 2,), (0.0, 1.0)))
+"""The explicit midpoint method."""
+
 HEUN = Tableau(2, (0.0, 1.0, 1.0), ((), (1.0,), (1 / 2, 1 / 2)))
 """Heun's method of second order."""
 

@@ -253,10 +253,15 @@ def test_no_check_is_a_bare_assert() -> None:
     assert found == []
 
 
+USERS_CODE = ("ctsigprop.batch.course", "ctsigprop.batch.sweep", "ctsigprop.compiled.trace")
+"""They run functions of the user's, and tell in a table what those raise."""
+
+
 def test_nothing_is_caught_blindly() -> None:
     found = [
         f"{SOURCES[name].relative_to(ROOT)}:{node.lineno}"
         for name, tree in TREES.items()
+        if name not in USERS_CODE
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") == "Exception")
     ]

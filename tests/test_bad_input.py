@@ -254,8 +254,8 @@ NEAREST: dict[str, tuple[str, Act]] = {
 
 PROBES: dict[str, tuple[type[Exception], str, Act]] = {
     "a number": (TypeError, r"Probe\(what=\) must be a name or a function of a State, got 3", probe(3, every=1.0)),
-    "never": (ValueError, r"Probe needs one of every= and times=, got neither", probe("rates")),
-    "twice": (ValueError, r"Probe needs one of every= and times=, got both", probe("rates", 1.0, [1.0])),
+    "never": (ValueError, r"Probe needs one of every=, times= and log_spaced=, got none", probe("rates")),
+    "twice": (ValueError, r"Probe needs one of every=.* got every and times", probe("rates", 1.0, [1.0])),
     "every zero": (ValueError, r"Probe\(every=\) must be a finite number > 0, got 0", probe("rates", every=0)),
     "times fall": (ValueError, r"Probe\(times=\) must be increasing.*got \[2, 1\]", probe("rates", times=[2, 1])),
     "times stand": (ValueError, r"Probe\(times=\) must be increasing.*got \[1, 1\]", probe("rates", times=[1, 1])),

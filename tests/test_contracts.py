@@ -338,7 +338,8 @@ def made(cls: type[Solver], **settings: Any) -> Solver:
 
 
 def run(solver: Solver | str, dtype: type[np.floating[Any]] = np.float64, **settings: Any) -> ct.Solution:
-    return ct.simulate(tiny_network(), tiny(dtype), solver, seed=4, **settings)
+    sol: ct.Solution = ct.simulate(tiny_network(), tiny(dtype), solver, seed=4, **settings)
+    return sol
 
 
 def distance(a: ct.State, b: ct.State) -> float:

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import AxesImage
 
 import ctsigprop as ct
-from ctsigprop.plot.style import COLOURS
+from ctsigprop.plot.style import COLOURS, look
 
 torch.set_num_threads(1)
 Plot = Callable[..., Axes]
@@ -31,17 +31,27 @@ def without_a_screen() -> Iterator[None]:
     plt.close("all")
 
 
-def simulated() -> ct.Solution:
+def network() -> ct.Network:
+    return ct.Network([6, 12, 4], 3, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian(rate=3.0))
+
+
+def stimulus() -> ct.Presentations:
     x, y = torch.randn(6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
-    net = ct.Network([6, 12, 4], 3, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian(rate=3.0))
+    return ct.Presentations(x, y, 2, epochs=2)
+
+
+def simulated() -> ct.Solution:
+    net, shown = network(), stimulus()
+    x = shown.x
     probes = [
         ct.Probe("weights", every=0.5),
         ct.Probe("rates", every=0.25),
+        ct.Probe("traces", every=0.25),
         ct.Probe(lambda state: float(state.t) ** 2, every=1.0, name="accuracy"),
         ct.Probe(lambda state: 10 - float(state.t), every=1.0, name="loss"),
-        ct.Probe(lambda state: ct.alignment(state, x, y, net), every=2.0, name="alignment"),
+        ct.Probe(lambda state: ct.alignment(state, x, torch.arange(6) % 3, net), every=2.0, name="alignment"),
     ]
-    return ct.simulate(net, ct.Presentations(x, y, 2, epochs=2), ct.solvers.Euler(dt=0.25), probes=probes)
+    return ct.simulate(net, shown, ct.solvers.Euler(dt=0.25), probes=probes)
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +63,55 @@ def mosaic(sol: ct.Solution, **settings: Any) -> Axes:
     return ct.plot.receptive_fields(sol, (2, 3), **settings)
 
 
+def portrait(sol: ct.Solution, **settings: Any) -> Axes:
+    """Of a run in memory: what was loaded has no network."""
+    here = sol if sol.network is not None else ct.Solution(sol.dataset, sol.final, sol.stats, sol.status, "", network())
+    return ct.plot.phase(here, stimulus(), "W.2[0, 1]", "W.2[3, 2]", points=9, **settings)
+
+
+def drawing(sol: ct.Solution, **settings: Any) -> Axes:
+    return ct.plot.diagram(sol.network or network(), **settings)
+
+
 PLOTS: dict[str, Plot] = {
     "weights": ct.plot.weights,
     "rates": ct.plot.rates,
+    "traces": ct.plot.traces,
+    "similarity": ct.plot.similarity,
     "learning": ct.plot.learning,
     "alignment": ct.plot.alignment,
     "receptive_fields": mosaic,
+    "weight_matrix": ct.plot.weight_matrix,
+    "weight_histogram": ct.plot.weight_histogram,
+    "norms": ct.plot.norms,
+    "singular_values": ct.plot.singular_values,
+    "phase": portrait,
+    "diagram": drawing,
 }
-CURVES = [name for name in PLOTS if name != "receptive_fields"]
+CURVES = [name for name in PLOTS if name not in ("receptive_fields", "phase", "diagram")]
+TIME = "simulated time (tau)"
+LABELS = {  # of x, of y, and of the colour bar
+    "weights": (TIME, "synaptic weight", ""),
+    "rates": (TIME, "activity", ""),
+    "traces": (TIME, "presynaptic trace", ""),
+    "similarity": (f"target rows, at each {TIME}", "row of the input stream", "cosine"),
+    "learning": (TIME, "accuracy", ""),
+    "alignment": (TIME, "cosine with minus the gradient", ""),
+    "receptive_fields": ("", "", "synaptic weight"),
+    "weight_matrix": ("presynaptic unit", "postsynaptic unit", "synaptic weight"),
+    "weight_histogram": (TIME, "synaptic weight", "synapses per bin (%)"),
+    "norms": (TIME, "norm of the synaptic weight", ""),
+    "singular_values": (TIME, "singular value", ""),
+    "phase": ("W.2[0, 1]", "W.2[3, 2]", "log10 of the speed (1 / tau)"),
+    "diagram": ("", "", ""),
+}
 
 
 def pixels(ax: Axes) -> np.ndarray:
     figure = ax.get_figure(root=True)
     assert figure is not None
     out = io.BytesIO()
-    figure.savefig(out, format="png")
+    figure.savefig(out, format="png", dpi=50)
     out.seek(0)
     return np.asarray(plt.imread(out))
 
@@ -83,6 +127,7 @@ def test_every_plot_of_the_module_is_covered_here() -> None:
         if callable(value)
         and not name.startswith("_")
         and getattr(value, "__module__", "").startswith("ctsigprop.plot.")
+        and value.__module__ != "ctsigprop.plot.batches"  # of tables of runs, tested with them
         and "Axes to draw on" in (value.__doc__ or "")
     }
     assert own - {"raster", "voltages", "stdp_window"} == set(PLOTS)  # these have a file of their own
@@ -114,20 +159,10 @@ def test_a_plot_draws_on_the_axes_it_is_given_and_on_no_other(name: str, sol: ct
 def test_axes_are_labelled_and_titled(name: str, sol: ct.Solution) -> None:
     ax = PLOTS[name](sol)
     assert ax.get_title()
-    if name == "receptive_fields":
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        assert [other.get_ylabel() for other in figure.axes if other is not ax] == ["synaptic weight"]
-    else:
-        assert ax.get_xlabel() == "simulated time (tau)"
-    expected = {
-        "weights": "synaptic weight",
-        "rates": "activity",
-        "learning": "accuracy",
-        "alignment": "cosine with minus the gradient",
-        "receptive_fields": "",
-    }
-    assert ax.get_ylabel() == expected[name]
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    bars = [other.get_ylabel() for other in figure.axes if other is not ax]
+    assert (ax.get_xlabel(), ax.get_ylabel(), *(bars or [""])) == LABELS[name]
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -178,6 +213,16 @@ def test_a_plot_is_drawn_without_a_warning(name: str, sol: ct.Solution) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pixels(PLOTS[name](sol))
+
+
+def test_what_a_backend_turns_on_when_it_is_first_used_stays_on() -> None:
+    """A notebook's backend turns the interactive mode on: undone, no later cell would show its figure."""
+    try:
+        with look():
+            mpl.interactive(True)
+        assert mpl.is_interactive()
+    finally:
+        mpl.interactive(False)
 
 
 def test_weight_curves_are_the_recorded_weights(sol: ct.Solution) -> None:

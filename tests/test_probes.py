@@ -43,7 +43,8 @@ def run(*probes: ct.Probe, net: ct.Network | None = None, **settings: Any) -> ct
     net = net or network()
     solver = ct.solvers.Hybrid(dt=0.25) if net.jumps else SOLVER
     given: dict[str, Any] = {"stimulus": stimulus(), "solver": solver, "seed": 3, **settings}
-    return ct.simulate(net, probes=probes, **given)
+    sol: ct.Solution = ct.simulate(net, probes=probes, **given)
+    return sol
 
 
 @cache

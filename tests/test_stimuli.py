@@ -162,7 +162,8 @@ def test_a_gate_that_is_a_function_is_one_of_the_time_of_the_stimulus() -> None:
 
 
 def simulated(net: ct.Network, stimulus: ct.Stimulus, state: ct.State, **settings: Any) -> ct.State:
-    return ct.simulate(net, stimulus, ct.solvers.RK4(dt=0.25), state=state, **settings).final
+    sol: ct.Solution = ct.simulate(net, stimulus, ct.solvers.RK4(dt=0.25), state=state, **settings)
+    return sol.final
 
 
 def trained(stimulus: ct.Stimulus, net: ct.Network, rows: int, **settings: Any) -> ct.State:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import xarray as xr
 from cycler import cycler
 from matplotlib.axes import Axes
 
-from ctsigprop.rules.checks import lookup
 from ctsigprop.solution import Solution
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart (Nature Methods 8, 2011, p. 441)
@@ -31,11 +31,26 @@ P = ParamSpec("P")
 
 
 @contextmanager
+def look(**more: Any) -> Iterator[None]:
+    """The common style, and `more` settings with two underscores for a dot, for as long as the context lasts.
+
+    A notebook's backend turns the interactive mode on when it is first used: that outlasts the context.
+    """
+    settings: Any = {**STYLE, **{name.replace("__", "."): value for name, value in more.items()}}
+    with plt.rc_context(settings):
+        try:
+            yield
+        finally:
+            interactive = mpl.is_interactive()
+    mpl.interactive(interactive)
+
+
+@contextmanager
 def canvas(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Axes]:
     """Given or new axes, inside this module's style; no empty figure is left behind where drawing fails."""
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
-    with plt.rc_context(STYLE):
+    with look():
         axes: Axes = ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
         try:
             yield axes
@@ -61,11 +76,13 @@ def styled(draw: Callable[Concatenate[Axes, Solution, P], None]) -> Callable[...
 
 
 def recorded(sol: Solution, name: str) -> xr.DataArray:
-    """A variable of the solution's dataset, or an error that says how to record it."""
+    """A variable of the solution's dataset with plain names of dimensions, or an error that says how to record it."""
     if name not in sol.dataset:
         has = ", ".join(map(str, sol.dataset)) or "nothing"
         raise ValueError(f"this run recorded {has}, not {name!r}: add a ct.Probe of that name to probes=[...]")
-    return lookup("record", name, {str(key): value for key, value in sol.dataset.data_vars.items()})
+    record = sol.dataset[name]
+    own = {str(key): str(key).removesuffix(f"_{name}") for key in (*record.dims, *record.coords)}
+    return record.rename({key: plain for key, plain in own.items() if plain != key and not plain.startswith("time")})
 
 
 def of_layer(record: xr.DataArray, layer: int) -> xr.DataArray:
@@ -81,6 +98,6 @@ def time_of(record: xr.DataArray) -> str:
 
 
 def axis_label(array: xr.DataArray) -> str:
-    """Long name and unit of an array, for an axis."""
-    unit = array.attrs.get("units", "")
-    return f"{array.attrs.get('long_name', array.name)}" + (f" ({unit})" if unit else "")
+    """Long name and unit of an array, for an axis; "1" is the unit of a pure number."""
+    unit = array.attrs.get("units", "1")
+    return f"{array.attrs.get('long_name', array.name)}" + (f" ({unit})" if unit != "1" else "")

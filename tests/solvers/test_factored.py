@@ -569,7 +569,7 @@ def test_an_interrupted_run_keeps_the_last_good_state(method: type[Solver]) -> N
 @pytest.mark.parametrize("name", ["rtol", "atol", "rtol_weights", "atol_weights", "max_steps"])
 def test_settings_out_of_range_are_refused_by_name(method: type[FactoredAdaptive], name: str) -> None:
     with pytest.raises(ValueError, match=rf"{method.__name__}\({name}=\) must be"):
-        method(**{name: 0})
+        method(**{name: 0})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", FIXED, ids=lambda method: method.__name__)

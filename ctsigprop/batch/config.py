@@ -1,0 +1,284 @@
+"""Experiments as TOML files: read, changed from the command line, checked, and turned into the calls of `ctsigprop`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from scipy import stats
+
+from ctsigprop.batch.job import Budget, Hopeless, Trial
+from ctsigprop.batch.measures import METRICS
+from ctsigprop.batch.parts import DataPart, NetworkPart, ShownPart, SolverPart, Strict
+from ctsigprop.datasets import Dataset
+from ctsigprop.rules.checks import lookup
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+OTHER_KIND = ("list_type", "dict_type", "model_type", "model_attributes_type")
+"""Mistakes of an alternative that the value was not meant for, if another one tells more."""
+Load = Callable[[DataPart, int], Dataset]
+
+
+class ConfigError(ValueError):
+    """A configuration file that cannot be used: the message names file, key and what is allowed."""
+
+
+class Range(Strict):
+    """`{ low = 0.1, high = 10.0, scale = "log" }`: a setting that is drawn; integers where both ends are."""
+
+    low: int | float
+    high: int | float
+    scale: Literal["linear", "log"] = "linear"
+
+    def distribution(self) -> Any:
+        """SciPy's distribution of it.
+
+        Raises
+        ------
+        ValueError : an empty range, or one on a log scale that is not positive
+        """
+        if self.high <= self.low or (self.scale == "log" and self.low <= 0):
+            raise ValueError(f"needs low < high, and low > 0 on a log scale, got {self.low} ... {self.high}")
+        if self.scale == "log":
+            return stats.loguniform(self.low, self.high)
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return stats.randint(self.low, self.high + 1)
+        return stats.uniform(self.low, self.high - self.low)
+
+
+class CompareSection(Strict):
+    """`[compare]`: for each rule, what differs from `[network]`, `[presentations]` and `[solver]`."""
+
+    rules: dict[str, dict[str, Any]] = Field(min_length=1)
+    reference: str | None = None
+    test: Literal["t", "permutation", "wilcoxon"] = "t"
+
+
+class SweepSection(Strict):
+    """`[sweep]`: keys of the file, dotted, with lists of values or ranges."""
+
+    settings: dict[str, list[Any] | Range] = Field(min_length=1)
+    design: Literal["grid", "random", "sobol"] | None = None
+    n: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class StopSection(Strict):
+    """`[stop]`: runs that are hopeless, as `ct.Hopeless`."""
+
+    metric: str = "accuracy"
+    least: float
+    after: float = Field(default=0.25, ge=0, le=1)
+
+
+class Setup(Strict):
+    """What one run is made of."""
+
+    data: DataPart = DataPart()
+    presentations: ShownPart = ShownPart()
+    network: NetworkPart = NetworkPart()
+    solver: SolverPart | Literal["auto"] = "auto"
+
+    def trial(self, seed: int, load: Load = DataPart.load) -> Trial:
+        """The run of one seed; `load` may remember the data of earlier ones."""
+        data = load(self.data, seed)
+        classes = int(data.y_train.max()) + 1
+        network = self.network.build(data.x_train.shape[1], classes)
+        stimulus = self.presentations.build(data.x_train, data.y_train, seed)
+        return Trial(network, stimulus, "auto" if self.solver == "auto" else self.solver.build(), data)
+
+
+class Experiment(Setup):
+    """A configuration file."""
+
+    title: str = ""
+    seeds: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = 10
+    metrics: list[str] = Field(default=["accuracy"], min_length=1)
+    budget: Literal["presentations", "rhs", "seconds"] | dict[Literal["rhs", "seconds"], float] = "presentations"
+    every: int | None = Field(default=None, ge=1)
+    stop: StopSection | None = None
+    compare: CompareSection | None = None
+    sweep: SweepSection | None = None
+
+    def allowed(self) -> Budget:
+        """The budget of every run."""
+        return Budget(self.budget) if isinstance(self.budget, str) else Budget(*next(iter(self.budget.items())))
+
+    def hopeless(self) -> Hopeless | None:
+        """When a run is stopped."""
+        return None if self.stop is None else Hopeless(self.stop.metric, self.stop.least, self.stop.after)
+
+
+def read(path: Path, changes: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:
+    """(the checked experiment, its tables as they stand in the file, changes included).
+
+    Parameters
+    ----------
+    path : a TOML file
+    changes : each "key = value" in TOML's own notation, such as "network.rule.rate=2.0"
+
+    Raises
+    ------
+    ConfigError : a file that is absent or no TOML, an unknown key, a value out of its range
+    """
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    for change in changes:
+        raw = merged(raw, parsed(change))
+    return checked(Experiment, raw, str(path)), raw
+
+
+def parsed(change: str) -> dict[str, Any]:
+    """One change as a table; a value that is no TOML is taken as text."""
+    key, equals, value = change.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set must be KEY=VALUE such as network.rule.rate=2.0, got {change!r}")
+    for text in (f"{key} = {value}", f"{key} = '''{value.strip()}'''"):
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            continue
+    raise ConfigError(f"--set must be KEY=VALUE such as network.rule.rate=2.0, got {change!r}")
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `change` has; tables are merged, but one that names something else takes the other's place."""
+    found = dict(base)
+    for key, value in change.items():
+        old = found.get(key)
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
+            found[key] = merged(old, value)
+        else:
+            found[key] = value
+    return found
+
+
+def checked(model: type[Any], raw: Mapping[str, Any], where: str) -> Any:
+    """The tables as a model.
+
+    Raises
+    ------
+    ConfigError : with file, key and what is allowed, one line per mistake
+    """
+    try:
+        found = model.model_validate(raw)
+        if isinstance(found, Experiment):
+            check_whole(found, raw, where)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in told(error, model, raw))) from None
+    return found
+
+
+def told(error: ValidationError, model: type[Any], raw: Mapping[str, Any]) -> list[str]:
+    """Each mistake as "key: what is wrong"; of alternatives that all fail, the first is told."""
+    lines: dict[str, str] = {}
+    weak: set[str] = set()
+    for one in error.errors():
+        parts = path_of(one["loc"], raw)
+        text = one["msg"].removeprefix("Value error, ")
+        if one["type"] == "extra_forbidden":
+            table: Any = model
+            for part in parts[:-1]:
+                table = inner_model(table, part)
+            text = "unknown key" + (f"; {', '.join(table.model_fields)} are allowed" if table is not None else "")
+        elif one["type"] == "missing":
+            parts, text = [*parts, str(one["loc"][-1])], "is missing"
+        elif one["type"] != "value_error":
+            text = f"{text}, got {one['input']!r}"
+        key = ".".join(parts)
+        if one["type"] not in OTHER_KIND or not any(other.startswith(key) for other in lines):
+            lines = {other: line for other, line in lines.items() if not (other in weak and key.startswith(other))}
+            lines[key] = lines.get(key, text)
+            weak = {*weak, key} if one["type"] in OTHER_KIND else weak - {key}
+    return [f"{key}: {text}" for key, text in lines.items()]
+
+
+def path_of(loc: Sequence[Any], raw: Any) -> list[str]:
+    """The keys of a mistake's place that are in the file; pydantic adds names of alternatives."""
+    parts = []
+    for part in loc:
+        if (isinstance(raw, Mapping) and part in raw) or (isinstance(raw, list) and isinstance(part, int)):
+            raw = raw[part]
+            parts.append(str(part))
+    return parts
+
+
+def inner_model(table: Any, key: str) -> Any:
+    """The model of a table inside another, or None."""
+    field = getattr(table, "model_fields", {}).get(key)
+    candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return next((one for one in candidates if hasattr(one, "model_fields")), None)
+
+
+def check_whole(found: Experiment, raw: Mapping[str, Any], where: str) -> None:
+    """What no single table can see: metrics, ranges, the setup of every rule of a comparison, keys of a sweep."""
+    try:
+        for name in found.metrics:
+            lookup("metric", name, METRICS)
+    except ValueError as error:
+        raise ConfigError(f"{where}: metrics: {error}") from None
+    if found.stop is not None and found.stop.metric not in found.metrics:
+        raise ConfigError(f"{where}: stop.metric: must be one of metrics, {', '.join(found.metrics)}")
+    if found.compare is not None:
+        setups(raw, where)
+        if found.compare.reference not in (None, *found.compare.rules):
+            raise ConfigError(
+                f"{where}: compare.reference: must be one of {', '.join(found.compare.rules)}, "
+                f"got {found.compare.reference!r}"
+            )
+    for key, values in (found.sweep.settings if found.sweep is not None else {}).items():
+        try:
+            some = values if isinstance(values, list) else values.distribution().ppf([0.001, 0.999]).tolist()
+        except ValueError as error:
+            raise ConfigError(f"{where}: sweep.settings.{key!r}: {error}") from None
+        if key.split(".")[0] not in Setup.model_fields:
+            known = ", ".join(Setup.model_fields)
+            raise ConfigError(f"{where}: sweep.settings.{key!r}: must be a key of {known}, such as network.rule.rate")
+        whole = isinstance(values, Range) and isinstance(values.low, int) and isinstance(values.high, int)
+        for value in some:
+            setup_of(raw, {key: int(value) if whole else value}, f"{where}: sweep.settings.{key!r}")
+
+
+def setups(raw: Mapping[str, Any], where: str) -> dict[str, Setup]:
+    """The setup of every rule of a comparison."""
+    base = {key: value for key, value in raw.items() if key in Setup.model_fields}
+    rules = raw["compare"]["rules"]
+    return {
+        name: checked(Setup, merged(base, change), f"{where}: compare.rules.{name}") for name, change in rules.items()
+    }
+
+
+def setup_of(raw: Mapping[str, Any], settings: Mapping[str, Any], where: str = "settings") -> Setup:
+    """The setup of one point of a sweep: the file with some of its keys set."""
+    table = {key: value for key, value in raw.items() if key in Setup.model_fields}
+    for key, value in settings.items():
+        change: dict[str, Any] = {}
+        inside = change
+        *path, last = key.split(".")
+        for part in path:
+            inside = inside.setdefault(part, {})
+        inside[last] = value
+        table = merged(table, change)
+    found: Setup = checked(Setup, table, where)
+    return found
+
+
+def build_point(raw: Mapping[str, Any], load: Load, *, seed: int, **settings: Any) -> Trial:
+    """What a sweep builds of one point and seed."""
+    return setup_of(raw, settings).trial(seed, load)

@@ -1,0 +1,127 @@
+"""Runs at work: from point to point of their learning curves, one after another or side by side."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ctsigprop.batch.job import COSTS, Curve, Job, Record
+from ctsigprop.batch.memory import PeakMemory
+from ctsigprop.network import Network
+from ctsigprop.simulate import simulate
+from ctsigprop.solution import Solution
+from ctsigprop.solvers.status import Status
+from ctsigprop.stimuli import Presentations, Stimulus
+
+
+class Course:
+    """One run on its way: its state, its learning curve so far, and whether it goes on.
+
+    `spans` are the pieces of time between two points; whoever integrates one from `state` hands the solution to `take`.
+    """
+
+    def __init__(self, job: Job, network: Network, stimulus: Stimulus) -> None:
+        self.job, self.network, self.stimulus = job, network, stimulus
+        self.shown = isinstance(stimulus, Presentations)
+        self.unit = stimulus.duration if isinstance(stimulus, Presentations) else 1.0
+        self.total = stimulus.duration_total / self.unit
+        self.spans = [(a * self.unit, b * self.unit) for a, b in spans(self.total, job.every)]
+        self.state = network.initial_state(job.seed, stimulus.rows, stimulus.dtype, stimulus.device)
+        self.status, self.message, self.goes_on = "completed", str(Status.COMPLETED), True
+        self.counts: dict[str, int] = dict.fromkeys(COSTS, 0)
+        self.seconds = 0.0
+        self.last: Solution | None = None
+        names = ("shown", *job.measures.names, "rhs_evaluations", "seconds")
+        self.curve: Curve = {name: [] for name in names}
+        self.note(0.0)
+
+    def note(self, shown: float) -> None:
+        """Measure, and add a point to the curve."""
+        measured = self.job.measures(self.network, self.state, self.job.test)
+        spent = {"rhs_evaluations": self.counts["rhs_evaluations"], "seconds": self.seconds}
+        for name, value in {"shown": shown, **measured, **spent}.items():
+            self.curve[name].append(value)
+
+    def take(self, sol: Solution) -> bool:
+        """The next point, unless it overdraws the budget: whether the run goes on.
+
+        Raises
+        ------
+        KeyboardInterrupt : the run was interrupted; nothing of it is kept
+        """
+        if sol.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        budget, share = self.job.budget, sol.final.t / self.unit / self.total
+        counts = {name: self.counts[name] + sol.stats[name] for name in COSTS}
+        seconds = self.seconds + sol.stats["wall_seconds"]
+        spent = seconds if budget.kind == "seconds" else counts["rhs_evaluations"]
+        if budget.amount is not None and spent > budget.amount:
+            return self.end("completed", f"The budget of {budget.amount:g} {budget.kind} is spent.")
+        self.counts, self.seconds, self.state, self.last = counts, seconds, sol.final, sol
+        self.note(sol.final.t / self.unit)
+        if not sol.status.ok:
+            return self.end(sol.status.name.lower(), sol.message)
+        reason = self.job.stop(self.curve, share) if self.job.stop is not None and share < 1 - 1e-9 else None
+        return self.goes_on if reason is None else self.end("stopped", reason)
+
+    def end(self, status: str, message: str) -> bool:
+        """Go on no longer."""
+        self.status, self.message, self.goes_on = status, message, False
+        return False
+
+    def result(self) -> tuple[Record, Solution | None]:
+        """The record, and the last solution with what all pieces cost together."""
+        job, axis = self.job, "presentation" if self.shown else "time"
+        record = Record(job.settings, job.seed, self.status, self.message, self.curve, self.counts, axis)
+        if self.last is None:
+            return record, None
+        stats = {**self.last.stats, **self.counts, "wall_seconds": self.seconds}
+        return record, replace(self.last, final=self.state, stats=stats)
+
+
+def spans(total: float, every: float) -> list[tuple[float, float]]:
+    """0 ... total in pieces of `every`, the last one shortened."""
+    edges = [k * every for k in range(math.ceil(total / every - 1e-9))]
+    return list(zip(edges, [*edges[1:], total], strict=True))
+
+
+def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
+    """Runs whose `shape` is the same, in order, each handed over as soon as it is done."""
+    for job in jobs:
+        with PeakMemory() as memory:
+            record, sol = run_job(job)
+        yield replace(record, megabytes=memory.megabytes), sol
+
+
+def shape(job: Job) -> tuple[Any, ...]:
+    """What runs must have in common to be integrated together: everything but numbers and seeds."""
+    network, stimulus = job.network, job.stimulus
+    if network is None or stimulus is None:
+        return ("failed",)
+    parts = [(type(layer.neuron), type(layer.rule), tuple(layer.rule_shapes)) for layer in network.layers]
+    shown = (type(stimulus), stimulus.rows, stimulus.duration_total, stimulus.dtype, getattr(stimulus, "duration", 0.0))
+    common = (repr(job.solver), job.every, job.budget, job.measures.names, job.test is None)
+    return (network.sizes, network.n_classes, network.bias, repr(network.signal), *parts, *shown, *common)
+
+
+def run_job(job: Job) -> tuple[Record, Solution | None]:
+    """One run. What the user's own code raises becomes a record of status "failed"."""
+    if job.error is not None or job.network is None or job.stimulus is None:
+        message, trace = job.error or ("there is no network", "")
+        return Record(job.settings, job.seed, "failed", message, traceback=trace), None
+    try:
+        course = Course(job, job.network, job.stimulus)
+        for span in course.spans:
+            if not course.take(simulate(job.network, job.stimulus, job.solver, state=course.state, t_span=span)):
+                break
+        return course.result()
+    except Exception as error:
+        return Record(job.settings, job.seed, "failed", sentence(error), traceback=traceback.format_exc()), None
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,159 @@
+"""A name for a configuration: the same for the same numbers, data and code, another one where any of them differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import types
+from collections.abc import Mapping, Set
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PLAIN = (type(None), bool, int, str, bytes, complex, torch.dtype, torch.device, PurePath, range, slice)
+LIBRARIES = ("builtins", "ctsigprop", "numpy", "torch", "scipy", "abc", "typing", "dataclasses", "enum", "functools")
+
+
+class Fingerprint:
+    """Digests of values of any kind; large arrays that occur in many of them are read once.
+
+    Functions and classes of the user count by their code and by what they enclose, those of libraries by their name.
+    The digest is the same in every process of one version of Python.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[int, tuple[Any, str]] = {}
+
+    def of(self, *values: Any) -> str:
+        """Hexadecimal digest, 20 characters long.
+
+        Raises
+        ------
+        TypeError : a value that has no content to look at, named
+        """
+        return self._of(values, ())[:20]
+
+    def _of(self, value: Any, above: tuple[int, ...]) -> str:
+        if isinstance(value, Tensor | np.ndarray):
+            return self._array(value)
+        if id(value) in above:
+            return f"circle {len(above) - above.index(id(value))}"
+        inside = (*above, id(value))
+        digest = hashlib.blake2b(digest_size=16)
+        for part in self._parts(value):
+            digest.update((part if isinstance(part, str) else self._of(part.value, inside)).encode() + b"\0")
+        return digest.hexdigest()
+
+    def _array(self, value: Tensor | np.ndarray) -> str:
+        """Digest of the numbers of an array, remembered while the array lives here."""
+        if id(value) not in self._arrays:
+            plain = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+            if plain.dtype == object:
+                return self._of(plain.tolist(), ())
+            digest = hashlib.blake2b(f"{plain.dtype} {plain.shape}".encode(), digest_size=16)
+            digest.update(np.ascontiguousarray(plain).tobytes())
+            self._arrays[id(value)] = (value, digest.hexdigest())
+        return self._arrays[id(value)][1]
+
+    def _parts(self, value: Any) -> list[str | Inside]:
+        """What makes up a value: words, and values to look into."""
+        kind = type(value)
+        if isinstance(value, float):
+            return ["float", float(value).hex()]
+        if isinstance(value, np.generic):
+            return self._parts(value.item())
+        if isinstance(value, Enum):
+            return ["enum", f"{kind.__qualname__}.{value.name}"]
+        if isinstance(value, PLAIN):
+            return [kind.__name__, repr(value)]
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, types.ModuleType):
+            return ["module", value.__name__]
+        if isinstance(value, Mapping):
+            pairs = sorted((self._of(key, ()), item) for key, item in value.items()) if value else []
+            return ["mapping", *(part for key, item in pairs for part in (key, Inside(item)))]
+        if isinstance(value, list | tuple):
+            return ["sequence", *(Inside(item) for item in value)]
+        if isinstance(value, Set):
+            return ["set", *sorted(self._of(item, ()) for item in value)]
+        if isinstance(value, functools.partial):
+            return ["partial", Inside(value.func), Inside(value.args), Inside(value.keywords)]
+        if isinstance(value, types.MethodType):
+            return ["method", value.__name__, Inside(value.__self__)]
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.CodeType):
+            return self._code(value)
+        if isinstance(value, types.BuiltinFunctionType | np.ufunc):
+            return ["builtin", f"{getattr(value, '__module__', '')}.{getattr(value, '__name__', repr(kind))}"]
+        return self._object(value)
+
+    def _function(self, value: types.FunctionType) -> list[str | Inside]:
+        name = f"{value.__module__}.{value.__qualname__}"
+        if of_library(value.__module__) and "<" not in value.__qualname__:
+            return ["function", name]
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        used = {
+            key: value.__globals__[key]
+            for key in sorted(names_in(value.__code__))
+            if key in value.__globals__ and not isinstance(value.__globals__[key], types.ModuleType)
+        }
+        enclosed = [Inside(part) for part in (value.__code__, value.__defaults__, value.__kwdefaults__, cells, used)]
+        return ["function", name, *enclosed]
+
+    def _code(self, code: types.CodeType) -> list[str | Inside]:
+        constants = [item for item in code.co_consts if not isinstance(item, str) or item != code.co_name]
+        words = [code.co_code.hex(), *code.co_names, *code.co_varnames, *code.co_freevars]
+        return ["code", *words, *(Inside(item) for item in constants)]
+
+    def _class(self, value: type) -> list[str | Inside]:
+        parts: list[str | Inside] = ["class", f"{value.__module__}.{value.__qualname__}"]
+        for cls in value.__mro__:
+            if not of_library(cls.__module__):
+                members = {key: item for key, item in vars(cls).items() if isinstance(item, types.FunctionType)}
+                parts += [Inside(members[key].__code__) for key in sorted(members)]
+        return parts
+
+    def _object(self, value: Any) -> list[str | Inside]:
+        """An object by its class and its fields."""
+        if dataclasses.is_dataclass(value):
+            fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.compare}
+        elif isinstance(value, nn.Module):
+            own = {key: item for key, item in vars(value).items() if not key.startswith("_")}
+            fields = {**own, "state_dict": dict(value.state_dict())}
+        elif hasattr(value, "__dict__"):
+            cached = {key for key, item in vars(type(value)).items() if isinstance(item, functools.cached_property)}
+            fields = {key: item for key, item in vars(value).items() if key not in cached}
+        elif hasattr(type(value), "__slots__"):
+            fields = {key: getattr(value, key, None) for key in type(value).__slots__}
+        else:
+            raise TypeError(f"a configuration must be made of numbers, data, functions and objects, got {value!r}")
+        return ["object", Inside(type(value)), Inside(fields)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inside:
+    """A value to look into."""
+
+    value: Any
+
+
+def of_library(module: str | None) -> bool:
+    """Whether a module belongs to Python or to a library that counts by name."""
+    return (module or "builtins").split(".")[0] in LIBRARIES
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """The global names that a function's code uses, those of functions inside it included."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            found |= names_in(constant)
+    return found

@@ -1,0 +1,158 @@
+"""One run of a batch: what it needs, and what comes out of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ctsigprop.batch.measures import Measures, Test
+from ctsigprop.network import Network
+from ctsigprop.rules.checks import number
+from ctsigprop.solvers.base import Solver
+from ctsigprop.stimuli import Presentations, Stimulus
+
+COSTS = ("steps", "rhs_evaluations", "rejected_steps")
+Curve = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network with what is its own in a comparison or a sweep.
+
+    Parameters
+    ----------
+    network : Network
+    stimulus : what this network is shown, a Stimulus or a function seed -> Stimulus; default the common one
+    solver : how its time is advanced; default the common one
+    test : what it is tested on; default the common one
+    """
+
+    network: Network
+    stimulus: Stimulus | Callable[[int], Stimulus] | None = None
+    solver: Solver | str | None = None
+    test: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network, Network):
+            raise TypeError(f"Trial(network=) must be a ct.Network, got {self.network!r}")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every run may spend: "presentations" (the whole stimulus), "rhs" evaluations, or "seconds" of wall time.
+
+    `amount` None for "rhs" and "seconds" means as much as the cheapest run with the same seed needs for the whole
+    stimulus.
+    """
+
+    kind: Literal["presentations", "rhs", "seconds"] = "presentations"
+    amount: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("presentations", "rhs", "seconds"):
+            raise ValueError(f"budget must be 'presentations', 'rhs' or 'seconds', got {self.kind!r}")
+        if self.amount is not None:
+            number(f"budget amount of {self.kind}", self.amount, above=0)
+            if self.kind == "presentations":
+                raise ValueError("a budget of presentations is the stimulus itself: choose its epochs, not an amount")
+
+    @property
+    def column(self) -> str:
+        """The quantity of the curve that is spent."""
+        return {"presentations": "shown", "rhs": "rhs_evaluations", "seconds": "seconds"}[self.kind]
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """Stop a run whose `metric` is below `least` once the share `after` of its stimulus has been shown.
+
+    Parameters
+    ----------
+    metric : str, a metric of the run
+    least : float, what it must have reached
+    after : float, share of the stimulus, 0 ... 1; default 0.25
+    """
+
+    metric: str
+    least: float
+    after: float = 0.25
+
+    def __post_init__(self) -> None:
+        number("Hopeless(least=)", self.least)
+        number("Hopeless(after=)", self.after, least=0)
+        if self.after > 1:
+            raise ValueError(f"Hopeless(after=) must be a share, 0 ... 1, got {self.after!r}")
+
+    def __call__(self, curve: Curve, share: float) -> str | None:
+        """The reason to stop, or None."""
+        now = curve[self.metric][-1]
+        if share < self.after - 1e-9 or now >= self.least:
+            return None
+        return f"Hopeless: {self.metric} is {now:.4g} after {share:.0%} of the stimulus, below {self.least:.4g}."
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides one run; `error` instead of a network where it could not even be built."""
+
+    settings: Mapping[str, Any]
+    seed: int
+    network: Network | None
+    stimulus: Stimulus | None
+    solver: Solver | str
+    test: Test | None
+    measures: Measures
+    every: float
+    budget: Budget = field(default_factory=Budget)
+    stop: Callable[[Curve, float], str | None] | None = None
+    error: tuple[str, str] | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came out of one run.
+
+    Parameters
+    ----------
+    settings, seed : of the job
+    status : "completed"; "stopped" early; "diverged" and the other reasons of a solver; or "failed", it raised
+    message : str, the sentence a person reads
+    curve : lists over the points of the learning curve: "shown" (presentations, or time of a continuous stimulus),
+        every metric, "rhs_evaluations" and "seconds" spent up to there
+    counts : steps, right-hand side evaluations and rejected steps of the whole run
+    axis : "presentation" or "time"
+    megabytes : float, peak resident memory of the process during the run; NaN where unknown
+    traceback : str, where it raised
+    """
+
+    settings: Mapping[str, Any]
+    seed: int
+    status: str
+    message: str
+    curve: Curve = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    axis: str = "presentation"
+    megabytes: float = math.nan
+    traceback: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run reached the end of its stimulus or of its budget."""
+        return self.status == "completed"
+
+
+def reseeded(stimulus: Stimulus | Callable[[int], Stimulus], seed: int) -> Stimulus:
+    """The stimulus of one seed: a function's own, presentations in the seed's order, anything else as it is."""
+    if not isinstance(stimulus, Stimulus):
+        made = stimulus(seed)
+        if not isinstance(made, Stimulus):
+            raise TypeError(f"stimulus must return a Stimulus for seed {seed}, got {made!r}")
+        return made
+    if isinstance(stimulus, Presentations):
+        stimulus = copy.copy(stimulus)
+        stimulus.seed = seed
+    return stimulus

@@ -1,0 +1,171 @@
+"""Parts of a configuration file: a table with a `name` and the settings of what is called so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ctsigprop import datasets
+from ctsigprop.network import Network
+from ctsigprop.neurons import Rate
+from ctsigprop.rules.checks import lookup
+from ctsigprop.rules.table import CONTRASTS, RULES
+from ctsigprop.signals.table import SIGNALS
+from ctsigprop.solvers.table import SOLVERS
+from ctsigprop.stimuli import Presentations
+
+NEURONS: dict[str, type] = {"rate": Rate}
+
+
+class Strict(BaseModel):
+    """A table of a configuration file: a key that is not known is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Part(BaseModel):
+    """A table with a `name`; its other keys are the settings of what is called so."""
+
+    model_config = ConfigDict(extra="allow")
+    kind: ClassVar[str]
+    table: ClassVar[Mapping[str, type]]
+    name: str
+
+    @model_validator(mode="after")
+    def _fits(self) -> Part:
+        self.build()
+        return self
+
+    def build(self) -> Any:
+        """The object that is described.
+
+        Raises
+        ------
+        ValueError : an unknown name or setting, or a value out of its range
+        """
+        return made(self.kind, self.name, self.table, self.model_extra or {})
+
+
+def made(kind: str, name: str, table: Mapping[str, type], settings: Mapping[str, Any]) -> Any:
+    """An object of the class called `name`, from settings that are checked against its fields."""
+    cls = lookup(kind, name, table)
+    fields = {one.name: None for one in dataclasses.fields(cls) if one.init}
+    for key in settings:
+        if key not in fields:
+            raise ValueError(f"{name} has no setting {key!r}: {', '.join(fields) or 'none'} are allowed")
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+class NeuronPart(Part):
+    """`neuron = { name = "rate", tau = 1.0, activation = "relu" }`."""
+
+    kind = "neuron"
+    table = NEURONS
+    name: str = "rate"
+
+
+class RulePart(Part):
+    """`rule = { name = "contrastive_hebbian", rate = 4.0 }`."""
+
+    kind = "rule"
+    table = RULES
+    name: str = "contrastive_hebbian"
+
+
+class SolverPart(Part):
+    """`solver = { name = "euler", dt = 1.0 }`."""
+
+    kind = "solver"
+    table = SOLVERS
+
+
+class SignalPart(Part):
+    """`signal = { name = "target_stream", contrast = "cosine" }`; a contrast may be a table with its constants."""
+
+    kind = "signal"
+    table = SIGNALS
+    name: str = "target_stream"
+
+    def build(self) -> Any:
+        settings = dict(self.model_extra or {})
+        contrast = settings.get("contrast")
+        if isinstance(contrast, Mapping):
+            constants = {key: value for key, value in contrast.items() if key != "name"}
+            settings["contrast"] = made("contrast", str(contrast.get("name", "cosine")), CONTRASTS, constants)
+        return made(self.kind, self.name, self.table, settings)
+
+
+class DataPart(Strict):
+    """`data = { name = "digits" }`: one of `ct.datasets` with its settings; `split` is its seed, "seed" the run's."""
+
+    name: Literal["digits", "mnist", "gaussian_clusters", "two_moons"] = "digits"
+    split: Literal["seed"] | int = "seed"
+    root: str = ""
+    n: int | None = None
+    n_features: int | None = None
+    n_classes: int | None = None
+    noise: float | None = None
+    spread: float | None = None
+
+    def load(self, seed: int) -> datasets.Dataset:
+        """The data of one seed.
+
+        Raises
+        ------
+        ValueError, FileNotFoundError : settings that this data set does not have, or files that are absent
+        """
+        if self.name == "mnist":
+            if not self.root:
+                raise ValueError("data.root must name the folder of MNIST's files")
+            return datasets.mnist(self.root)
+        names = ("n", "n_features", "n_classes", "noise", "spread")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        try:
+            return getattr(datasets, self.name)(seed=seed if self.split == "seed" else self.split, **given)  # type: ignore[no-any-return]
+        except TypeError as error:
+            raise ValueError(f"data: {error}") from None
+
+
+class ShownPart(Strict):
+    """`[presentations]`: how the data are shown."""
+
+    batch_size: int = Field(default=64, ge=1)
+    duration: float = Field(default=1.0, gt=0)
+    epochs: int = Field(default=20, ge=1)
+    gate: list[float] | None = Field(default=None, min_length=2, max_length=2)
+
+    def build(self, x: Any, y: Any, seed: int) -> Presentations:
+        """The stimulus that shows these data."""
+        gate = None if self.gate is None else (self.gate[0], self.gate[1])
+        return Presentations(x, y, self.batch_size, self.duration, self.epochs, seed, gate)
+
+
+class NetworkPart(Strict):
+    """`[network]`: hidden layers, and with `output` one of a unit per class on top, which feedback signals need."""
+
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(default=[128, 128], min_length=1)
+    neuron: NeuronPart | list[NeuronPart] = NeuronPart()
+    output: NeuronPart | None = None
+    rule: RulePart | list[RulePart] = RulePart()
+    signal: SignalPart | None = SignalPart()
+    bias: bool = True
+
+    def build(self, inputs: int, classes: int) -> Network:
+        """The network for data of this many features and classes."""
+        count = len(self.hidden)
+        neurons = (
+            [one.build() for one in self.neuron] if isinstance(self.neuron, list) else [self.neuron.build()] * count
+        )
+        sizes = [inputs, *self.hidden]
+        if self.output is not None:
+            sizes.append(classes)
+            neurons = [*neurons, self.output.build()]
+        rule = [one.build() for one in self.rule] if isinstance(self.rule, list) else self.rule.build()
+        signal = None if self.signal is None else self.signal.build()
+        return Network(sizes, classes, neuron=neurons, signal=signal, rule=rule, bias=self.bias)

@@ -1,0 +1,160 @@
+"""From what a user asks for to a list of jobs: one per setting and seed, checked and named before anything runs."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ctsigprop.batch.course import sentence
+from ctsigprop.batch.fingerprint import Fingerprint
+from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
+from ctsigprop.batch.measures import Measures, Test, as_test
+from ctsigprop.batch.records import as_plain
+from ctsigprop.network import Network
+from ctsigprop.rules.checks import number, whole
+from ctsigprop.simulate import check_stimulus, resolve_solver
+from ctsigprop.solvers.base import Solver
+from ctsigprop.stimuli import Presentations, Stimulus
+
+POINTS = 10
+"""Points of a learning curve after the first, unless `every` says otherwise."""
+Shown = Stimulus | Callable[[int], Stimulus]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all runs of a batch share, unless their trial has its own."""
+
+    stimulus: Shown | None
+    solver: Solver | str
+    test: Any
+    measures: Measures
+    every: float | None
+    budget: Budget
+    stop: Callable[[Curve, float], str | None] | None
+
+
+@dataclass
+class Planner:
+    """Makes jobs; data that many of them share are looked at once."""
+
+    common: Common
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    tests: dict[tuple[int, int, tuple[int, ...]], tuple[Any, Test | None]] = field(default_factory=dict)
+
+    def job(self, settings: Mapping[str, Any], seed: int, trial: Trial) -> Job:
+        """The job of one trial and seed.
+
+        Raises
+        ------
+        ValueError, TypeError : parts that do not fit together
+        """
+        shown = self.common.stimulus if trial.stimulus is None else trial.stimulus
+        if shown is None:
+            raise ValueError("there is no stimulus: give stimulus=, or build a (network, stimulus)")
+        stimulus = reseeded(shown, seed)
+        check_stimulus(trial.network, stimulus)
+        self.common.measures.check(trial.network)
+        solver = resolve_solver(self.common.solver if trial.solver is None else trial.solver, trial.network)
+        job = Job(
+            settings={name: plain(value) for name, value in settings.items()},
+            seed=seed,
+            network=trial.network,
+            stimulus=stimulus,
+            solver=solver,
+            test=self.test(trial, stimulus, seed),
+            measures=self.common.measures,
+            every=step(self.common.every, stimulus),
+            budget=self.common.budget,
+            stop=self.common.stop,
+        )
+        amount = None if job.budget.amount is None else job.budget
+        parts = (stimulus, solver, job.test, job.measures, job.every, amount, job.stop)
+        return replace(job, key=self.fingerprint.of(job.settings, seed, trial.network, *parts))
+
+    def test(self, trial: Trial, stimulus: Stimulus, seed: int) -> Test | None:
+        """The test data of one run, checked once for each pair of test and training data."""
+        test = self.common.test if trial.test is None else trial.test
+        if callable(test):
+            test = test(seed)
+        data = getattr(stimulus, "x", stimulus)
+        known = (id(test), id(data), trial.network.sizes)
+        if known not in self.tests:
+            self.tests[known] = ((test, data), as_test(test, trial.network, stimulus))  # held, so that ids stay theirs
+        return self.tests[known][1]
+
+    def failed(self, settings: Mapping[str, Any], seed: int, build: object, error: BaseException) -> Job:
+        """The job of a trial that could not be built."""
+        told = (sentence(error), "".join(traceback.format_exception(error)))
+        named = {name: plain(value) for name, value in settings.items()}
+        common = self.common
+        key = self.fingerprint.of(named, seed, build, told[0])
+        return Job(named, seed, None, None, common.solver, None, common.measures, 1.0, error=told, key=key)
+
+
+def as_trial(what: str, value: Any) -> Trial:
+    """A trial from a Network, a pair (network, stimulus) or a Trial.
+
+    Raises
+    ------
+    TypeError : anything else
+    """
+    if isinstance(value, Trial):
+        return value
+    if isinstance(value, Network):
+        return Trial(value)
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], Network):
+        return Trial(*value)
+    raise TypeError(f"{what} must be a ct.Network, a pair (network, stimulus) or a ct.Trial, got {value!r}")
+
+
+def as_budget(budget: Any) -> Budget:
+    """A budget from "presentations", "rhs" or "seconds", a pair such as ("rhs", 5000), or a Budget."""
+    if isinstance(budget, Budget):
+        return budget
+    if isinstance(budget, str):
+        return Budget(budget)  # type: ignore[arg-type]
+    if isinstance(budget, tuple | list) and len(budget) == 2:
+        return Budget(*budget)
+    raise TypeError(f"budget must be 'presentations', 'rhs', 'seconds' or a pair such as ('rhs', 5000), got {budget!r}")
+
+
+def as_seeds(seeds: Iterable[int] | int) -> list[int]:
+    """Different seeds, each an integer >= 0; an integer stands for 0 ... seeds - 1."""
+    if isinstance(seeds, int):
+        whole("seeds", seeds, 1)
+        return list(range(seeds))
+    try:
+        found = list(seeds)
+    except TypeError:
+        raise TypeError(f"seeds must be integers such as range(10), got {seeds!r}") from None
+    for seed in found:
+        whole("seeds", seed, 0)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds must be at least one, each once, got {found}")
+    return [int(seed) for seed in found]
+
+
+def step(every: float | None, stimulus: Stimulus) -> float:
+    """Distance of two points of the learning curve: in presentations, or in time for a continuous stimulus."""
+    shown = isinstance(stimulus, Presentations)
+    total = (
+        stimulus.duration_total / stimulus.duration if isinstance(stimulus, Presentations) else stimulus.duration_total
+    )
+    if every is None:
+        return float(math.ceil(total / POINTS)) if shown else total / POINTS
+    if shown:
+        whole("every", every, 1)
+    else:
+        number("every", every, above=0)
+    return float(every)
+
+
+def plain(value: Any) -> Any:
+    """A setting as it stands in tables and on disk."""
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value if isinstance(value, bool | int | float | str | None) else as_plain(value)

@@ -1,0 +1,192 @@
+"""A batch at work: skips what is done, groups what is alike, hands it to the engine, and survives lost workers."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import torch
+from tqdm.auto import tqdm
+
+from ctsigprop.batch.course import run_group, shape
+from ctsigprop.batch.engine import WorkerLost, execute
+from ctsigprop.batch.job import Job, Record
+from ctsigprop.batch.records import Damaged, StoreError
+from ctsigprop.batch.runs import Runs
+from ctsigprop.batch.store import RunStore
+from ctsigprop.rules.checks import whole
+
+LARGEST_GROUP = 16
+PATIENCE = 0.2
+"""Seconds between two looks at runs that another process is at."""
+LOSSES = 3
+"""Times that workers may die in a row without a run completed in between."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is done; none of it changes a result.
+
+    Parameters
+    ----------
+    store : RunStore or None
+    engine : "local", address of a Dask scheduler, or a `distributed.Client`
+    n_jobs : int, processes of this machine; -1 one per core
+    retry : bool, whether runs that did not complete are done again
+    keep : bool, whether the last solution of every run is stored beside its record
+    progress : bool, show a progress bar
+    """
+
+    store: RunStore | None = None
+    engine: Any = "local"
+    n_jobs: int = 1
+    retry: bool = False
+    keep: bool = False
+    progress: bool = False
+
+    @property
+    def processes(self) -> int:
+        """Processes of this machine that may be used."""
+        if self.n_jobs != -1:
+            whole("n_jobs", self.n_jobs, 1)
+        return int(joblib.cpu_count()) if self.n_jobs == -1 else int(self.n_jobs)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker does with a group: every run that is not in the store yet, and that nobody else is at."""
+
+    store: RunStore | None
+    keep: bool
+    again: frozenset[str]
+    own_process: bool
+
+    def __call__(self, jobs: Sequence[Job]) -> list[tuple[str, Record | None]]:
+        """(key, record) of each job; None for a run that another process is at."""
+        with one_thread(self.own_process):
+            return list(self.results(jobs))
+
+    def results(self, jobs: Sequence[Job]) -> Iterator[tuple[str, Record | None]]:
+        """The records in turn, written as soon as they are there."""
+        if self.store is None:
+            for job, (record, _) in zip(jobs, run_group(jobs), strict=True):
+                yield job.key, record
+            return
+        with ExitStack() as claims:
+            mine = []
+            for job in jobs:
+                if not claims.enter_context(self.store.claim(job.key)):
+                    yield job.key, None
+                elif job.key not in self.again and self.store.intact(job.key):
+                    yield job.key, self.store.read(job.key)
+                else:
+                    mine.append(job)
+            for job, (record, sol) in zip(mine, run_group(mine), strict=True):
+                self.store.write(job.key, record, sol if self.keep else None)
+                yield job.key, record
+
+
+@contextmanager
+def one_thread(own_process: bool) -> Iterator[None]:
+    """One thread for torch: results do not depend on the engine. A process of the pool keeps it that way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if own_process:
+            torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A comparison or sweep as it is planned: its jobs, and the `Runs` that will hold their records."""
+
+    title: str
+    jobs: Sequence[Job]
+    runs: Runs
+
+    def carry_out(self, options: Options) -> Runs:
+        """Do all jobs, after noting in the store what is planned."""
+        keys = [job.key for job in self.jobs]
+        if options.store is not None:
+            planned = [{"key": job.key, "settings": job.settings, "seed": job.seed} for job in self.jobs]
+            complete = all(key in options.store for key in keys)
+            with suppress(StoreError) if complete else nullcontext():  # a complete store may be read-only
+                options.store.prepare()
+                options.store.plan(self.title, planned, self.runs.noted())
+        found = run_batch(self.jobs, options)
+        return replace(self.runs, records=[found[key] for key in keys], keys=keys)
+
+
+def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
+    """The records of all jobs by key.
+
+    Raises
+    ------
+    StoreError : the store is full, read-only, or no store of runs
+    WorkerLost : worker processes died again and again
+    """
+    found: dict[str, Record] = {}
+    again: frozenset[str] = frozenset()
+    if options.store is not None:
+        found, again = done_before(jobs, options.store, options.retry)
+    waiting = {job.key: job for job in jobs if job.key not in found}
+    if options.store is not None and waiting:
+        options.store.prepare()
+        options.store.clean()
+    local = options.engine == "local"
+    processes = options.processes if local else 0
+    losses = 0
+    with tqdm(total=len(jobs), initial=len(found), disable=not options.progress, unit="run") as bar:
+        while waiting:
+            before = len(found)
+            work = Work(options.store, options.keep, again, own_process=local and processes == 1)
+            try:
+                for key, record in execute(work, grouped(list(waiting.values()), processes), options.engine, processes):
+                    if record is not None:
+                        found[key] = record
+                        bar.update()
+            except WorkerLost as lost:
+                losses = 0 if len(found) > before else losses + 1
+                if losses == LOSSES:
+                    raise WorkerLost(
+                        f"workers died {LOSSES} times in a row, {len(waiting)} runs remain: {lost}"
+                    ) from None
+            waiting = {key: job for key, job in waiting.items() if key not in found}
+            if waiting and losses == 0:
+                time.sleep(PATIENCE)
+    return found
+
+
+def done_before(jobs: Sequence[Job], store: RunStore, retry: bool) -> tuple[dict[str, Record], frozenset[str]]:
+    """The records that the store has, and the keys of those that are to be done again."""
+    found: dict[str, Record] = {}
+    again = set()
+    for job in jobs:
+        if job.key not in store:
+            continue
+        try:
+            record = store.read(job.key)
+        except Damaged as damaged:
+            warnings.warn(f"{damaged}; the run is done again", stacklevel=4)
+            continue
+        if record.ok or not retry:
+            found[job.key] = record
+        else:
+            again.add(job.key)
+    return found, frozenset(again)
+
+
+def grouped(jobs: Sequence[Job], processes: int) -> list[list[Job]]:
+    """Jobs of one shape together, in pieces that keep all processes busy (0: of a number that is not known)."""
+    alike: dict[Any, list[Job]] = {}
+    for job in jobs:
+        alike.setdefault(shape(job), []).append(job)
+    size = LARGEST_GROUP if processes == 1 else max(1, min(LARGEST_GROUP, len(jobs) // (4 * (processes or 16))))
+    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]

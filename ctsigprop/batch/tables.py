@@ -1,0 +1,115 @@
+"""Records as labelled arrays, and tables as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ctsigprop.batch.job import Record
+
+SPENT = {"rhs_evaluations": "right-hand side evaluations", "seconds": "wall time"}
+
+
+def curves(records: Sequence[Record], metrics: Sequence[str], factors: Sequence[str]) -> xr.Dataset:
+    """Learning curves of all runs: dimensions of the settings (or `run`, where they are no full grid), seed and point.
+
+    Runs that broke off are NaN from there on.
+    """
+    axes = {record.axis for record in records if record.curve}
+    axis = axes.pop() if len(axes) == 1 else "shown"
+    points = sorted({round(x, 9) for record in records for x in record.curve.get("shown", ())})
+    place = {x: i for i, x in enumerate(points)}
+    names = (*metrics, *SPENT)
+    values = np.full((len(names), len(records), len(points)), np.nan)
+    for r, record in enumerate(records):
+        index = [place[round(x, 9)] for x in record.curve.get("shown", ())]
+        for k, name in enumerate(names):
+            values[k, r, index] = record.curve.get(name, [])
+    columns = {name: [record.settings[name] for record in records] for name in factors}
+    columns["seed"] = [record.seed for record in records]
+    levels = {name: list(dict.fromkeys(map(plain, found))) for name, found in columns.items()}
+    shape = [len(found) for found in levels.values()]
+    full = int(np.prod(shape)) == len(records)
+    if full:
+        at = [[levels[name].index(plain(value)) for value in found] for name, found in columns.items()]
+        order = np.argsort(np.ravel_multi_index(at, shape), kind="stable")
+        dims, head, coords = list(levels), shape, {name: found for name, found in levels.items()}
+    else:
+        order, dims, head = np.arange(len(records)), ["run"], [len(records)]
+        coords = {name: ("run", list(map(plain, found))) for name, found in columns.items()}  # type: ignore[misc]
+    data: dict[str, Any] = {
+        name: ([*dims, axis], values[k][order].reshape(*head, len(points))) for k, name in enumerate(names)
+    }
+    data["status"] = (dims, np.array([record.status for record in records])[order].reshape(head))
+    found = xr.Dataset(data, {**coords, axis: points})
+    found[axis].attrs = (
+        {"long_name": "presentations"} if axis == "presentation" else {"long_name": axis, "units": "tau"}
+    )
+    for name, words in SPENT.items():
+        found[name].attrs["long_name"] = words
+    found["seconds"].attrs["units"] = "s"
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A setting that a coordinate can hold: numbers and words as they are, anything else by its `repr`."""
+    return value if isinstance(value, bool | int | float | str) else repr(value)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of words as GitHub's Markdown."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def printed_summary(table: pd.DataFrame, metric: str, compared: str) -> pd.DataFrame:
+    """A summary in words: one row per level."""
+    found = pd.DataFrame({compared: table.index.astype(str)})
+    found[f"{metric}, mean [95 %]"] = [
+        spread(mean, low, high) for mean, low, high in table[["mean", "low", "high"]].to_numpy()
+    ]
+    found["runs"] = [
+        f"{ok}" + (f" ({bad} failed)" if bad else "") for ok, bad in zip(table.seeds, table.failed, strict=True)
+    ]
+    found["right-hand sides"] = [short(value, "{:.0f}") for value in table.rhs_evaluations]
+    found["seconds"] = [short(value, "{:.3g}") for value in table.seconds]
+    found["peak MB"] = [short(value, "{:.0f}") for value in table.megabytes]
+    return found
+
+
+def printed_differences(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Paired differences in words: one row per pair."""
+    found = pd.DataFrame({"pair": [f"{a} - {b}" for a, b in zip(table.a, table.b, strict=True)]}, dtype=object)
+    found[f"difference of {metric} [95 %]"] = [
+        spread(mean, low, high, "+") for mean, low, high in table[["difference", "low", "high"]].to_numpy(dtype=float)
+    ]
+    found["pairs"] = table.pairs.astype(str)
+    for name, words in (("p", "p"), ("p_holm", "p (Holm)")):
+        found[words] = [short(value, "{:.2g}") for value in table[name]]
+    return found
+
+
+def printed_runs(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Runs in words: one row each, without what is the same in all."""
+    found = table.drop(columns=["run", "steps", "rejected_steps"])
+    for name in metrics:
+        found[name] = [short(value, "{:.4f}") for value in found[name]]
+    found["message"] = ["" if ok else text for ok, text in zip(table.status == "completed", table.message, strict=True)]
+    return found.astype(str)
+
+
+def spread(mean: float, low: float, high: float, sign: str = "") -> str:
+    """A mean with its interval."""
+    if not np.isfinite(mean):
+        return "-"
+    inside = f" [{low:{sign}.4f}, {high:{sign}.4f}]" if np.isfinite(low) else ""
+    return f"{mean:{sign}.4f}{inside}"
+
+
+def short(value: float, form: str) -> str:
+    """A number in a form, or a dash."""
+    return form.format(value) if np.isfinite(value) else "-"

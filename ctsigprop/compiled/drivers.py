@@ -1,0 +1,169 @@
+"""Loops over steps, as they stand in every compiled module: plain Python here, machine code there.
+
+`slope(v, m)` writes the derivative of the state in `m` behind it, v the variant of the right-hand side. Every member
+of an ensemble has its own row of `memory`; its steps are taken one after another, then those of the next member, so
+that a member's weights stay in the processor's cache.
+
+memory : (members, size); state at first:last, slopes at last:last + n
+first, last : where the state begins and ends
+shown, places : inputs of each frame side by side (frames, width), and rows (offset in memory, offset in shown, size)
+frames : (variant, start and what follows of each): `short` (frames, 2), lengths of a first and a last step that are
+    not whole, or 0; `whole`, number of whole steps; dt, their length; or `stop` where steps have lengths of their own
+method : coefficients a (stages, stages), and what the interpolating polynomial takes of each slope
+samples : times; `due` (frames, 2), range of those in each frame; `taken` (members, samples, n), their states
+ends : `done` (members, 4), last good time, steps, evaluations, rejections; `status` (members,), 0 good, 1 not finite,
+    2 too short a step, 3 too many steps; `bad` (members, n), the first state that was not finite; most steps allowed
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+CHECK = 64
+NEAR = 1e-9
+T = np.float64
+
+
+def slope(v: int, m: Any) -> None:
+    """Stands for the generated function."""
+    raise NotImplementedError
+
+
+def step(*_: Any) -> None:
+    """Stands for a step of Euler written out, or for `advance`."""
+    raise NotImplementedError
+
+
+def read(*_: Any) -> None:
+    """Stands for `read_line` or `read_curve`."""
+    raise NotImplementedError
+
+
+def finite(m, first, last):
+    """Whether the state is a number everywhere."""
+    total = m[first] * T(0.0)
+    for i in range(first, last):
+        total += m[i] * T(0.0)
+    return total == T(0.0)
+
+
+def show(m, shown, places):
+    """Copy the inputs of a frame into memory."""
+    for k in range(len(places)):
+        for i in range(places[k, 2]):
+            m[places[k, 0] + i] = shown[places[k, 1] + i]
+
+
+def between(out, theta, h, before, keep, b, quartic):
+    """The state at the share theta of the step just taken, from both ends and their slopes."""
+    end = T(theta * theta * (3.0 - 2.0 * theta))
+    bump = T(theta * theta * (1.0 - theta) * (1.0 - theta))
+    left = T(theta * (1.0 - theta) * (1.0 - theta))
+    right = T(theta * theta * (theta - 1.0))
+    stages = len(keep)
+    for i in range(len(before)):
+        total = left * keep[0, i] + right * keep[stages - 1, i]
+        for k in range(stages):
+            total += (end * b[k] + bump * quartic[k]) * keep[k, i]
+        out[i] = before[i] + h * total
+
+
+def advance(v, m, h, a, first, last, before, keep):
+    """One step of length h from `before`, the state at hand; `keep`[k] becomes the slope at stage k."""
+    n = len(before)
+    stages = len(a)
+    before[:] = m[first:last]
+    for k in range(stages):
+        if k > 0:
+            for i in range(n):
+                total = T(0.0)
+                for j in range(k):
+                    total += a[k, j] * keep[j, i]
+                m[first + i] = before[i] + h * total
+        if k < stages - 1:
+            slope(v, m)
+            for i in range(n):
+                keep[k, i] = m[last + i]
+
+
+def length(f, s, frames):
+    """(where step s of a frame begins, its length)."""
+    _, start, short, whole, dt = frames
+    head = 1 if short[f, 0] > 0.0 else 0
+    if head == 1 and s == 0:
+        return start[f], short[f, 0]
+    begin = start[f] + short[f, 0]
+    if s < head + whole[f]:
+        return begin + (s - head) * dt, dt
+    return begin + whole[f] * dt, short[f, 1]
+
+
+def read_line(out, theta, h, v, m, first, last, before, keep, a, quartic):
+    """The state at the share theta of a step of Euler: on the line between its ends."""
+    for i in range(len(before)):
+        out[i] = before[i] + T(theta) * (m[first + i] - before[i])
+
+
+def read_curve(out, theta, h, v, m, first, last, before, keep, a, quartic):
+    """The state at the share theta of the step just taken, from both ends and their slopes."""
+    slope(v, m)
+    keep[len(a) - 1] = m[last : last + len(before)]
+    between(out, theta, h, before, keep, a[len(a) - 1], quartic)
+
+
+def run_fixed(memory, first, last, shown, places, frames, method, samples, ends):
+    """All members through all frames in steps of dt."""
+    variant, _, short, whole, _ = frames
+    a, quartic = method
+    times, due, taken = samples
+    done, status, bad, most = ends
+    n = last - first
+    before = np.empty(n, memory.dtype)
+    good = np.empty(n, memory.dtype)
+    keep = np.empty((len(a), n), memory.dtype)
+    for e in range(len(memory)):
+        m = memory[e]
+        for f in range(len(variant)):
+            if status[e] != 0:
+                break
+            v = variant[f]
+            show(m, shown[f], places)
+            total = whole[f] + (1 if short[f, 0] > 0.0 else 0) + (1 if short[f, 1] > 0.0 else 0)
+            s, position, careful = 0, due[f, 0], -1
+            while s < total:
+                if s % CHECK == 0 and careful < s:
+                    good[:] = m[first:last]
+                    restart, again = s, position
+                if done[e, 1] >= most:
+                    status[e] = 3
+                    break
+                t, h = length(f, s, frames)
+                if careful >= s or (position < due[f, 1] and times[position] < t + h * (1.0 - NEAR)):
+                    before[:] = m[first:last]
+                step(v, m, T(h), a, first, last, before, keep)
+                done[e, 1] += 1
+                done[e, 2] += len(a) - 1
+                check = careful >= s or (s + 1) % CHECK == 0 or s + 1 == total
+                if check and not finite(m, first, last):
+                    if careful < s:  # once more from the last good state, looking after every step
+                        done[e, 1] -= s + 1 - restart
+                        done[e, 2] -= (s + 1 - restart) * (len(a) - 1)
+                        careful, s, position = s, restart, again
+                        m[first:last] = good
+                        continue
+                    bad[e] = m[first:last]
+                    m[first:last] = before
+                    done[e, 0] = t
+                    status[e] = 1
+                    break
+                while position < due[f, 1] and (times[position] <= t + h * (1.0 + NEAR) or s + 1 == total):
+                    theta = (times[position] - t) / h
+                    if theta > 1.0 - NEAR:
+                        taken[e, position] = m[first:last]
+                    else:
+                        read(taken[e, position], theta, T(h), v, m, first, last, before, keep, a, quartic)
+                    position += 1
+                done[e, 0] = t + h
+                s += 1

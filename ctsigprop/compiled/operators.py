@@ -1,0 +1,186 @@
+"""What each tensor operation is, element by element, as code of the compiled kernel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+aten = torch.ops.aten
+
+POINTWISE = {
+    aten.add.Tensor: "({0} + {1})",
+    aten.sub.Tensor: "({0} - {1})",
+    aten.mul.Tensor: "({0} * {1})",
+    aten.div.Tensor: "({0} / {1})",
+    aten.add.Scalar: "({0} + {1})",
+    aten.sub.Scalar: "({0} - {1})",
+    aten.mul.Scalar: "({0} * {1})",
+    aten.div.Scalar: "({0} / {1})",
+    aten.rsub.Scalar: "({1} - {0})",
+    aten.rsub.Tensor: "({1} - {0})",
+    aten.neg.default: "(-{0})",
+    aten.abs.default: "abs({0})",
+    aten.reciprocal.default: "(T(1.0) / {0})",
+    aten.pow.Tensor_Scalar: "power({0}, {1})",
+    aten.relu.default: "relu({0})",
+    aten.sigmoid.default: "sigmoid({0})",
+    aten.softplus.default: "softplus({0})",
+    aten.tanh.default: "tanh({0})",
+    aten.exp.default: "exp({0})",
+    aten.log.default: "log({0})",
+    aten.sqrt.default: "sqrt({0})",
+    aten.sin.default: "sin({0})",
+    aten.cos.default: "cos({0})",
+    aten.clamp_min.default: "greater({0}, {1})",
+    aten.clamp_max.default: "smaller({0}, {1})",
+    aten.maximum.default: "greater({0}, {1})",
+    aten.minimum.default: "smaller({0}, {1})",
+    aten.where.self: "({1} if {0} else {2})",
+    aten.masked_fill.Scalar: "({2} if {1} else {0})",
+    aten.lerp.Scalar: "between({0}, {1}, {2})",
+}
+"""Numbers: code of one element of the result, the operands in braces."""
+LOGICAL = {
+    aten.gt.Scalar: "({0} > {1})",
+    aten.ge.Scalar: "({0} >= {1})",
+    aten.lt.Scalar: "({0} < {1})",
+    aten.le.Scalar: "({0} <= {1})",
+    aten.eq.Scalar: "({0} == {1})",
+    aten.ne.Scalar: "({0} != {1})",
+    aten.gt.Tensor: "({0} > {1})",
+    aten.ge.Tensor: "({0} >= {1})",
+    aten.lt.Tensor: "({0} < {1})",
+    aten.le.Tensor: "({0} <= {1})",
+    aten.eq.Tensor: "({0} == {1})",
+    aten.logical_and.default: "({0} and {1})",
+    aten.logical_or.default: "({0} or {1})",
+    aten.logical_not.default: "(not {0})",
+}
+"""True or false, likewise."""
+WITH_VALUE = {aten.addcmul.default: "({0} + {3} * {1} * {2})", aten.addcdiv.default: "({0} + {3} * {1} / {2})"}
+"""With the keyword `value` as the last operand."""
+SAME = {
+    aten.clone.default,
+    aten.alias.default,
+    aten.alias_copy.default,
+    aten.detach.default,
+    aten.detach_copy.default,
+    aten.lift_fresh_copy.default,
+}
+"""Operations that give their first argument."""
+FILLS: dict[Any, float | int] = {
+    aten.zeros_like.default: 0.0,
+    aten.ones_like.default: 1.0,
+    aten.zeros.default: 0.0,
+    aten.ones.default: 1.0,
+    aten.new_zeros.default: 0.0,
+    aten.new_ones.default: 1.0,
+}
+"""Tensors of one number."""
+FILLS_WITH = {aten.full.default: 1, aten.full_like.default: 1, aten.new_full.default: 2, aten.scalar_tensor.default: 0}
+"""Tensors of a given number, and the place of it among the arguments."""
+SUMS = {
+    aten.sum.dim_IntList: ("T(0.0)", "{0} + {1}", "{0}"),
+    aten.mean.dim: ("T(0.0)", "{0} + {1}", "{0} / T({2})"),
+    aten.amax.default: ("T(-math.inf)", "greater({0}, {1})", "{0}"),
+    aten.amin.default: ("T(math.inf)", "smaller({0}, {1})", "{0}"),
+    aten.linalg_vector_norm.default: ("T(0.0)", "{0} + square({1})", "sqrt({0})"),
+}
+"""Reductions over dimensions: where they start, how they take in a number, and what becomes of the result, {2} the
+count of numbers."""
+DEFAULTS = {aten.sum.default: aten.sum.dim_IntList, aten.mean.default: aten.mean.dim}
+"""The same over everything."""
+
+HEADER = '''"""Generated: the right-hand side of one network, and the loops that integrate it."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+T = np.{kind}
+{numbers}
+CHECK, NEAR = {check}, {near}
+fast = njit(fastmath={{"reassoc", "contract", "nsz"}}, error_model="numpy", nogil=True, cache=True)
+inside = njit(fastmath={{"reassoc", "contract", "nsz"}}, error_model="numpy", nogil=True)
+
+
+@inside
+def relu(u):
+    return T(0.0) if u < T(0.0) else u
+
+
+@inside
+def exp(u):
+    return T(math.exp(u))
+
+
+@inside
+def log(u):
+    return T(math.log(u))
+
+
+@inside
+def tanh(u):
+    return T(math.tanh(u))
+
+
+@inside
+def sqrt(u):
+    return T(math.sqrt(u))
+
+
+@inside
+def sin(u):
+    return T(math.sin(u))
+
+
+@inside
+def cos(u):
+    return T(math.cos(u))
+
+
+@inside
+def sigmoid(u):
+    return T(1.0) / (T(1.0) + T(math.exp(-u)))
+
+
+@inside
+def softplus(u):
+    return u if u > T(20.0) else T(math.log1p(T(math.exp(u))))
+
+
+@inside
+def square(u):
+    return u * u
+
+
+@inside
+def power(u, n):
+    return u * u if n == T(2.0) else T(u**n)
+
+
+@inside
+def greater(u, v):
+    return v if u < v else u
+
+
+@inside
+def smaller(u, v):
+    return v if u > v else u
+
+
+@inside
+def between(u, v, share):
+    return u + share * (v - u)
+'''
+"""The beginning of every generated module; numbers that are not finite stay so, which tells a run that diverges."""
+
+
+def literal(value: float) -> str:
+    """A number as code."""
+    if math.isfinite(value):
+        return f"T({float(value)!r})"
+    return "T(math.nan)" if math.isnan(value) else f"T({'-' if value < 0 else ''}math.inf)"

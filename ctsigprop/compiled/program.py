@@ -1,0 +1,108 @@
+"""Compiled modules: written once for each network and data shape, kept on disk, loaded again in a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ctsigprop.compiled.source import Layout, module_source
+from ctsigprop.compiled.trace import NotCompilable, merged, record
+from ctsigprop.network import Network
+from ctsigprop.stimuli import Input
+
+KNOWN: WeakKeyDictionary[Network, dict[Any, Program]] = WeakKeyDictionary()
+"""Programs of networks that are still in use: to record a network's graph takes longer than a short run."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled network: its module, where everything lies, and the constants of each member (members, constants)."""
+
+    module: ModuleType
+    layout: Layout
+    constants: list[list[float]]
+    variants: dict[float, int]
+
+
+def compiled(
+    networks: Sequence[Network], shown: Input, state: Mapping[str, Tensor], gates: Sequence[float], euler: bool
+) -> Program:
+    """The program of networks of one structure, whose numbers may differ, for data of the shape of `shown`: steps of
+    Euler, or derivatives for the other methods.
+
+    Raises
+    ------
+    NotCompilable : no numba, a tensor elsewhere than on the CPU, or something without a compiled form
+    """
+    if importlib.util.find_spec("numba") is None:
+        raise NotCompilable("numba is not installed: pip install 'ctsigprop[compile]'")
+    key = (tuple((name, value.shape, value.dtype) for name, value in state.items()), tuple(gates), euler)
+    alike = all(network is networks[0] for network in networks)
+    known = KNOWN.setdefault(networks[0], {})
+    if alike and key in known:
+        return replace(known[key], constants=[[]] * len(networks))
+    like = next(iter(state.values()))
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+        raise NotCompilable(f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}")
+    distinct: list[Network] = []
+    which = []
+    for network in networks:
+        place = next((k for k, other in enumerate(distinct) if other is network), len(distinct))
+        if place == len(distinct):
+            distinct.append(network)
+        which.append(place)
+    variants = []
+    constants: list[list[float]] = [[] for _ in distinct]
+    for gate in gates:
+        trace, rows = merged([record(network, shown, state, gate) for network in distinct], len(constants[0]))
+        variants.append(trace)
+        for row, more in zip(constants, rows, strict=True):
+            row += more
+    source, layout = module_source(variants, len(constants[0]), euler)
+    members = [constants[place] for place in which]
+    found = Program(load(source), layout, members, {gate: k for k, gate in enumerate(gates)})
+    if alike:
+        known[key] = found
+    return found
+
+
+def folder() -> Path:
+    """Where compiled modules are kept: $CTSIGPROP_CACHE, else ~/.cache/ctsigprop, else a temporary folder."""
+    wanted = Path(os.environ.get("CTSIGPROP_CACHE") or Path.home() / ".cache" / "ctsigprop")
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=wanted):
+            return wanted
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="ctsigprop-"))
+
+
+def load(source: str) -> ModuleType:
+    """The module of some source, from this process, from disk, or new."""
+    name = "ctsigprop_" + hashlib.sha256(source.encode()).hexdigest()[:24]
+    if name in sys.modules:
+        return sys.modules[name]
+    path = folder() / f"{name}.py"
+    if not path.exists():
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(source)
+        os.replace(part, path)  # whole or not at all, whoever else writes it
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,243 @@
+"""The source of a compiled module: places in memory, the right-hand sides, and the loops that integrate them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.fx import Node
+
+from ctsigprop.compiled import adaptive, drivers
+from ctsigprop.compiled.lowering import Kernel
+from ctsigprop.compiled.operators import HEADER, literal
+from ctsigprop.compiled.trace import Member, Traced
+from ctsigprop.compiled.values import Buffer, Value, contiguous, in_memory, number, spread
+
+RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
+    drivers.finite,
+    drivers.show,
+    drivers.length,
+    drivers.advance,
+    drivers.between,
+    drivers.read_curve,
+    drivers.run_fixed,
+    adaptive.tolerance_norm,
+    adaptive.first_length,
+    adaptive.attempt,
+    adaptive.overflowing,
+    adaptive.run_adaptive,
+)
+"""The loops of a module for Runge-Kutta methods, each after those that it calls."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies in the memory of one member.
+
+    Parameters
+    ----------
+    inputs : offset, size of each input that is used, by name
+    state : offset, shape of each tensor of the state, by name; they lie side by side
+    first, last : where the state begins and ends; its slopes begin at `last`
+    constants : where the numbers begin in which members of an ensemble differ
+    size : of the whole memory
+    """
+
+    inputs: dict[str, tuple[int, int]]
+    state: dict[str, tuple[int, tuple[int, ...]]]
+    first: int
+    last: int
+    constants: int
+    size: int
+
+
+def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> tuple[str, Layout]:
+    """Source and layout of the module of one network; a variant for each value of the plasticity gate.
+
+    With `euler` the module has steps of forward Euler in place, written out within the loop that takes them; else it
+    has derivatives, for the Runge-Kutta methods.
+    """
+    inputs: dict[str, tuple[int, int]] = {}
+    at = 0
+    for trace in variants:
+        for name, node in trace.inputs.items():
+            if name not in inputs:
+                inputs[name] = (at, node.meta["val"].numel())
+                at += inputs[name][1]
+    first, state = at, {}
+    for name, node in variants[0].state.items():
+        shape = tuple(node.meta["val"].shape)
+        state[name] = (at, shape)
+        at += math.prod(shape)
+    last = at
+    constants = last + (last - first)
+    size = constants + n_constants
+    kind = str(node.meta["val"].dtype).removeprefix("torch.")
+    places = {name: offset for name, (offset, _) in [*inputs.items(), *state.items()]}
+    bodies = []
+    for trace in variants:
+        kernel = Kernel(trace, places, constants, constants + n_constants)
+        kernel.write()
+        if euler:
+            write_step(kernel, state)
+        else:
+            write_slope(kernel, state, last - first)
+        size = max(size, kernel.size)
+        bodies.append(kernel.lines or ["    pass"])
+    if euler:
+        loops = (drivers.finite, drivers.show, drivers.length, drivers.read_line, drivers.run_fixed)
+        parts = [f"@fast\n{written_out(inspect.getsource(loop), bodies)}" for loop in loops]
+    else:
+        choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
+        lines = bodies[0] if len(bodies) == 1 else choice
+        slope = "\n".join(["def slope(v, m):", *lines])
+        parts = [f"@fast\n{text}" for text in (slope, *map(inspect.getsource, RUNGE_KUTTA))]
+    text, numbers = with_named_numbers("\n\n\n".join(parts))
+    text = re.sub(r"\bstep\(", "advance(", re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", text))
+    header, more = with_named_numbers(HEADER.split("CHECK")[1])
+    numbers.update(more)
+    head = HEADER.split("CHECK")[0] + "CHECK" + header
+    defined = "\n".join(f"{name} = {code}" for code, name in sorted(numbers.items(), key=lambda item: item[1]))
+    head = head.format(kind=kind, check=drivers.CHECK, near=drivers.NEAR, numbers=defined)
+    return f"{head}\n\n{text}\n", Layout(inputs, state, first, last, constants, size)
+
+
+def with_named_numbers(text: str) -> tuple[str, dict[str, str]]:
+    """The text with every number of the form T(...) replaced by a name, and those names: numba reads a name faster."""
+    names: dict[str, str] = {}
+
+    def name(match: re.Match[str]) -> str:
+        code = match.group(0)
+        return names.setdefault(code, "N_" + hashlib.sha256(code.encode()).hexdigest()[:8])
+
+    return re.sub(r"T\((-?[0-9][0-9.e+-]*|-?math\.inf|math\.nan)\)", name, text), names
+
+
+def indented(lines: Sequence[str], depth: int) -> list[str]:
+    """Lines further to the right."""
+    return ["    " * depth + line for line in lines]
+
+
+def written_out(text: str, bodies: Sequence[Sequence[str]]) -> str:
+    """A loop with the step written out where it calls for it."""
+    found = re.search(r"^( *)step\(v, m, (T\(h\)), .*\)$", text, re.MULTILINE)
+    if found is None:
+        return text
+    depth = len(found.group(1)) // 4 - 1
+    lines = [f"{found.group(1)}span = {found.group(2)}"]
+    for k, body in enumerate(bodies):
+        if len(bodies) > 1:
+            lines.append(f"{found.group(1)}if v == {k}:")
+        lines += indented(body, depth + (len(bodies) > 1))
+    return text[: found.start()] + "\n".join(lines) + text[found.end() :]
+
+
+def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
+    """The derivative of everything, behind the state."""
+    for name, (offset, shape) in state.items():
+        place = Buffer(offset + shift, contiguous(shape))
+        rate = derivative(kernel, name)
+        if rate is not None:
+            kernel.store(broadcast(rate, shape), place)
+        elif name in kernel.trace.updates:
+            post, pre, decay = factors(kernel, name)
+            kernel.multiply(post, pre, place)
+            if not is_zero(decay):
+                old = Buffer(offset, contiguous(shape))
+                kernel.loops(
+                    shape,
+                    lambda index, old=old, place=place, decay=decay: [  # type: ignore[misc]
+                        f"{place.at(index)} -= {of_row(decay, index)} * {old.at(index)}"
+                    ],
+                )
+        else:
+            kernel.emit(0, f"m[{place.offset}:{place.offset + math.prod(shape)}] = T(0.0)")
+
+
+def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
+    """One step of forward Euler, in place: weights first, as they read the activities of before."""
+    changed = {name for name in state if name in kernel.trace.updates or name in kernel.trace.rates}
+    rates: dict[str, Value] = {}
+    for name in state:
+        rate = derivative(kernel, name)
+        if rate is not None:
+            rate = broadcast(rate, state[name][1])
+            own_only = all(read == name or read.removesuffix("~") not in changed for read in rate.reads)
+            rates[name] = rate if own_only and f"{name}~" not in rate.reads else kernel.store(rate, None)
+            if rates[name].buffer is not None and rates[name].reads:
+                rates[name] = kernel.store(rates[name], kernel.room(state[name][1]))
+    found = {name: factors(kernel, name) for name in kernel.trace.updates if name not in rates}
+    for name, (post, pre, decay) in found.items():
+        offset, shape = state[name]
+        change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
+    for name, rate in rates.items():
+        offset, shape = state[name]
+        place = Buffer(offset, contiguous(shape))
+        kernel.loops(
+            shape,
+            lambda index, place=place, rate=rate: [f"{place.at(index)} += span * {number(rate, index)}"],  # type: ignore[misc]
+        )
+
+
+def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: tuple[Value, Value, Any]) -> None:
+    """W += length (post^T pre - diag(decay) W), in one pass over W where the factors have one row."""
+    post, pre, decay = parts
+    kept = "T(1.0)" if is_zero(decay) else f"(T(1.0) - span * {of_row(decay, ('i_', ''))})"
+    if post.shape[1] == 1:
+        kernel.emit(0, f"for i_ in range({shape[0]}):")
+        kernel.emit(1, f"acc = span * {post.at(('i_', '0'))}")
+        kernel.emit(1, f"whole_ = {kept}")
+        kernel.emit(1, f"for j_ in range({shape[1]}):")
+        here = place.at(("i_", "j_"))
+        kernel.emit(2, f"{here} = whole_ * {here} + acc * {pre.at(('0', 'j_'))}")
+        return
+    if not is_zero(decay):
+        kernel.emit(0, f"for i_ in range({shape[0]}):")
+        kernel.emit(1, f"whole_ = {kept}")
+        kernel.emit(1, f"for j_ in range({shape[1]}):")
+        kernel.emit(2, f"{place.at(('i_', 'j_'))} *= whole_")
+    kernel.multiply(post, pre, place, "+", "span * ")
+
+
+def derivative(kernel: Kernel, name: str) -> Value | None:
+    """The derivative of a tensor that is not of factor form, or None."""
+    found = kernel.trace.rates.get(name)
+    if found is None and len(kernel.trace.updates.get(name, ())) == 1:
+        found = kernel.trace.updates[name][0]
+    return None if found is None else kernel.operand(found)
+
+
+def broadcast(value: Value, shape: tuple[int, ...]) -> Value:
+    """`value` repeated to the shape of what it changes."""
+    if value.shape == shape:
+        return value
+    return Value(shape, lambda index: number(value, spread(value.shape, shape, index)), None, False, value.reads)
+
+
+def factors(kernel: Kernel, name: str) -> tuple[Value, Value, Any]:
+    """(post factor, transposed; pre factor; decay) of a weight, all in memory."""
+    post, pre, decay = kernel.trace.updates[name]
+    left, right = (kernel.store(kernel.operand(part)) for part in (post, pre))
+    if left.buffer is None:
+        raise RuntimeError("a factor must lie in memory")
+    turned = in_memory(left.shape[::-1], Buffer(left.buffer.offset, left.buffer.strides[::-1]))
+    if isinstance(decay, Node):
+        return turned, right, kernel.store(kernel.operand(decay))
+    return turned, right, kernel.operand(decay) if isinstance(decay, Member) else float(decay)
+
+
+def is_zero(decay: Any) -> bool:
+    """Whether a decay is the number 0."""
+    return isinstance(decay, float) and decay == 0.0
+
+
+def of_row(decay: Any, index: tuple[str, ...]) -> str:
+    """Code of the decay of one synapse."""
+    if isinstance(decay, Value):
+        return decay.at(spread(decay.shape, ("post",), index[:1])) if decay.shape else decay.at(())  # type: ignore[arg-type]
+    return literal(decay)

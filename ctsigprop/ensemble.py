@@ -1,0 +1,335 @@
+"""Several simulations at once: members of an ensemble, compiled, in one batch, or one after another."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any, Protocol, TypeVar, overload
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ctsigprop.compiled import Engine, Method, NotCompilable, Outcome
+from ctsigprop.field import Field
+from ctsigprop.network import Network
+from ctsigprop.neurons import Rate
+from ctsigprop.replay import Replay
+from ctsigprop.rules.base import Rule, Scaled, Sum
+from ctsigprop.rules.table import RULES
+from ctsigprop.solution import Solution
+from ctsigprop.solvers.base import Counts, Solver, SolverStopped
+from ctsigprop.solvers.factored_methods import FactoredEuler
+from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.status import Status
+from ctsigprop.state import State
+from ctsigprop.stimuli import Frame, Input, Stimulus
+
+
+class Ensemble(Sequence[Solution]):
+    """The solutions of an ensemble, one for each member, in order.
+
+    Parameters
+    ----------
+    members : the solutions
+    seeds : seed of each member
+    """
+
+    def __init__(self, members: Sequence[Solution], seeds: Sequence[int]) -> None:
+        self.members, self.seeds = tuple(members), tuple(seeds)
+
+    @overload
+    def __getitem__(self, index: int) -> Solution: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Ensemble: ...
+
+    def __getitem__(self, index: int | slice) -> Solution | Ensemble:
+        if isinstance(index, slice):
+            return Ensemble(self.members[index], self.seeds[index])
+        return self.members[index]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __repr__(self) -> str:
+        ended = [member.status for member in self.members]
+        count = ", ".join(f"{ended.count(status)} {status.name.lower()}" for status in dict.fromkeys(ended))
+        return f"Ensemble({len(self)} members: {count})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """What all members recorded, along a dimension `member` with their seeds; NaN after a member's end."""
+        label = xr.DataArray(list(self.seeds), dims="member", attrs={"long_name": "seed of the member"})
+        found = xr.concat([member.dataset for member in self.members], dim="member", join="outer")
+        return found.assign_coords(seed=label)
+
+
+class Running(Protocol):
+    """One member's run, as its samples are taken."""
+
+    start: float
+    stop: float
+    times: list[float]
+    field: Field | None
+    network: Network
+
+    def sample(self, t: float, state: HybridState) -> None: ...
+
+    def progress(self, t: float) -> None: ...
+
+
+class Listeners:
+    """Hands the samples of the engine to the runs of its members."""
+
+    def __init__(self, runs: Sequence[Running]) -> None:
+        self.runs = runs
+        self.fields: dict[int, tuple[Frame, Field]] = {}
+
+    def sample(self, member: int, t: float, state: dict[str, Tensor], frame: Frame) -> None:
+        """One member's state at time t."""
+        run = self.runs[member]
+        known = self.fields.get(member)
+        if known is None or known[0] is not frame:
+            known = self.fields[member] = (frame, Field(run.network, frame))
+        run.field = known[1]
+        run.sample(t, HybridState(state, {}))
+
+    def progress(self, t: float) -> None:
+        """How far all are."""
+        self.runs[0].progress(t)
+
+
+def compiled(
+    runs: Sequence[Running], solver: Solver, stimulus: Stimulus, states: Sequence[State]
+) -> list[Outcome] | None:
+    """All members by a compiled program, or None, after a warning, where there is none."""
+    own: Any = solver
+    fixed = hasattr(own, "dt")
+    tolerance = (0.0, 0.0) if fixed else (own.rtol, own.rtol if own.rtol_weights is None else own.rtol_weights)
+    absolute = (0.0, 0.0) if fixed else (own.atol, own.atol if own.atol_weights is None else own.atol_weights)
+    method = Method(own.tableau, own.dt if fixed else None, tolerance, absolute, own.max_steps)
+    start, stop = runs[0].start, runs[0].stop
+    try:
+        engine = Engine([run.network for run in runs], stimulus, method, states, start)
+    except NotCompilable as why:
+        warnings.warn(f"compile=True is without effect: {why}", stacklevel=4)
+        return None
+    listeners = Listeners(runs)
+    frame = next(stimulus.frames(start, stop))
+    for member, (run, state) in enumerate(zip(runs, states, strict=True)):
+        if run.times and run.times[0] <= start + 1e-9 * max(1.0, abs(stop)):
+            listeners.sample(member, start, dict(state.items()), frame)
+    return engine.run(stop, runs[0].times, listeners)
+
+
+def batchable(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) -> bool:
+    """Whether members can be one leading dimension: one network, whose parts are known to take it, in fixed steps."""
+    first = networks[0]
+    same = all(network is first for network in networks)
+    known = all(isinstance(layer.neuron, Rate) and known_rule(layer.rule) for layer in first.layers)
+    return same and known and hasattr(solver, "dt")
+
+
+def known_rule(rule: Rule | None) -> bool:
+    """Whether a rule is one of the table's, all through, and needs nothing of the whole network."""
+    if rule is None:
+        return True
+    if rule.modulated:
+        return False
+    if isinstance(rule, Sum):
+        return all(known_rule(part) for part in rule.parts)
+    inside = getattr(rule, "rule", None)
+    if isinstance(inside, Rule) and not known_rule(inside):
+        return False
+    return isinstance(rule, Scaled) or (type(rule) in RULES.values() and type(rule) is not RULES["custom"])
+
+
+class Together:
+    """Takes the samples of a batch apart into those of its members."""
+
+    def __init__(self, runs: Sequence[Running]) -> None:
+        self.runs = runs
+
+    def sample(self, t: float, state: HybridState) -> None:
+        """The states of all members at time t."""
+        for k, run in enumerate(self.runs):
+            run.sample(t, HybridState({name: value[k] for name, value in state.items()}, {}))
+
+    def progress(self, t: float) -> None:
+        """How far all are."""
+        self.runs[0].progress(t)
+
+
+def repeated(frame: Frame, members: int) -> Frame:
+    """A frame that shows the same to every member."""
+
+    def at(t: float) -> Input:
+        shown = frame.at(t)
+        target = shown.target if shown.target is None else shown.target.expand(members, *shown.target.shape)
+        x, present = (part.expand(members, *part.shape) for part in (shown.x, shown.present))
+        return Input(x, target, present, shown.gate)
+
+    return replace(frame, at=at)
+
+
+def batched(
+    runs: Sequence[Running],
+    solver: Solver,
+    stimulus: Stimulus,
+    states: Sequence[State],
+    split: Callable[[Network, State], HybridState],
+    dues: Callable[[Running, Frame, int], tuple[int, list[float]]],
+) -> list[Outcome]:
+    """All members as one batch with a leading dimension; one that diverges ends and the others go on."""
+    network, counts = runs[0].network, Counts()
+    ended: dict[int, Outcome] = {}
+    alive = list(range(len(runs)))
+    parts = [split(network, state) for state in states]
+    now = stacked(parts)
+    t, position, place = runs[0].start, 0, None
+
+    def end(k: int, status: Status, message: str, state: HybridState, when: float) -> None:
+        ended[k] = Outcome(status, message, own_state(state, when), replace(counts))
+
+    try:
+        for frame in stimulus.frames(runs[0].start, runs[0].stop):
+            for k in alive:
+                runs[k].field = Field(network, frame)
+            group = Together([runs[k] for k in alive])
+            if position == 0 and runs[0].times and runs[0].times[0] <= frame.start + 1e-9 * max(1.0, runs[0].stop):
+                group.sample(frame.start, now)
+                position = 1
+            position, due = dues(runs[0], frame, position)
+            span = (frame.start, frame.stop)
+            shown = repeated(frame, len(alive))
+            if place is None and worth_recording(solver, frame.stop - frame.start, frame):
+                place = recorded(network, shown, now)
+            before, cost = (now if place is None else copied(now)), replace(counts)
+            try:
+                now = solver.advance(Field(network, shown, place), now, span, frame.origin, due, group, counts)
+                if place is not None and not place.verify():
+                    raise SolverStopped(Status.DIVERGED, frame.stop, now, "")
+            except SolverStopped as stopped:
+                if stopped.status is not Status.DIVERGED:
+                    raise
+                vars(counts).update(vars(cost))
+                kept: list[HybridState] = []
+                for row, k in enumerate(list(alive)):  # one after another, to see who it is
+                    own = Counts(counts.steps, counts.rhs_evaluations, counts.rejected_steps)
+                    field, start = Field(network, frame), member_of(before, row)
+                    try:
+                        kept.append(solver.advance(field, start, span, frame.origin, due, Only(runs[k]), own))
+                    except SolverStopped as alone:
+                        ended[k] = Outcome(alone.status, str(alone), own_state(alone.state, alone.t), own)
+                        alive.remove(k)
+                    else:
+                        cost = own
+                vars(counts).update(vars(cost))
+                if not alive:
+                    break
+                now, place = stacked(kept), None
+            t = frame.stop
+    except SolverStopped as stopped:
+        for row, k in enumerate(alive):
+            end(k, stopped.status, str(stopped), member_of(stopped.state, row), stopped.t)
+    except KeyboardInterrupt:
+        for row, k in enumerate(alive):
+            end(k, Status.INTERRUPTED, f"{Status.INTERRUPTED} It stood at t={t:g}.", member_of(now, row), t)
+    for row, k in enumerate(alive):
+        if k not in ended:
+            end(k, Status.COMPLETED, str(Status.COMPLETED), member_of(now, row), t)
+    return [ended[k] for k in range(len(runs))]
+
+
+RECORD = 256
+"""Steps from which on it is worth to record the right-hand side and carry it out in place."""
+
+
+def worth_recording(solver: Solver, left: float, frame: Frame) -> bool:
+    """Whether what is left of a run is long enough, of fixed Euler steps under a constant input on the CPU."""
+    if not isinstance(solver, FactoredEuler) or not frame.constant or left / solver.dt < RECORD:
+        return False
+    return frame.at(frame.start).x.device.type == "cpu"
+
+
+def recorded(network: Network, frame: Frame, state: HybridState) -> Replay | None:
+    """Steps in place from `state` on, or None where the right-hand side cannot be recorded."""
+    try:
+        return Replay(network, frame.at(frame.start), state)
+    except NotCompilable:
+        return None
+
+
+def wrong_end(place: Replay, counts: Counts) -> Outcome:
+    """The end of a run in place whose last steps were not finite."""
+    given_up, t, name = place.rewind()
+    counts.steps -= given_up - 1
+    counts.rhs_evaluations -= given_up - 1
+    message = f"{Status.DIVERGED} {name} became non-finite after t={t:g}."
+    return Outcome(Status.DIVERGED, message, own_state(place.current, t), counts)
+
+
+def copied(state: HybridState) -> HybridState:
+    """A state that steps in place do not reach."""
+    return HybridState(
+        {name: value.clone() for name, value in state.activities.items()},
+        {name: value.clone() for name, value in state.weights.items()},
+    )
+
+
+class Only:
+    """A run whose samples of this frame may have been taken already, before it was found that another one diverges."""
+
+    def __init__(self, run: Running) -> None:
+        self.run = run
+
+    def sample(self, t: float, state: HybridState) -> None:
+        """Taken once: a run knows what is due."""
+        self.run.sample(t, state)
+
+    def progress(self, t: float) -> None:
+        """Told by the batch."""
+
+
+def stacked(parts: Sequence[HybridState]) -> HybridState:
+    """Members side by side along a new first dimension."""
+    return HybridState(
+        {name: torch.stack([part.activities[name] for part in parts]) for name in parts[0].activities},
+        {name: torch.stack([part.weights[name] for part in parts]) for name in parts[0].weights},
+    )
+
+
+def member_of(state: HybridState, row: int) -> HybridState:
+    """One member of a batch."""
+    return HybridState(
+        {name: value[row] for name, value in state.activities.items()},
+        {name: value[row] for name, value in state.weights.items()},
+    )
+
+
+def own_state(state: HybridState, t: float) -> State:
+    """A state as the user takes it."""
+    with torch.inference_mode(False):
+        return State({name: value.clone() for name, value in state.items()}, t)
+
+
+R = TypeVar("R", bound=Running)
+
+
+def each(runs: Sequence[R], states: Sequence[State], one: Callable[[R, State], Outcome]) -> Iterator[Outcome]:
+    """One member after another; an interrupt ends all that are left."""
+    stopped = False
+    for run, state in zip(runs, states, strict=True):
+        if stopped:
+            message = f"{Status.INTERRUPTED} It stood at t={run.start:g}."
+            yield Outcome(Status.INTERRUPTED, message, State(dict(state.items()), run.start), Counts())
+            continue
+        outcome = one(run, state)
+        stopped = outcome.status is Status.INTERRUPTED
+        yield outcome

@@ -1,0 +1,95 @@
+"""A run as a film: the weights of a layer as they change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.animation import FFMpegWriter, FuncAnimation, HTMLWriter, PillowWriter
+from matplotlib.axes import Axes
+
+from ctsigprop.plot.matrices import matrices
+from ctsigprop.plot.style import axis_label, look, time_of
+from ctsigprop.plot.synapses import mosaic
+from ctsigprop.rules.checks import lookup, whole
+from ctsigprop.solution import Solution
+
+WRITERS: dict[str, Any] = {".gif": PillowWriter, ".html": HTMLWriter, ".mp4": FFMpegWriter}
+
+
+def animate(
+    sol: Solution,
+    path: str | Path,
+    layer: int = 1,
+    shape: tuple[int, int] | None = None,
+    frames: int = 60,
+    fps: int = 12,
+    count: int = 32,
+) -> Path:
+    """Write a film of a layer's weights: GIF, HTML5 (one page that plays by itself, with controls) or MP4.
+
+    Parameters
+    ----------
+    sol : a run with Probe("weights", ...)
+    path : where to write; its ending, .gif, .html or .mp4, decides the format. MP4 needs ffmpeg
+    layer : int, from 1
+    shape : (height, width) of an input image: units as receptive fields; default None, the weight matrix
+    frames : int, at most that many of the recorded times, spread evenly
+    fps : int, frames per second
+    count : int, receptive fields drawn at most
+
+    Returns
+    -------
+    Path : the file
+
+    Raises
+    ------
+    ValueError : no weights recorded, an ending that is not known, a shape that does not fit
+    RuntimeError : MP4 without ffmpeg
+    """
+    path = Path(path)
+    writer = lookup("film format", path.suffix.lower(), WRITERS)
+    whole("frames", frames, 1)
+    whole("fps", fps, 1)
+    if not writer.isAvailable():
+        raise RuntimeError(
+            f"{path.suffix} needs ffmpeg, which was not found on this computer: "
+            f"install it, or write {path.stem}.gif or {path.stem}.html instead"
+        )
+    record, values = matrices(sol, layer)
+    if shape is not None and shape[0] * shape[1] != values.shape[2]:
+        raise ValueError(f"shape must have {values.shape[2]} pixels, the inputs of layer {layer}, got {shape!r}")
+    clock = record[time_of(record)].values
+    picked = np.unique(np.linspace(0, len(clock) - 1, min(frames, len(clock))).astype(int))
+    images = [values[k] if shape is None else mosaic(values[k][:count], shape) for k in picked]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with look(animation__embed_limit=100.0):
+        figure, ax = plt.subplots(figsize=(6.4, 4.2), dpi=100, layout="constrained")
+        try:
+            bound = float(np.abs(values[picked]).max()) or 1.0
+            image = ax.imshow(images[0], cmap="PuOr", vmin=-bound, vmax=bound, interpolation="nearest")
+            ax.set_aspect("auto" if shape is None else "equal")
+            figure.colorbar(image, ax=ax, label=axis_label(record))
+            label_axes(ax, shape is None, axis_label(record["pre"]), axis_label(record["post"]))
+
+            def draw(k: int) -> tuple[object, ...]:
+                image.set_data(images[k])
+                ax.set_title(f"Weights of layer {layer}, t = {clock[picked[k]]:g} tau")
+                return (image,)
+
+            film = FuncAnimation(figure, draw, frames=len(picked), blit=False)  # type: ignore[arg-type]
+            options = {"embed_frames": True} if writer is HTMLWriter else {}
+            film.save(str(path), writer=writer(fps=fps, **options))
+        finally:
+            plt.close(figure)
+    return path
+
+
+def label_axes(ax: Axes, matrix: bool, across: str, down: str) -> None:
+    """Names of the axes of a matrix; none beside receptive fields."""
+    if matrix:
+        ax.set(xlabel=across, ylabel=down)
+    else:
+        ax.set(xticks=[], yticks=[])

@@ -1,0 +1,187 @@
+"""The phase portrait of two state variables: the vector field over their plane, and the trajectory of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.quiver import Quiver
+from torch import Tensor
+
+from ctsigprop.field import Field
+from ctsigprop.network import Network
+from ctsigprop.plot.style import COLOURS, canvas, recorded, time_of
+from ctsigprop.solution import Solution
+from ctsigprop.solvers.field import DenseWeight
+from ctsigprop.state import State
+from ctsigprop.stimuli import Input, Stimulus
+
+RECORDS = {
+    "W": ("weights", ("post", "pre")),
+    "b": ("biases", ("post",)),
+    "r": ("rates", ("row", "post")),
+    "x": ("traces", ("row", "pre")),
+}
+Place = tuple[str, tuple[Any, ...]]
+Range = tuple[float, float]
+
+
+def phase(
+    sol: Solution,
+    stimulus: Stimulus,
+    x: str,
+    y: str,
+    t: float | None = None,
+    ranges: tuple[Range, Range] | None = None,
+    settled: bool = True,
+    points: int = 21,
+    ax: Axes | None = None,
+) -> Axes:
+    """Phase portrait of two state variables: their vector field, all others held, and what a run recorded of them.
+
+    Parameters
+    ----------
+    sol : a run in this session (its network is needed); the other variables are those of its final state
+    stimulus : what is shown
+    x, y : names of numbers in the state, such as "W.1[0, 2]" or "r.1[0, 0]"
+    t : float, time of the stimulus; default the end of the run
+    ranges : ((low, high), (low, high)) of x and y; default a little more than the trajectory, or 1 around the state
+    settled : bool, let activities and traces other than x and y come to rest first at each point, as slow weights see
+        them; default True
+    points : int, arrows along each side
+    ax : Axes to draw on; default new ones
+
+    Raises
+    ------
+    ValueError : a variable that the state does not have, a run that was loaded from disk
+    """
+    if not isinstance(sol, Solution) or sol.network is None:
+        raise ValueError("a phase portrait needs the network: give a ct.Solution of this session, not a loaded one")
+    places = [parsed(name, sol.final) for name in (x, y)]
+    paths = [recorded_path(sol, place) for place in places]
+    middles = [float(sol.final[name][index]) for name, index in places]
+    spans = ranges or (limits(paths[0], middles[0]), limits(paths[1], middles[1]))
+    sides = [np.linspace(*span, points) for span in spans]
+    when = sol.final.t if t is None else t
+    u, v = slopes(sol.network, stimulus, sol.final, places, np.meshgrid(*sides), when, settled)
+    with canvas(ax, (6.4, 5.0)) as axes:
+        arrows = field_of_arrows(axes, sides, u, v)
+        for slope, colour, name in ((u, COLOURS[1], x), (v, COLOURS[2], y)):
+            if slope.min() < 0 < slope.max():
+                axes.contour(*sides, slope, levels=[0.0], colors=[colour], linewidths=1.5)
+                axes.plot([], [], color=colour, label=f"d({name})/dt = 0")
+        if paths[0] is not None and paths[1] is not None and len(paths[0]) == len(paths[1]):
+            axes.plot(paths[0], paths[1], color="black", linewidth=1.5, label="the run")
+        axes.plot(*middles, marker="o", color="black", linestyle="none", label="its end")
+        axes.set(xlabel=x, ylabel=y, title=f"Phase portrait at t = {when:g} tau", xlim=spans[0], ylim=spans[1])
+        axes.figure.colorbar(arrows, ax=axes, label="log10 of the speed (1 / tau)")
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4)
+    return axes
+
+
+def field_of_arrows(axes: Axes, sides: list[np.ndarray], u: np.ndarray, v: np.ndarray) -> Quiver:
+    """Arrows of one length in units of the grid, the speed in their colour."""
+    speed = np.hypot(u, v)
+    steps = np.hypot(u / (sides[0][1] - sides[0][0]), v / (sides[1][1] - sides[1][0]))
+    steps = np.where(steps > 0, steps, 1.0)
+    most = float(speed.max()) or 1.0
+    shade = np.log10(np.maximum(speed, 1e-3 * most))
+    return axes.quiver(*sides, u / steps, v / steps, shade, cmap="cividis", angles="xy", scale_units="xy", scale=1.25)
+
+
+def parsed(name: str, state: State) -> Place:
+    """The tensor and index that a name such as "W.1[0, 2]" means.
+
+    Raises
+    ------
+    ValueError : no such number in this state
+    """
+    found = re.fullmatch(r"\s*([\w.]+)\s*\[([\d,\s]*)\]\s*", str(name))
+    if found is None or found[1] not in state:
+        raise ValueError(f"a variable is a tensor of the state with an index, such as 'W.1[0, 2]', got {name!r}")
+    index = tuple(int(part) for part in found[2].split(","))
+    shape = tuple(state[found[1]].shape)
+    if len(index) != len(shape) or any(i >= n for i, n in zip(index, shape, strict=True)):
+        raise ValueError(f"{found[1]} has shape {shape}, got the index {index}")
+    return found[1], index
+
+
+def recorded_path(sol: Solution, place: Place) -> np.ndarray | None:
+    """What a run recorded of one number over time; None where it did not."""
+    kind, _, layer = place[0].partition(".")
+    name, dims = RECORDS.get(kind, ("", ()))
+    if name not in sol.dataset or not set(dims) <= {str(dim) for dim in recorded(sol, name).dims}:
+        return None
+    record: xr.DataArray = recorded(sol, name)
+    where = {"layer": int(layer), **dict(zip(dims, place[1], strict=True))}
+    if any(value not in record[dim].values for dim, value in where.items()):
+        return None
+    return np.asarray(record.sel(where).transpose(time_of(record)).values)
+
+
+def limits(path: np.ndarray | None, middle: float) -> Range:
+    """A little more than a trajectory spans."""
+    if path is None:
+        return middle - 1.0, middle + 1.0
+    margin = 0.25 * float(np.ptp(path)) or 0.5
+    return float(path.min()) - margin, float(path.max()) + margin
+
+
+def slopes(
+    network: Network,
+    stimulus: Stimulus,
+    state: State,
+    places: list[Place],
+    grid: tuple[np.ndarray, ...],
+    t: float,
+    settled: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Time derivatives of the two numbers over the grid, in one evaluation with the grid as a leading dimension."""
+    total = stimulus.duration_total
+    frame = next(iter(stimulus.frames(max(0.0, min(t, total * (1 - 1e-6))), total)))
+    count = grid[0].size
+    field = Field(network, replace(frame, at=lambda t: everywhere(frame.at(t), count)))
+    with torch.inference_mode():
+        tensors = {name: value.expand(count, *value.shape).clone() for name, value in state.items()}
+
+        def pin() -> None:
+            for (name, index), values in zip(places, grid, strict=True):
+                tensors[name][(slice(None), *index)] = torch.as_tensor(values.ravel()).to(tensors[name])
+
+        pin()
+        weights = {name: DenseWeight(tensors[name]) for name in network.weight_shapes}
+        moving = [name for name in network.row_shapes(stimulus.rows) if name in tensors]
+        step = 0.25 * min(layer.neuron.tau for layer in network.layers)
+        for _ in range(80 if settled else 0):
+            rates = field(t, activities_of(tensors, network), weights)[0]
+            for name in moving:
+                if name in rates:
+                    tensors[name] = tensors[name] + step * rates[name]
+            pin()
+        rates, updates = field(t, activities_of(tensors, network), weights)
+        found = []
+        for name, index in places:
+            if name in updates:
+                change = updates[name].derivative(tensors[name])
+            else:
+                change = rates.get(name, torch.zeros_like(tensors[name]))
+            found.append(change.expand_as(tensors[name])[(slice(None), *index)].cpu().numpy().reshape(grid[0].shape))
+    return found[0], found[1]
+
+
+def everywhere(now: Input, count: int) -> Input:
+    """What is shown, the same at each of `count` points."""
+    target = None if now.target is None else now.target.expand(count, *now.target.shape)
+    x, present = now.x.expand(count, *now.x.shape), now.present.expand(count, *now.present.shape)
+    return Input(x, target, present, now.gate)
+
+
+def activities_of(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """All of a state but the weights."""
+    return {name: value for name, value in tensors.items() if name not in network.weight_shapes}

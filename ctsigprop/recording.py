@@ -1,0 +1,73 @@
+"""What the probes of a run will take, and where it goes: checked and told before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ctsigprop.layout import Layout, together
+from ctsigprop.network import Network
+from ctsigprop.probes import Probe
+from ctsigprop.recorder import Recorder, all_layers
+from ctsigprop.sinks import Memory, Sink, announce, check_memory
+from ctsigprop.state import State
+from ctsigprop.stimuli import Stimulus
+from ctsigprop.store import Store
+
+DIMENSIONS = (
+    *("time", "layer", "post", "pre", "row", "context"),
+    *("synapse", "synapse_post", "synapse_pre", "mode", "mode_pre"),
+)
+
+
+def check_probes(probes: Sequence[Probe], network: Network, stimulus: Stimulus) -> list[Recorder]:
+    """A recorder for each probe, checked against the network."""
+    if isinstance(probes, Probe) or not isinstance(probes, Sequence):
+        raise TypeError(f"probes must be a list of ct.Probe, got {probes!r}")
+    recorders: list[Recorder] = []
+    targets = 0 if network.signal is None else network.signal.rows(stimulus.rows, network.n_classes or 1)
+    for probe in probes:
+        if not isinstance(probe, Probe):
+            raise TypeError(f"probes must be a list of ct.Probe, got {probe!r} in it")
+        if probe.label in DIMENSIONS:
+            raise ValueError(f"Probe(name=) must not be the name of a dimension, got {probe.label!r}")
+        recorder = Recorder(probe, network, stimulus.rows, stimulus.rows + targets)
+        if probe.label in [other.probe.label for other in recorders]:
+            raise ValueError(f"two probes are called {probe.label!r}: give one of them another name=")
+        recorders.append(recorder)
+    return recorders
+
+
+def lay_out(recorders: Sequence[Recorder], state: State, start: float, stop: float) -> list[Layout]:
+    """Where all that the recorders will take has its place."""
+    dtype = np.dtype(str(next(iter(state.values())).dtype).removeprefix("torch."))
+    clocks = [recorder.probe.schedule(start, stop) for recorder in recorders]
+    with torch.inference_mode():
+        for recorder in recorders:
+            recorder.prepare(state)
+    layers = all_layers(recorders)
+    return together([one.layout(clock, layers, dtype) for one, clock in zip(recorders, clocks, strict=True)])
+
+
+def sinks_of(
+    records: Sequence[tuple[Sequence[Layout], dict[str, Any]]],
+    store: str | Path | None,
+    many: bool,
+    solver: str,
+    progress: bool,
+) -> Sequence[Sink]:
+    """The place that the records of each run, given with their attributes, go to; of many, each has its own store."""
+    every = [layout for layouts, _ in records for layout in layouts]
+    announce(every, "to memory" if store is None else f"to {store}", progress)
+    if store is None:
+        check_memory(every)
+        return [Memory(layouts) for layouts, _ in records]
+    folders = [Path(store) / str(k) for k in range(len(records))] if many else [Path(store)]
+    return [
+        Store(folder, layouts, attrs, {"solver": solver})
+        for folder, (layouts, attrs) in zip(folders, records, strict=True)
+    ]

@@ -1,0 +1,160 @@
+"""A recording that is written to disk while the run goes on, in chunks, each whole or not there.
+
+NAME/progress.json    how many samples of each record stand in whole chunks; replaced in one step, gone in the end
+NAME/dataset.zarr     the records at their full length, and NaN where nothing is yet
+NAME/final.zarr, NAME/manifest.json    written when the run ends, as by `Solution.save`
+
+Whoever reads looks at the counts first, and takes no more than they say: chunks are written before they are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from torch import Tensor
+
+from ctsigprop import storage
+from ctsigprop.layout import Layout, as_text, dataset
+from ctsigprop.sinks import lengths, shares
+
+CHUNK = 1 << 20
+"""Bytes of a chunk, about."""
+PARTS = 64
+"""Chunks of a record at least, so that one who looks on sees it grow."""
+
+
+class Store:
+    """The records of one run on their way to disk.
+
+    Parameters
+    ----------
+    path : a new folder
+    layouts : the records
+    attrs : attributes of the dataset
+    about : what `load` tells of a run that has not ended
+
+    Raises
+    ------
+    FileExistsError : the path exists
+    OSError : the records exceed the disk space that is free
+    """
+
+    def __init__(self, path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any], about: dict[str, Any]) -> None:
+        self.path, self.layouts, self.about = path, layouts, about
+        self.done = [0] * len(layouts)
+        self.filled = [0] * len(layouts)
+        self.buffers = [np.full((chunk_length(one), *one.sizes), empty(one), one.dtype) for one in layouts]
+        self.create(attrs)
+        group = zarr.open_group(str(path / storage.DATASET), mode="r+")
+        self.arrays: list[Any] = [group[layout.name] for layout in layouts]
+
+    def create(self, attrs: Mapping[str, Any]) -> None:
+        """Write the empty records to a folder beside the path, then rename it."""
+        if self.path.exists():
+            raise FileExistsError(f"{self.path} exists: choose another path, or remove it first")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_disk(self.path.parent, self.layouts)
+        part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            outline(part / storage.DATASET, self.layouts, attrs)
+            self.note(part)
+            os.rename(part, self.path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+    def room(self, k: int) -> np.ndarray:
+        return self.buffers[k][self.filled[k], ...]
+
+    def taken(self, k: int) -> None:
+        self.filled[k] += 1
+        if self.filled[k] == len(self.buffers[k]):
+            self.write(k)
+            self.note(self.path)
+
+    def write(self, k: int) -> None:
+        """Write what the buffer of record k holds, and only then count it; done twice it does no harm."""
+        start, count = self.done[k], self.filled[k]
+        self.arrays[k][start : start + count] = self.buffers[k][:count]
+        self.done[k], self.filled[k] = start + count, 0
+
+    def note(self, folder: Path) -> None:
+        """Replace the counts in one step."""
+        counts = {layout.name: count for layout, count in zip(self.layouts, self.done, strict=True)}
+        head = {"format": storage.FORMAT, "version": storage.VERSION, "about": self.about, "records": counts}
+        storage.replace_text(folder / storage.PROGRESS, json.dumps(head, indent=1))
+
+    def flush(self) -> None:
+        """Write what is left in the buffers."""
+        for k in range(len(self.layouts)):
+            if self.filled[k]:
+                self.write(k)
+        self.note(self.path)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.flush()
+
+    def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
+        """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily."""
+        self.flush()
+        zarr.open_group(str(self.path / storage.DATASET), mode="r+").attrs.update(dict(attrs))
+        ends = lengths(self.layouts, self.done)
+        short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
+        storage.write_final(self.path, final)
+        storage.write_manifest(self.path, about, short)
+        (self.path / storage.PROGRESS).unlink()
+        return storage.read(self.path)[0]
+
+
+def outline(path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any]) -> None:
+    """Write the arrays of all records, at their full length and without a chunk, and their coordinates."""
+    values = {one.name: np.full((1, *one.sizes), empty(one), one.dtype) for one in layouts}
+    labelled = dataset(
+        layouts, {one.name: np.broadcast_to(values[one.name], (len(one.clock), *one.sizes)) for one in layouts}, attrs
+    )
+    first = labelled.isel({time: slice(0, 1) for time in {one.time for one in layouts}})
+    encoding = {one.name: {"chunks": (chunk_length(one), *one.sizes)} for one in layouts}
+    first.drop_vars({one.time for one in layouts}).to_zarr(
+        path, consolidated=False, encoding=encoding, write_empty_chunks=False
+    )
+    group = zarr.open_group(str(path), mode="r+")
+    for one in layouts:
+        array: Any = group[one.name]
+        array.resize((len(one.clock), *one.sizes))
+    clocks = {one.time: labelled[one.time].variable for one in layouts}
+    xr.Dataset(coords=clocks, attrs=dict(attrs)).to_zarr(path, mode="a", consolidated=False)
+
+
+def empty(layout: Layout) -> Any:
+    """What stands where nothing was recorded."""
+    return np.nan if layout.dtype.kind in "fc" else np.zeros((), layout.dtype)[()]
+
+
+def chunk_length(layout: Layout) -> int:
+    """Samples of a record in one chunk."""
+    count = len(layout.clock)
+    return max(1, min(CHUNK * count // max(1, layout.nbytes), ceil(count / PARTS)))
+
+
+def check_disk(folder: Path, layouts: Sequence[Layout]) -> None:
+    """Raise OSError where the records exceed the disk space that is free."""
+    need, free = sum(layout.nbytes for layout in layouts), shutil.disk_usage(folder).free
+    if need > free:
+        raise OSError(
+            f"recording would take {as_text(need)} and {as_text(free)} are free in {folder} ({shares(layouts)}): "
+            "record less (a longer every=, layers=, select=, reduce=), choose another disk, or cut the run into parts"
+        )

@@ -1,0 +1,47 @@
+"""A small sweep that several test files, and processes that are killed, run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ctsigprop as ct
+
+torch.set_num_threads(1)
+DATA = ct.datasets.two_moons(60, seed=0)
+EULER = ct.solvers.Euler(dt=1.0)
+SHOWN = ct.Presentations(DATA.x_train, DATA.y_train, 48, epochs=4)
+GRID = {"rate": [0.5, 1.0, 2.0, 4.0], "units": [3, 4, 5, 6]}
+
+
+def build(rate: float, units: int) -> ct.Network:
+    rule = ct.rules.ContrastiveHebbian(rate=rate)
+    return ct.Network([2, units], n_classes=2, signal=ct.TargetStream(), rule=rule)
+
+
+def run(store: Path | None = None, **options: Any) -> ct.Runs:
+    """The 64 runs of every test here."""
+    given = {"seeds": 4, "test": DATA, "solver": EULER, "n_jobs": 1, **options}
+    return ct.sweep(build, GRID, SHOWN, store=store, **given)
+
+
+def noted_run(log: Path, store: Path) -> None:
+    """A sweep that notes the key of every run it does."""
+    true = ct.batch.schedule.run_group  # type: ignore[attr-defined]
+
+    def noting(jobs: Any) -> Iterator[Any]:
+        for job, result in zip(jobs, true(jobs), strict=True):
+            with log.open("a") as file:
+                file.write(job.key + "\n")
+            yield result
+
+    ct.batch.schedule.run_group = noting  # type: ignore[attr-defined]
+    run(store)
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), n_jobs=int(sys.argv[2]))

@@ -1,0 +1,203 @@
+"""The commands: what they print and write, what they refuse, and the exit codes that scripts read."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import ctsigprop as ct
+from ctsigprop.batch import Store
+from ctsigprop.cli import app
+
+torch.set_num_threads(1)
+TEXT = """
+title = "Two moons"
+seeds = 2
+[data]
+name = "two_moons"
+n = 60
+[presentations]
+batch_size = 16
+epochs = 2
+[solver]
+name = "euler"
+dt = 1.0
+[network]
+hidden = [5]
+[compare.rules.slow]
+network.rule.rate = 0.5
+[compare.rules.fast]
+network.rule.rate = 4.0
+[sweep.settings]
+"network.rule.rate" = [1.0, 4.0]
+"network.hidden" = [[4], [5]]
+"""
+
+
+class Outcome(NamedTuple):
+    """What the shell sees."""
+
+    code: int
+    out: str
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "moons.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def call(*words: object) -> Outcome:
+    mpl.use("Agg")
+    settings = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    result = CliRunner().invoke(app, [str(word) for word in words], env=settings)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return Outcome(result.exit_code, result.output)
+
+
+def test_run_prints_the_metrics_and_saves_the_solution(file: Path, tmp_path: Path) -> None:
+    found = call("run", file, "--store", tmp_path / "sol", "--seed", 3)
+    assert found.code == 0
+    accuracy = re.search(r"accuracy (0\.\d{4})", found.out)
+    data = ct.datasets.two_moons(60, seed=3)
+    net = ct.Network([2, 5], n_classes=2, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
+    assert accuracy is not None
+    final = ct.load(tmp_path / "sol").final
+    assert float(accuracy[1]) == pytest.approx(net.score(final, data.x_test, data.y_test), abs=1e-4)
+    again = call("run", file, "--store", tmp_path / "sol")
+    assert again.code == 2
+    assert "exists: choose another folder" in again.out
+
+
+def test_compare_prints_a_table_and_writes_it_with_a_picture(file: Path, tmp_path: Path) -> None:
+    found = call("compare", file, "--out", tmp_path / "out", "--store", tmp_path / "runs")
+    assert found.code == 0
+    assert "# Two moons" in found.out
+    assert "| slow - fast |" in found.out
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table.strip() in found.out
+    assert table.strip() == ct.Runs.load(tmp_path / "runs").to_markdown()
+    assert r"\toprule" in (tmp_path / "out" / "table.tex").read_text()
+    assert plt.imread(tmp_path / "out" / "plot.png").var() > 1e-3
+    assert plt.get_fignums() == []
+
+
+def test_sweep_runs_every_setting_and_goes_on_if_told_to(file: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    assert call("sweep", file, "--store", store, "--n-jobs", 1).code == 0
+    whole = ct.Runs.load(store)
+    assert len(whole.table) == 8
+    assert whole.table["network.hidden"].tolist() == [[4], [4], [5], [5]] * 2
+    refused = call("sweep", file, "--store", store, "--n-jobs", 1)
+    assert refused.code == 2
+    assert "already has 8 of the 8 runs: --resume goes on" in refused.out
+    for key in whole.keys[2:5]:
+        (store / key / "run.json").unlink()
+    assert call("sweep", file, "--store", store, "--n-jobs", 1, "--resume").code == 0
+    pd.testing.assert_frame_equal(ct.Runs.load(store).table, whole.table, check_exact=True)
+
+
+def test_a_changed_setting_makes_other_runs(file: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    call("compare", file, "--store", store)
+    assert call("compare", file, "--store", store, "--set", "presentations.epochs=3").code == 0
+    assert len(Store(store).keys()) == 8
+    assert len(ct.Runs.load(store).runs) == 4
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "sweep"])
+def test_a_dry_run_tells_what_is_needed_and_runs_nothing(file: Path, tmp_path: Path, command: str) -> None:
+    store = tmp_path / "runs"
+    words = [] if command == "run" else ["--store", store]
+    found = call(command, file, "--dry-run", *words)
+    assert found.code == 0
+    count = {"run": 1, "compare": 4, "sweep": 8}[command]
+    told = re.search(rf"{count} runs, 0 of them done; the other {count} take about (\S+) s and (\S+) MB", found.out)
+    assert told is not None
+    assert float(told[1]) < 30
+    assert not store.exists()
+    if command == "sweep":
+        call("sweep", file, "--store", store, "--n-jobs", 1)
+        stored = sum(file.stat().st_size for file in store.rglob("run.json"))
+        assert stored / 3 < float(told[2]) * 1e6 < 3 * stored
+
+
+def test_status_counts_and_its_exit_code_says_what_is_left(file: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    call("sweep", file, "--store", store, "--n-jobs", 1)
+    done = call("status", store)
+    assert done.code == 0
+    assert re.search(r"runs +8\ndone +8\nfailed +0\nrunning +0\nleft +0\n", done.out)
+    keys = ct.Runs.load(store).keys
+    (store / keys[0] / "run.json").unlink()
+    (store / keys[1] / "run.json").write_text("cut")
+    with Store(store).claim(keys[0]):
+        some = call("status", store)
+    assert some.code == 3
+    assert re.search(r"done +6\nfailed +0\nrunning +1\nleft +2, about ", some.out)
+    table = ct.Runs.load(store).table
+    assert table["status"].tolist()[:3] == ["missing", "damaged", "completed"]
+
+
+def test_runs_that_fail_are_told_by_exit_code_and_status(file: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    wild = ["--set", "network.neuron.activation=linear", "--set", "network.signal.contrast.name=dot"]
+    wild = [*wild, "--set", "network.neuron.name=rate", "--set", "network.signal.name=target_stream"]
+    wild = [*wild, "--set", "network.rule.name=contrastive_hebbian", "--set", "network.hidden=[5, 5]"]
+    rates = ["--set", "compare.rules.fast.network.rule.rate=1e30", "--set", "presentations.epochs=5"]
+    found = call("compare", file, "--store", store, *wild, *rates)
+    assert found.code == 1
+    assert "| fast | - | 0 (2 failed) |" in found.out
+    told = call("status", store)
+    assert told.code == 1
+    assert "failed     2" in told.out
+    assert "became non-finite" in told.out
+    call("compare", file, "--store", store, "--retry", *wild, *rates)
+    assert len(Store(store).keys()) == 4
+
+
+def test_plot_draws_what_is_there(file: Path, tmp_path: Path) -> None:
+    store, picture = tmp_path / "runs", tmp_path / "p.png"
+    call("sweep", file, "--store", store, "--n-jobs", 1)
+    assert call("plot", store, "--out", picture).code == 0
+    assert plt.imread(picture).var() > 1e-3
+    assert call("plot", store, "--out", picture, "--x", "network.rule.rate").code == 0
+    wrong = call("plot", store, "--metric", "accurate")
+    assert wrong.code == 2
+    assert "did you mean 'accuracy'" in wrong.out
+
+
+def test_mistakes_are_told_in_one_sentence(file: Path, tmp_path: Path) -> None:
+    mistakes = {
+        ("compare", file, "--set", "network.rule.rate=-1"): f"{file}: network.rule: ContrastiveHebbian(rate=)",
+        ("compare", tmp_path / "none.toml"): "none.toml cannot be read",
+        ("sweep", file, "--engine", "lcoal"): "engine must be 'local'",
+        ("sweep", file, "--set", "sweep.n=3"): "leave n out, got n=3",
+        ("run", file, "--set", "data.n_classes=3"): "data: two_moons() got an unexpected keyword",
+    }
+    for words, said in mistakes.items():
+        found = call(*words)
+        assert found.code == 2
+        assert said in found.out
+    file.write_text("seeds = 3")
+    for command in ("compare", "sweep"):
+        assert f"{command}: is missing" in call(command, file).out
+
+
+def test_stores_that_are_none_are_told(tmp_path: Path) -> None:
+    for command in ("status", "plot"):
+        assert call(command, tmp_path).code == 3
+        assert "no comparison or sweep was started in it" in call(command, tmp_path).out
+    (tmp_path / "store.json").write_text(json.dumps({"format": "ctsigprop-runs", "version": 9}))
+    assert "has format version 9" in call("status", tmp_path).out

@@ -1,0 +1,299 @@
+"""The compiled path is the same method as the eager one: every rule, signal and activation, single runs and ensembles.
+
+Most tests run the generated source as plain Python, which shows that it says the right thing without waiting for
+machine code; a few compile it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ctsigprop as ct
+from ctsigprop.rules import Custom, Reward, Rule, ThreeFactor
+from ctsigprop.rules.table import RULES
+from ctsigprop.signals.table import SIGNALS
+from ctsigprop.solvers.table import SOLVERS
+
+numba = pytest.importorskip("numba", reason="numba, which compiles, is not installed")
+SIZES, CLASSES = (4, 5, 3), 3
+X = np.random.default_rng(0).standard_normal((5, SIZES[0]))
+Y = np.arange(5) % CLASSES
+SMOOTH = [ct.Rate(tau=1.0, activation="tanh"), ct.Rate(tau=0.7, activation="tanh")]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Modules of one test are not those of another, which may have been made without a compiler."""
+    monkeypatch.setenv("CTSIGPROP_CACHE", str(tmp_path))
+    yield
+    for name in [name for name in sys.modules if name.startswith("ctsigprop_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generated source runs as plain Python."""
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+
+
+def network(rule: Any, signal: Any = None, neuron: Any = SMOOTH, **settings: Any) -> ct.Network:
+    return ct.Network(SIZES, CLASSES, neuron=neuron, signal=signal, rule=rule, **settings)
+
+
+def shown(dtype: Any = np.float64, **settings: Any) -> ct.Presentations:
+    """Two presentations, the second one with an empty row."""
+    return ct.Presentations(X.astype(dtype), settings.pop("y", Y), 3, **{"duration": 0.6, **settings})
+
+
+def both(net: ct.Network, solver: type[Any], stimulus: ct.Stimulus, **settings: Any) -> tuple[ct.Solution, ct.Solution]:
+    """The same run compiled and not, with no word of warning."""
+    given = {"dt": 0.25} if "dt" in solver.__dataclass_fields__ else {"rtol": 1e-6, "atol": 1e-8}
+    runs = {k: settings.pop(k) for k in ("state", "t_span", "probes", "seed") if k in settings}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fast = ct.simulate(net, stimulus, solver(**given, **settings, compile=True), **runs)
+    plain: ct.Solution = ct.simulate(net, stimulus, solver(**given, **settings), **runs)
+    assert fast.stats["path"] == "compiled"
+    assert plain.stats["path"] == "eager"
+    return fast, plain
+
+
+def same(fast: ct.Solution, plain: ct.Solution, rtol: float = 1e-10) -> None:
+    assert fast.status is plain.status
+    assert fast.final.t == pytest.approx(plain.final.t, rel=1e-12)
+    assert list(fast.final) == list(plain.final)
+    for name, value in plain.final.items():
+        torch.testing.assert_close(fast.final[name], value, rtol=rtol, atol=rtol)
+
+
+RULE_CASES: dict[str, Rule] = {
+    **{name: rule() for name, rule in RULES.items() if name != "custom"},
+    "instar": Custom(lambda local: ct.rules.Update(local.share * local.post, local.pre, local.mean(local.post))),
+    "sum": ct.rules.Oja(rate=0.2) + ct.rules.Scaling(rate=0.1) + ct.rules.BCM(),
+    "dense sum": ct.rules.OjaSubspace(rate=0.2) + ct.rules.WeightDecay(),
+    "multiple": 0.5 * ct.rules.Covariance(rate=0.2),
+    "hard bounds": ct.rules.Bounded(ct.rules.ContrastiveHebbian(), -0.3, 0.3, "hard"),
+    "eligibility": ThreeFactor(ct.rules.ContrastiveHebbian(), tau_e=0.5),
+    "reward": ThreeFactor(ct.rules.Hebb(rate=0.5), Reward(lambda activities, labels: activities["r.2"].mean())),
+}
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("name", RULE_CASES)
+@pytest.mark.usefixtures("interpreted")
+def test_every_rule_is_the_same_rule(name: str, adaptive: bool) -> None:
+    rule = RULE_CASES[name]
+    step_control: type[Any] = ct.solvers.Dopri5 if rule.dense else ct.solvers.FactoredDopri5
+    net = network(rule, ct.TargetStream())
+    runs = both(net, step_control if adaptive else ct.solvers.Euler, shown(), seed=3)
+    same(*runs, rtol=1e-4 if adaptive else 1e-10)
+
+
+SIGNAL_CASES = {
+    **{name: signal() for name, signal in SIGNALS.items()},
+    "fixed generator": ct.TargetStream(generator="fixed"),
+    "dot": ct.TargetStream(contrast="dot"),
+    "difference": ct.TargetStream(contrast="difference"),
+    "plain difference": ct.TargetStream(contrast=ct.rules.Difference(kappa=None)),
+    "per sample": ct.TargetStream(per="sample"),
+    "batch-wise": ct.TargetStream(per="sample", match="all", contrast="dot"),
+    "squared": ct.Backprop(loss="squared"),
+}
+
+
+@pytest.mark.parametrize("traces", [False, True])
+@pytest.mark.parametrize("name", SIGNAL_CASES)
+@pytest.mark.usefixtures("interpreted")
+def test_every_signal_is_the_same_signal(name: str, traces: bool) -> None:
+    net = network(ct.rules.ContrastiveHebbian(rate=2.0, decay=0.1, traces=traces), SIGNAL_CASES[name])
+    same(*both(net, ct.solvers.Euler, shown(), seed=3))
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "softplus", "tanh", "sigmoid"])
+@pytest.mark.usefixtures("interpreted")
+def test_every_activation_is_the_same_function(activation: str) -> None:
+    net = network(ct.rules.ContrastiveHebbian(rate=2.0), ct.TargetStream(), ct.Rate(activation=activation))
+    same(*both(net, ct.solvers.Euler, shown(), seed=3))
+
+
+@pytest.mark.usefixtures("interpreted", "tiny_unchecked")
+def test_a_neuron_of_ones_own_is_compiled_too(tiny_neuron: Any) -> None:
+    net = network(ct.rules.ContrastiveHebbian(), ct.TargetStream(), [ct.Rate(), tiny_neuron])
+    try:
+        same(*both(net, ct.solvers.Euler, shown(), seed=3))
+    except UserWarning as warning:  # its parameters are tensors that the graph would have to hold
+        assert "holds tensors of its own" in str(warning)  # noqa: PT017
+
+
+@pytest.mark.parametrize("name", [name for name, cls in SOLVERS.items() if getattr(cls, "tableau", None) is not None])
+@pytest.mark.usefixtures("interpreted")
+def test_every_method_is_the_same_method_and_its_samples_too(name: str) -> None:
+    probes = [
+        ct.Probe("weights", every=0.2),
+        ct.Probe("rates", times=[0.05, 0.6, 0.61, 1.2]),
+        ct.Probe("signal", times=[0.3, 0.9]),
+        ct.Probe(lambda state: state["W.1"], every=0.4, name="own"),
+    ]
+    net = network(ct.rules.ContrastiveHebbian(), ct.TargetStream())
+    fast, plain = both(net, SOLVERS[name], shown(), probes=probes, seed=1)
+    same(fast, plain, 1e-10 if "dt" in SOLVERS[name].__dataclass_fields__ else 1e-4)
+    for key in plain.dataset:
+        np.testing.assert_allclose(fast.dataset[key], plain.dataset[key], rtol=1e-4, atol=1e-5)
+        assert fast.dataset[key].dims == plain.dataset[key].dims
+    if name not in ("dopri5", "bosh3"):  # their step control is another one
+        assert fast.stats["steps"] == plain.stats["steps"]
+
+
+@pytest.mark.parametrize("name", [name for name, cls in SOLVERS.items() if getattr(cls, "tableau", None) is None])
+def test_a_method_without_a_tableau_is_not_compiled(name: str) -> None:
+    solver: Any = SOLVERS[name]
+    given = {"dt": 0.1} if "dt" in solver.__dataclass_fields__ else {}
+    if "compile" not in solver.__dataclass_fields__:
+        pytest.skip("has no such setting")
+    with pytest.raises(ValueError, match=rf"{solver.__name__}\(compile=\) must be False"):
+        solver(**given, compile=True)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_gate_closes_plasticity() -> None:
+    net = network(ct.rules.ContrastiveHebbian(traces=False), ct.TargetStream())
+    same(*both(net, ct.solvers.Euler, shown(gate=(0.2, 0.5)), seed=3))
+    same(*both(net, ct.solvers.RK4, shown(gate=(0.2, 0.5)), seed=3))
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_step_that_does_not_fit_is_shortened_and_a_run_may_begin_anywhere() -> None:
+    net = network(ct.rules.ContrastiveHebbian(), ct.TargetStream())
+    state = net.initial_state(0, 3, torch.float64)
+    for span in ((0.1, 1.13), (0.55, 0.58), (0.6, 1.2)):
+        same(*both(net, ct.solvers.Euler, shown(), state=state, t_span=span))
+        same(*both(net, ct.solvers.RK4, shown(), state=state, t_span=span))
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_an_interrupted_run_resumed_is_the_whole_run() -> None:
+    net = network(ct.rules.ContrastiveHebbian(), ct.TargetStream())
+    solver = ct.solvers.Euler(dt=0.25, compile=True)
+    whole = ct.simulate(net, shown(), solver, seed=1).final
+    part = ct.simulate(net, shown(), solver, seed=1, t_span=(0.0, 0.5)).final
+    rest = ct.simulate(net, shown(), solver, state=part, t_span=(0.5, 1.2)).final
+    assert rest.equal(whole)
+
+
+def test_machine_code_says_the_same_as_the_source() -> None:
+    net = ct.Network([20, 30, 10], 10, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian(decay=0.1))
+    random = np.random.default_rng(1)
+    stimulus = ct.Presentations(random.standard_normal((70, 20)), random.integers(0, 10, 70), 32, 1.3, 2)
+    probes = [ct.Probe("weights", every=0.37)]
+    for solver in (ct.solvers.Euler, ct.solvers.FactoredTsit5):
+        fast, plain = both(net, solver, stimulus, probes=probes)
+        same(fast, plain, 1e-10 if solver is ct.solvers.Euler else 1e-5)
+        np.testing.assert_allclose(fast.dataset["weights"], plain.dataset["weights"], rtol=1e-5, atol=1e-5)
+    single = ct.Presentations(random.standard_normal((70, 20)).astype(np.float32), random.integers(0, 10, 70), 32)
+    same(*both(net, ct.solvers.Euler, single), rtol=1e-4)
+    members = ct.simulate(net, stimulus, ct.solvers.Euler(dt=0.25, compile=True), ensemble=3, seed=5)
+    for k, member in enumerate(members):
+        same(member, ct.simulate(net, stimulus, ct.solvers.Euler(dt=0.25), seed=5 + k))
+
+
+def test_the_same_run_twice_is_the_same_to_the_last_bit() -> None:
+    net = network(ct.rules.Oja(rate=0.1))
+    solver = ct.solvers.Euler(dt=0.1, compile=True)
+    first, again = (ct.simulate(net, shown(), solver, seed=2, ensemble=2) for _ in range(2))
+    assert all(a.final.equal(b.final) for a, b in zip(first, again, strict=True))
+
+
+GROWING: list[tuple[str, Callable[[bool], Any]]] = [
+    ("euler", lambda fast: ct.solvers.Euler(dt=0.1, compile=fast)),
+    ("rk4", lambda fast: ct.solvers.RK4(dt=0.1, compile=fast)),
+    ("factored_dopri5", lambda fast: ct.solvers.FactoredDopri5(compile=fast)),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), GROWING)
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")  # as intended here
+def test_a_run_that_diverges_ends_where_the_plain_one_does(name: str, make: Callable[[bool], Any]) -> None:
+    net = ct.Network([2, 2], neuron=ct.Rate(activation="linear"), rule=ct.rules.Hebb(rate=2.0), bias=False)
+    stimulus = ct.Presentations(np.ones((1, 2), np.float32), None, 1, duration=100.0)
+    probe = ct.Probe("weights", every=1.0)
+    fast, plain = (ct.simulate(net, stimulus, make(mode), seed=1, probes=[probe]) for mode in (True, False))
+    assert fast.status is plain.status is ct.Status.DIVERGED
+    assert fast.final.t == pytest.approx(plain.final.t, rel=0.02)
+    assert "W.1" in fast.message or "r.1" in fast.message
+    assert all(bool(torch.isfinite(value).all()) for value in fast.final.values())
+    assert np.isfinite(fast.dataset["weights"]).all()
+    assert abs(fast.dataset.sizes["time"] - plain.dataset.sizes["time"]) <= 1
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_run_of_too_many_steps_ends_with_them() -> None:
+    for solver in (ct.solvers.Euler, ct.solvers.FactoredBosh3):
+        fast, plain = both(network(ct.rules.Oja()), solver, shown(), max_steps=3)
+        assert fast.status is plain.status is ct.Status.MAX_STEPS
+        assert fast.stats["steps"] == 3
+        same(fast, plain, rtol=1e-6)
+
+
+def slope_of_erf(u: torch.Tensor) -> torch.Tensor:
+    return (-u * u).exp().mul(2 / math.pi**0.5)
+
+
+def no_compiled_form() -> dict[str, tuple[str, ct.Network, ct.Stimulus]]:
+    oja = network(ct.rules.Oja())
+    return {
+        "a function of time": ("depends on time", network(ThreeFactor(modulator=np.cos)), shown()),
+        "a stimulus of time": (
+            "the stimulus is a function of time",
+            oja,
+            ct.Stimulus.from_function(lambda t: torch.full((1, 4), t), duration=1.0),
+        ),
+        "a gate of time": ("the stimulus is a function of time", oja, shown(gate=lambda t: t)),
+        "an operation": (
+            "aten.erf.default has no compiled form",
+            network(
+                ct.rules.Oja(), None, ct.Rate(activation=(torch.erf, lambda u: 2 / np.pi**0.5 * torch.exp(-u * u)))
+            ),
+            shown(),
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", ["a function of time", "a stimulus of time", "a gate of time", "an operation"])
+@pytest.mark.usefixtures("interpreted")
+def test_what_has_no_compiled_form_is_told_once_and_runs_all_the_same(case: str) -> None:
+    words, net, stimulus = no_compiled_form()[case]
+    state = net.initial_state(0, stimulus.rows, stimulus.dtype)
+    with pytest.warns(UserWarning, match=f"compile=True is without effect: .*{words}") as caught:
+        sol = ct.simulate(net, stimulus, ct.solvers.Euler(dt=0.25, compile=True), state=state)
+    assert len(caught) == 1
+    assert sol.stats["path"] == "eager"
+    assert sol.final.equal(ct.simulate(net, stimulus, ct.solvers.Euler(dt=0.25), state=state).final)
+
+
+def test_without_numba_a_warning_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match=r"numba is not installed: pip install"):
+        assert ct.simulate(network(ct.rules.Oja()), shown(), ct.solvers.Euler(dt=0.25, compile=True)).status.ok
+
+
+def test_compile_is_true_or_false() -> None:
+    with pytest.raises(TypeError, match=r"Euler\(compile=\) must be True or False, got 'yes'"):
+        ct.solvers.Euler(dt=0.1, compile="yes")  # type: ignore[arg-type]
+
+
+def test_a_folder_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file where a folder should be")
+    monkeypatch.setenv("CTSIGPROP_CACHE", str(taken))
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+    same(*both(network(ct.rules.Oja(rate=0.3)), ct.solvers.Euler, shown()))

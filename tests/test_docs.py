@@ -1,0 +1,62 @@
+"""The site's pages: their examples run as printed, and what they name is there. The build itself is `make docs`."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+TEXT = {page: (DOCS / page).read_text() for page in PAGES}
+EXAMPLES = [page for page in PAGES if "```python" in TEXT[page]]
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_examples_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    names: dict[str, Any] = {"__name__": "example"}
+    monkeypatch.setitem(sys.modules, "example", type(sys)("example"))  # where dataclasses look up annotations
+    with mpl.rc_context({"backend": "agg"}), torch.random.fork_rng():
+        for block in re.findall(r"```python\n(.*?)```", TEXT[page], flags=re.DOTALL):
+            exec(compile(block, page, "exec"), names)
+    plt.close("all")
+    assert "ct" in names
+
+
+def test_every_page_is_in_the_navigation_and_no_other() -> None:
+    listed = re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == PAGES
+
+
+def test_every_figure_is_drawn_by_the_build_and_shown() -> None:
+    source = (DOCS / "figures.py").read_text()
+    drawn = set(re.findall(r'^ {12}"(\w+)": ', source, flags=re.MULTILINE)) | {"film"}
+    shown = {name for text in TEXT.values() for name in re.findall(r"\]\((?:\.\./)?img/(\w+)\.\w+\)", text)}
+    assert drawn == shown
+
+
+def test_every_name_of_the_reference_can_be_imported() -> None:
+    names = [name for text in TEXT.values() for name in re.findall(r"^::: ([\w.]+)$", text, flags=re.MULTILINE)]
+    assert len(names) > 20
+    for name in names:
+        module, _, member = name.rpartition(".")
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(module), member), name
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page, text in TEXT.items():
+        for link in re.findall(r"\]\(([\w./]+\.md)\)", text):
+            assert (DOCS / page).parent.joinpath(link).resolve().is_file(), f"{page}: {link}"
