@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -121,6 +121,13 @@ def automatic(network: Network) -> Hybrid:
     return Hybrid(dt=step_size(neurons), flow="exponential" if exact else "rk4")
 
 
+def fitting(solver: Solver, networks: Sequence[Network]) -> Solver:
+    """The solver itself, where it can move all of these networks; `check_jumps` tells where it cannot."""
+    for network in networks:
+        check_jumps(network, solver)
+    return solver
+
+
 def check_jumps(network: Network, solver: Solver) -> None:
     """Raise where a solver cannot move this network, warn where its step is coarse.
 
@@ -156,5 +163,5 @@ def check_jumps(network: Network, solver: Solver) -> None:
             warnings.warn(
                 f"Hybrid(dt={solver.dt:g}) is more than half of tau={layer.neuron.tau:g} of layer {layer.index}: "
                 "a unit spikes at most once per step",
-                stacklevel=4,
+                stacklevel=5,
             )

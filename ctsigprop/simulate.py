@@ -25,7 +25,7 @@ from ctsigprop.ensemble import (
     wrong_end,
 )
 from ctsigprop.field import Field
-from ctsigprop.jumps import JumpField, automatic, check_jumps
+from ctsigprop.jumps import JumpField, automatic, fitting
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.progress import Progress
@@ -100,9 +100,8 @@ def simulate(
     network : the vector field; not changed. With `ensemble`, also a list of that many networks of one structure,
         whose numbers (rates, time constants, ...) may differ
     stimulus : what it is shown
-    solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default):
-        `FactoredDopri5()`, or `Dopri5()` where a rule is not of factor form, or `Hybrid(dt=tau / 10)` where neurons
-        have a reset; `sol.stats["solver"]` says which
+    solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default, in `stats`):
+        `FactoredDopri5()`, `Dopri5()` where a rule has no factors, `Hybrid(dt=tau / 10)` where neurons have a reset
     state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
         the stimulus has, its activities and traces start at rest
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
@@ -130,8 +129,7 @@ def simulate(
     """
     networks, seeds = check_members(network, seed, ensemble)
     check_types(networks, stimulus, state)
-    method = resolve_solver(solver, networks[0])
-    check_jumps(networks[0], method)
+    method = fitting(resolve_solver(solver, networks[0]), networks)
     start, stop = check_span(t_span, stimulus)
     check_stimulus(networks[0], stimulus)
     states = [fitted(one, state, own, stimulus) for one, own in zip(networks, seeds, strict=True)]
@@ -205,10 +203,12 @@ class Run:
         position = 0
         try:
             for frame in stimulus.frames(self.start, self.stop):
-                if place is None and worth_recording(solver, self.stop - frame.start, frame):
-                    place = recorded(self.network, frame, now)
-                jumps = self.network.jumps
-                self.field = JumpField(self.network, frame) if jumps else Field(self.network, frame, place)
+                if self.network.jumps:
+                    self.field = JumpField(self.network, frame)
+                else:
+                    if place is None and worth_recording(solver, self.stop - frame.start, frame):
+                        place = recorded(self.network, frame, now)
+                    self.field = Field(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1

@@ -56,30 +56,6 @@ class VectorField(Protocol):
         ...
 
 
-@runtime_checkable
-class InPlace(Protocol):
-    """Steps of Euler in memory of their own. A field may offer one as its attribute `in_place`."""
-
-    current: HybridState
-    """The state at hand; it changes with every step."""
-
-    def load(self, state: HybridState) -> None:
-        """Go on from `state`."""
-        ...
-
-    def step(self, t: float, dt: float) -> bool:
-        """One step; False where the state, which is looked at now and then, is not finite."""
-        ...
-
-    def verify(self) -> bool:
-        """Whether the state is finite."""
-        ...
-
-    def rewind(self) -> tuple[int, float, str]:
-        """Go back to the last finite state: (number of steps given up, its time, what was not finite after it)."""
-        ...
-
-
 Changes = tuple[Mapping[str, Tensor], Mapping[str, Update | DenseUpdate]]
 """New values of activities, and updates of weights, each by name; what is missing stays as it is."""
 
@@ -121,6 +97,29 @@ class ExactField(Protocol):
 
     def exact(self, t: float, dt: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]) -> Changes:
         """(activities after a time dt, update of each weight at time t)."""
+
+
+@runtime_checkable
+class InPlace(Protocol):
+    """Steps of Euler in memory of their own. A field may offer one as its attribute `in_place`."""
+
+    current: HybridState
+    """The state at hand; it changes with every step."""
+
+    def load(self, state: HybridState) -> None:
+        """Go on from `state`."""
+        ...
+
+    def step(self, t: float, dt: float) -> bool:
+        """One step; False where the state, which is looked at now and then, is not finite."""
+        ...
+
+    def verify(self) -> bool:
+        """Whether the state is finite."""
+        ...
+
+    def rewind(self) -> tuple[int, float, str]:
+        """Go back to the last finite state: (number of steps given up, its time, what was not finite after it)."""
         ...
 
 

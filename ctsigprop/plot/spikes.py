@@ -78,7 +78,7 @@ def voltages(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int =
             ax.vlines(at, threshold + base, threshold + base + 0.3 * height, color=colour, linewidth=0.9)
     ax.set(
         xlabel=axis_label(record[clock]),
-        ylabel=f"{axis_label(record)}, units above each other",
+        ylabel=axis_label(record),
         title=f"Potentials of layer {layer}, row {row}",
         yticks=[k * height for k in range(record.sizes["post"])],
         yticklabels=[f"unit {int(unit)}: 0" for unit in record["post"].values],
