@@ -251,6 +251,21 @@ def test_a_metric_of_the_state_works_without_labels() -> None:
         ct.compare({"oja": oja}, SHOWN)
 
 
+def test_metrics_of_labels_need_labels() -> None:
+    wave = ct.Stimulus.from_function(lambda t: torch.ones(1, 2), lambda t: torch.eye(2)[:1], duration=2.0)
+    with pytest.raises(ValueError, match=r"accuracy needs labels, and the stimulus has none: give test="):
+        ct.compare({"a": network()}, wave, solver=EULER)
+    contexts = torch.eye(2)[DATA.y_test]
+    with pytest.raises(ValueError, match="accuracy compares with class labels, and the test data have context vectors"):
+        ct.compare({"a": network()}, wave, test=(DATA.x_test, contexts), solver=EULER)
+    own = {"fit": lambda scores, y: (scores * y).sum(-1).mean()}
+    runs = ct.compare({"a": network()}, wave, test=(DATA.x_test, contexts), metrics=own, solver=EULER, seeds=2)
+    assert runs.dataset.fit.dims == ("rule", "seed", "time")
+    assert runs.dataset.time.size == 11
+    assert runs.plot().get_xlabel() == "time (tau)"
+    plt.close("all")
+
+
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
