@@ -5,8 +5,10 @@ from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
 from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
 from ctsigprop.combine import concat
+from ctsigprop.encoders import Latency, Poisson
 from ctsigprop.ensemble import Ensemble
 from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
+from ctsigprop.izhikevich import Izhikevich
 from ctsigprop.network import Network
 from ctsigprop.neurons import Neuron, Rate
 from ctsigprop.plot.animation import animate
@@ -16,21 +18,31 @@ from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignme
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution, load
 from ctsigprop.solvers.status import Status
+from ctsigprop.spike_trains import SpikeTrains
+from ctsigprop.spiking import IF, LIF, AdaptiveLIF
 from ctsigprop.state import State
+from ctsigprop.stdp_window import stdp_window
 from ctsigprop.stimuli import Presentations, Stimulus
+from ctsigprop.theta import Theta
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "IF",
+    "LIF",
     "Activation",
+    "AdaptiveLIF",
     "Backprop",
     "DirectFeedbackAlignment",
     "Ensemble",
     "FeedbackAlignment",
     "Hopeless",
+    "Izhikevich",
     "KolenPollack",
+    "Latency",
     "Network",
     "Neuron",
+    "Poisson",
     "Presentations",
     "Probe",
     "Rate",
@@ -39,10 +51,12 @@ __all__ = [
     "SigPropClassifier",
     "SigPropRegressor",
     "Solution",
+    "SpikeTrains",
     "State",
     "Status",
     "Stimulus",
     "TargetStream",
+    "Theta",
     "Trial",
     "alignment",
     "animate",
@@ -57,5 +71,6 @@ __all__ = [
     "signals",
     "simulate",
     "solvers",
+    "stdp_window",
     "sweep",
 ]

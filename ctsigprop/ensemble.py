@@ -12,8 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ctsigprop.compiled.engine import Engine, Method, Outcome
-from ctsigprop.compiled.trace import NotCompilable
+from ctsigprop.compiled import Engine, Method, NotCompilable, Outcome
 from ctsigprop.field import Field
 from ctsigprop.network import Network
 from ctsigprop.neurons import Rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from ctsigprop.network import Layer, Network
 from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
+from ctsigprop.spiking import charge
 from ctsigprop.stimuli import Frame, Input
 
 
@@ -43,23 +45,30 @@ class Shown:
 
 @dataclass(slots=True)
 class Moment:
-    """One evaluation: time, what is shown, the state, and the derivative as it is gathered layer by layer."""
+    """One evaluation: time, what is shown, the state, and the derivative as it is gathered layer by layer.
+
+    With a step `dt`, what has a closed form is gathered as its value at t + dt, in `after`, instead.
+    """
 
     t: float
     shown: Shown
     activities: Mapping[str, Tensor]
     weights: Mapping[str, Weight]
+    dt: float | None = None
     rates: dict[str, Tensor] = field(default_factory=dict)
     updates: dict[str, Update | DenseUpdate] = field(default_factory=dict)
+    after: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Moving:
-    """A layer at one moment: its output, what is below it, the slope of its variables, and phi' of its drive."""
+    """A layer at one moment: its output, what is below it (None where spikes are, which arrive by jumps), the slope of
+    its variables, and phi' of its drive.
+    """
 
     layer: Layer
     output: Tensor
-    below: Tensor
+    below: Tensor | None
     variables: Mapping[str, Tensor]
     slopes: Mapping[str, Tensor]
     gain: Tensor | None
@@ -81,6 +90,25 @@ class Field:
         self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
     ) -> tuple[dict[str, Tensor], dict[str, Update | DenseUpdate]]:
         now = Moment(t, self.shown(t), activities, weights)
+        self.gather(now)
+        return now.rates, now.updates
+
+    def exact(
+        self, t: float, dt: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
+    ) -> tuple[dict[str, Tensor], dict[str, Update | DenseUpdate]]:
+        """Activities after a time dt, the input, drives and weights held at their values at t, and the updates at t.
+
+        Neurons and traces take their exact step, biases and variables of rules and signals one of Euler.
+        """
+        now = Moment(t, self.shown(t), activities, weights, dt)
+        self.gather(now)
+        for name, slope in now.rates.items():
+            now.after[name] = torch.add(activities[name], slope, alpha=dt)
+        return now.after, now.updates
+
+    def gather(self, now: Moment) -> None:
+        """Everything that moves at this moment."""
+        activities, weights = now.activities, now.weights
         moving = self.activity(now)
         signal = self.network.signal
         if signal is not None and signal.gain_inside:
@@ -91,41 +119,54 @@ class Field:
         for part in moving:
             if part.layer.rule is not None:
                 self.plasticity(part, part.layer.rule, now)
-        return now.rates, now.updates
 
     def activity(self, now: Moment) -> list[Moving]:
         """Gather the derivative of every layer's neurons and label trace."""
-        below, label_below = now.shown.x, now.shown.label
+        below: Tensor | None = None if self.frame.events is not None else now.shown.x
+        label_below = now.shown.label
         signal = self.network.signal
         moving = []
         for layer in self.network.layers:
             variables = layer_variables(layer, now.activities)
             output = layer.neuron.output(variables)
             drive = self.drive(layer, below, now)
-            slopes = layer.neuron.flow(variables, drive)
-            for name, slope in slopes.items():
-                now.rates[layer.name(name)] = slope
+            slopes: Mapping[str, Tensor] = {}
+            if now.dt is None or (layer.rule is not None and layer.rule.differential):
+                slopes = layer.neuron.flow(variables, drive)
+            if now.dt is None:
+                now.rates.update({layer.name(name): slope for name, slope in slopes.items()})
+            else:
+                found = layer.neuron.exact(variables, drive, now.dt)  # type: ignore[attr-defined]
+                now.after.update({layer.name(name): value for name, value in found.items()})
             if self.network.any_traces:
                 label_below = follow(layer, "y", label_below, now)
             taught = layer.rule is not None and layer.rule.supervised
-            needs_gain = taught or (signal is not None and signal.gain_inside)
+            needs_gain = (taught and not layer.jumps) or (signal is not None and signal.gain_inside)
             gain = layer.neuron.gain(variables, drive) if needs_gain else None
             moving.append(Moving(layer, output, below, variables, slopes, gain))
-            below = output
+            below = None if layer.jumps else output
         return moving
 
-    def drive(self, layer: Layer, below: Tensor, now: Moment) -> Tensor:
+    def drive(self, layer: Layer, below: Tensor | None, now: Moment) -> Tensor:
         """The drive of all rows of a layer: what is below through W, and at layer 1 the contexts through S."""
-        drive = now.weights[layer.name("W")].drive(below)
+        if below is not None:
+            drive = now.weights[layer.name("W")].drive(below)
+        else:
+            drive = now.shown.x.new_zeros(1, layer.n_post)
         if self.network.bias:
             drive = drive + now.activities[layer.name("b")].unsqueeze(-2)
         if layer.index == 1 and now.shown.context is not None:
+            if below is None:
+                drive = drive.expand(*now.shown.x.shape[:-1], -1)
             drive = torch.cat([drive, now.weights["S"].drive(now.shown.context)], -2)
         return drive
 
     def plasticity(self, part: Moving, rule: Rule, now: Moment) -> None:
         """Gather the derivative of the layer's traces, rule variables, biases and weights."""
         layer, name = part.layer, part.layer.name("W")
+        self.follow_all(part, rule, now)
+        if (now.shown.gate == 0.0 or rule.rests) and not layer.rule_shapes:
+            return
         local, generator = self.populations(part, rule, now)
         for variable, slope in rule.flow(local).items():
             now.rates[layer.name(variable)] = slope
@@ -148,18 +189,35 @@ class Field:
         if self.network.bias:
             now.rates[layer.name("b")] = update.bias_derivative(now.activities[layer.name("b")])
 
+    def follow_all(self, part: Moving, rule: Rule, now: Moment) -> None:
+        """Gather the derivative of the layer's traces, apart from that of the label."""
+        layer = part.layer
+        for variable, trace in rule.spike_traces().items():
+            decay(layer.name(variable), trace.tau, now)
+        if not rule.traces:
+            return
+        if layer.name("k") in now.activities:
+            decay(layer.name("k"), float(layer.neuron.tau_syn), now)  # type: ignore[attr-defined]
+        follow(layer, "x", part.below, now)
+        if layer.name("g") in now.activities and part.gain is not None:
+            follow(layer, "g", part.gain, now)
+        if layer.index == 1 and now.shown.context is not None and "c.1" in now.activities:
+            follow(layer, "c", now.shown.context, now)
+
     def populations(self, part: Moving, rule: Rule, now: Moment) -> tuple[Local, Local | None]:
         """What the layer's synapses see; and at layer 1, those of the target generator where it learns."""
         layer, activities = part.layer, now.activities
         pre, gain, context, label = part.below, part.gain, now.shown.context, now.shown.label
         pre_slope = post_slope = None
         if rule.traces:
-            pre, label = follow(layer, "x", part.below, now), activities[layer.name("y")]
-            pre_slope = now.rates[layer.name("x")] if rule.differential else None
-            if layer.name("g") in activities and gain is not None:
-                gain = follow(layer, "g", gain, now)
-            if layer.index == 1 and context is not None and "c.1" in activities:
-                context = follow(layer, "c", context, now)
+            pre, label = activities[layer.name("x")], activities[layer.name("y")]
+            gain = activities.get(layer.name("g"), gain)
+            if rule.differential and part.below is not None:
+                pre_slope = torch.sub(part.below, pre).mul_(1 / layer.neuron.tau)
+            if layer.index == 1 and context is not None:
+                context = activities.get("c.1", context)
+        if pre is None:  # spikes have no value at an instant, and a rule that got this far has no use for one
+            pre = now.shown.x.new_zeros(part.output.shape[-2], layer.n_pre)
         if rule.differential:
             post_slope = layer.neuron.output_slope(part.variables, part.slopes)  # type: ignore[attr-defined]
         samples = now.shown.x.shape[-2]
@@ -168,18 +226,19 @@ class Field:
             post=part.output,
             pre=pre,
             share=torch.nn.functional.pad(share, (0, 0, 0, part.output.shape[-2] - samples)),  # no target is a sample
-            variables={name: activities[layer.name(name)] for name in layer.rule_shapes},
+            variables={name: activities[layer.name(name)] for name in (*layer.rule_shapes, *rule.spike_traces())},
             weight=now.weights[layer.name("W")].dense() if rule.dense else None,
             bias=activities.get(layer.name("b")) if rule.dense else None,
             post_slope=post_slope,
             pre_slope=pre_slope,
+            distance=layer.neuron.distance(part.variables) if rule.potential else None,  # type: ignore[attr-defined]
             broadcast=(lambda function: function(activities, now.shown.target)) if rule.modulated else None,
             t=now.t,
             place=f" of layer {layer.index}",
         )
         if not rule.supervised:
             return both.rows(slice(0, samples), pre[..., :samples, :]), None
-        delta = self.delta(layer, part.output, label, activities)
+        delta = self.delta(layer, read(layer, part.variables, part.output), label, activities)
         inside = self.network.signal is not None and self.network.signal.gain_inside
         both = replace(both, delta=delta, gain=None if inside else gain)
         if layer.index > 1 or context is None:
@@ -205,7 +264,8 @@ class Field:
         for layer in self.network.layers:
             traced = layer.rule is not None and layer.rule.traces
             label = activities[layer.name("y")] if traced else shown.label
-            output = layer.neuron.output(layer_variables(layer, activities))
+            variables = layer_variables(layer, activities)
+            output = read(layer, variables, layer.neuron.output(variables))
             found.append(self.delta(layer, output, label, activities))
         return found
 
@@ -215,8 +275,37 @@ def layer_variables(layer: Layer, activities: Mapping[str, Tensor]) -> dict[str,
     return {name: activities[layer.name(name)] for name in layer.neuron.variables()}
 
 
-def follow(layer: Layer, name: str, source: Tensor, now: Moment) -> Tensor:
-    """The trace called `name`, tau d(trace)/dt = source - trace with the tau of the layer's neurons."""
-    trace = now.activities[layer.name(name)]
-    now.rates[layer.name(name)] = torch.sub(source, trace).mul_(1 / layer.neuron.tau)
+def read(layer: Layer, variables: Mapping[str, Tensor], output: Tensor) -> Tensor:
+    """What the learning signal is read out of: the output, or the potential where the rule says so."""
+    if layer.rule is None or not layer.rule.of_voltage:
+        return output
+    voltage: Tensor = layer.neuron.voltage(variables)  # type: ignore[attr-defined]
+    return voltage
+
+
+def follow(layer: Layer, name: str, source: Tensor | None, now: Moment) -> Tensor:
+    """The trace called `name`, tau d(trace)/dt = source - trace with the tau of the layer's neurons; without a
+    continuous source it decays, or follows the synaptic current where there is one, and spikes add to it.
+    """
+    full, tau = layer.name(name), layer.neuron.tau
+    trace = now.activities[full]
+    current = now.activities.get(layer.name("k")) if name == "x" else None
+    if now.dt is not None:
+        keep = math.exp(-now.dt / tau)
+        after = trace * keep if source is None else torch.lerp(source, trace, keep)
+        if current is not None:
+            after = torch.add(after, current, alpha=charge(now.dt, tau, float(layer.neuron.tau_syn)) / tau)  # type: ignore[attr-defined]
+        now.after[full] = after
+        return trace
+    if current is not None:
+        source = current if source is None else source + current
+    now.rates[full] = trace * (-1 / tau) if source is None else torch.sub(source, trace).mul_(1 / tau)
     return trace
+
+
+def decay(name: str, tau: float, now: Moment) -> None:
+    """The variable called `name`, tau d/dt = -itself."""
+    if now.dt is not None:
+        now.after[name] = now.activities[name] * math.exp(-now.dt / tau)
+    else:
+        now.rates[name] = now.activities[name] * (-1 / tau)

@@ -16,10 +16,12 @@ from torch import Tensor
 from ctsigprop import html
 from ctsigprop.data import as_inputs, check_labels
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
+from ctsigprop.readout import respond
 from ctsigprop.rules.base import Rule, Shapes
 from ctsigprop.rules.checks import whole
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
+from ctsigprop.spiking import jumps
 from ctsigprop.state import State
 
 
@@ -32,6 +34,11 @@ class Layer:
     n_post: int
     neuron: Neuron
     rule: Rule | None
+
+    @cached_property
+    def jumps(self) -> bool:
+        """Whether the neurons have a reset: their spikes reach the next layer as kicks, at jumps."""
+        return jumps(self.neuron)
 
     @cached_property
     def rule_shapes(self) -> Shapes:
@@ -92,7 +99,9 @@ class Network:
         self.bias = bool(bias)
         self.layers = tuple(Layer(i + 1, self.sizes[i], self.sizes[i + 1], neurons[i], rules[i]) for i in range(count))
         self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
+        self.jumps = any(layer.jumps for layer in self.layers)
         check_names(self.layers)
+        check_spikes(self.layers, signal)
 
     def __repr__(self) -> str:
         lines = [f"  layer {a.index}: {a.n_pre} -> {a.n_post}, {a.neuron!r}, {a.rule!r}" for a in self.layers]
@@ -125,7 +134,9 @@ class Network:
         gains = {layer.name("W"): float(getattr(layer.neuron, "initial_gain", 1.0)) for layer in self.layers}
         tensors = self.rest(rows, dtype, device)
         for name, (post, pre) in self.weight_shapes.items():
-            deviation = 1.0 if name == "S" else gains.get(name, 1.0) / math.sqrt(pre)
+            deviation = gains.get(name, 1.0) / math.sqrt(pre)
+            if name == "S":  # contexts are one-hot: each unit gets one of its weights, which must reach a threshold
+                deviation = gains["W.1"] if self.layers[0].jumps else 1.0
             values = torch.randn(post, pre, generator=random, dtype=torch.float64) * deviation
             tensors[name] = values.to(device, dtype)
         return State(tensors)
@@ -149,10 +160,16 @@ class Network:
                 shapes[layer.name("y")] = ((rows, width), 0.0)
             if layer.rule is not None and layer.rule.traces:
                 shapes[layer.name("x")] = ((rows if layer.index == 1 else all_rows, layer.n_pre), 0.0)
-                if layer.rule.supervised and not inside:
+                if getattr(layer.neuron, "tau_syn", None) is not None:
+                    shapes[layer.name("k")] = shapes[layer.name("x")]
+                if layer.rule.supervised and not inside and not layer.jumps:
                     shapes[layer.name("g")] = ((all_rows, layer.n_post), 0.0)
                 if layer.index == 1 and self.learns_generator and not self.per_class:
                     shapes["c.1"] = ((rows, classes), 0.0)
+            if layer.rule is not None:
+                sides = {"pre": layer.n_pre, "post": layer.n_post}
+                for variable, trace in layer.rule.spike_traces().items():
+                    shapes[layer.name(variable)] = ((rows, sides[trace.side]), 0.0)
         if self.signal is not None:
             shapes.update({name: (shape, 0.0) for name, shape in self.signal.activities(self.sizes, rows).items()})
         return shapes
@@ -271,6 +288,8 @@ class Network:
         if not isinstance(top, int | np.integer) or not 1 <= top <= len(self.layers):
             raise ValueError(f"layer must be between 1 and {len(self.layers)}, got {layer!r}")
         with torch.inference_mode():
+            if self.jumps:
+                return respond(self.layers[:top], state, x, generator, self.bias).clone()
             for part in self.layers[:top]:
                 from_context = generator is not None and part.index == 1
                 drive = x @ (generator if from_context and generator is not None else state[part.name("W")]).mT
@@ -316,10 +335,11 @@ def check_rule(name: str, rule: object, signal: object) -> None:
 
 def check_names(layers: Sequence[Layer]) -> None:
     """Raise where a neuron and a rule call two variables by one name, or a neuron lacks what a rule needs."""
-    reserved = {"W", "b", "x", "y", "g", "c", "B"}
+    reserved = {"W", "b", "x", "y", "g", "c", "k", "B"}
     for layer in layers:
         own = list(layer.neuron.variables())
         own += list(layer.rule_shapes)
+        own += [] if layer.rule is None else list(layer.rule.spike_traces())
         clash = sorted({name for name in own if name in reserved or own.count(name) > 1 or "." in name})
         if clash:
             raise ValueError(
@@ -329,4 +349,41 @@ def check_names(layers: Sequence[Layer]) -> None:
         if layer.rule is not None and layer.rule.differential and not hasattr(layer.neuron, "output_slope"):
             raise ValueError(
                 f"rule of layer {layer.index} multiplies derivatives: its neuron needs output_slope(variables, slopes)"
+            )
+
+
+def check_spikes(layers: Sequence[Layer], signal: object) -> None:
+    """Raise where neurons with a reset, what lies above them, their rules and the signal do not go together."""
+    spiking = [layer for layer in layers if layer.jumps]
+    if spiking and signal is not None and not isinstance(signal, TargetStream):
+        raise ValueError(
+            f"signal={type(signal).__name__} feeds phi' back, and the spikes of {type(spiking[0].neuron).__name__} "
+            "have none: use signal=ct.TargetStream() or None"
+        )
+    for layer in layers:
+        neuron, rule = type(layer.neuron).__name__, layer.rule
+        below = layers[layer.index - 2] if layer.index > 1 else None
+        from_spikes = below is not None and below.jumps
+        if from_spikes and not layer.jumps:
+            raise ValueError(
+                f"neuron of layer {layer.index} is {neuron}, which takes no spikes, and layer {layer.index - 1} "
+                f"sends spikes: give it a neuron with a reset, such as ct.LIF()"
+            )
+        if rule is None:
+            continue
+        kind = type(rule).__name__
+        if not layer.jumps and (rule.potential or rule.of_voltage or rule.jumps):
+            raise ValueError(
+                f"rule of layer {layer.index} is {kind}, which needs spikes and membrane potentials, and its neuron is "
+                f"{neuron}: give it a neuron with a reset, such as ct.LIF()"
+            )
+        if rule.jumps and below is not None and not from_spikes:
+            raise ValueError(
+                f"rule of layer {layer.index} is {kind}, which needs presynaptic spikes, and layer {layer.index - 1} "
+                f"is {type(below.neuron).__name__}, which sends none"
+            )
+        if from_spikes and not rule.traces and rule.uses_pre and not rule.jumps:
+            raise ValueError(
+                f"rule of layer {layer.index} is {kind}(traces=False), and its presynaptic side is spikes, which have "
+                "no value at an instant: set traces=True"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -24,7 +25,8 @@ class Neuron(Protocol):
     `tau` is the time constant in units of time; the layer's traces use it. Every method is elementwise in
     the rows, takes and returns tensors (..., rows, n), and changes none of its arguments. A neuron may also
     have `steady(drive)`, its output at rest under a constant drive (without it, prediction integrates `flow`
-    for 20 tau); `initial_gain`, the factor on the initial weights' standard deviation; and
+    for 20 tau); `exact(variables, drive, dt)`, the variables after a time dt under a constant drive, which
+    `Hybrid(flow="exponential")` needs; `initial_gain`, the factor on the initial weights' standard deviation; and
     `output_slope(variables, slopes)`, the time derivative of its output, which differential rules need.
     """
 
@@ -88,6 +90,10 @@ class Rate:
 
     def flow(self, variables: Variables, drive: Units) -> dict[str, Tensor]:
         return {"r": torch.sub(self.phi.function(drive), variables["r"]).mul_(1 / self.tau)}
+
+    def exact(self, variables: Variables, drive: Units, dt: float) -> dict[str, Tensor]:
+        """The activity after a time dt under a constant drive."""
+        return {"r": torch.lerp(self.phi.function(drive), variables["r"], math.exp(-dt / self.tau))}
 
     def output(self, variables: Variables) -> Units:
         return variables["r"]

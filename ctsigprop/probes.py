@@ -22,6 +22,8 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "signal": (("row", "post"), "learning signal"),
     "target_generator": (("post", "context"), "target generator"),
     "feedback": (("post", "pre"), "feedback weight"),
+    "voltages": (("row", "post"), "membrane potential"),
+    "spikes": (("row", "post"), "spikes since the record before"),
 }
 TENSOR = {"weights": "W", "biases": "b", "traces": "x", "feedback": "B"}
 
@@ -33,7 +35,8 @@ class Probe:
     Parameters
     ----------
     what : "weights", "biases", "rates", "traces", "signal" (the learning signal), "target_generator",
-        "feedback" (the weights of feedback signals), or a function State -> number, array or xarray.DataArray
+        "feedback" (the weights of feedback signals), "voltages" and "spikes" (the number since the record before) of
+        neurons with a reset, or a function State -> number, array or xarray.DataArray
     every : float, interval in units of time, > 0, from the start of the run on; or
     times : increasing sequence of times; or
     log_spaced : int, or pair (int, first): that many times, the start of the run and then times at equal ratios of

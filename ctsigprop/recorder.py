@@ -29,6 +29,7 @@ class Recorder:
         self.layers = self._answering(chosen_layers(probe, len(network.layers)))
         self.first: xr.DataArray | None = None
         self.padded = False
+        self.counted: dict[int, Tensor] = {}
         if not isinstance(probe.what, str):
             return
         self.chosen = self._chosen()
@@ -52,6 +53,10 @@ class Recorder:
             layers = [i for i in layers if self._traced(i)]
             if not layers:
                 raise ValueError("Probe('traces') needs a layer whose rule has traces=True, this network has none")
+        if what in ("voltages", "spikes"):
+            layers = [i for i in layers if network.layers[i - 1].jumps]
+            if not layers:
+                raise ValueError(f"Probe({what!r}) needs a neuron with a reset, such as ct.LIF()")
         if what == "target_generator":
             layers = [1]
         if what == "feedback":
@@ -183,6 +188,10 @@ class Recorder:
                 value = self._output(i, state)
             elif what == "signal":
                 value = signals[i - 1]
+            elif what == "voltages":
+                value = self._voltage(i, state)
+            elif what == "spikes":
+                value = self._spikes(i, state[f"n.{i}"])
             else:
                 value = state["S" if what == "target_generator" else f"{TENSOR[str(what)]}.{i}"]
             out[self.places[i]] = self.keep[i](value).cpu().numpy()
@@ -204,6 +213,18 @@ class Recorder:
     def _output(self, i: int, state: State) -> Tensor:
         layer = self.network.layers[i - 1]
         return layer.neuron.output({name: state[layer.name(name)] for name in layer.neuron.variables()})
+
+    def _voltage(self, i: int, state: State) -> Tensor:
+        layer = self.network.layers[i - 1]
+        variables = {name: state[layer.name(name)] for name in layer.neuron.variables()}
+        voltage: Tensor = layer.neuron.voltage(variables)  # type: ignore[attr-defined]
+        return voltage
+
+    def _spikes(self, i: int, count: Tensor) -> Tensor:
+        """How many spikes there were since the last record."""
+        since = count - self.counted.get(i, count)
+        self.counted[i] = count.clone()
+        return since
 
 
 def all_layers(recorders: Sequence[Recorder]) -> list[int]:

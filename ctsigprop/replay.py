@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.compiled.lowering import is_view
 from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
 from ctsigprop.compiled.trace import Traced, merged, record
+from ctsigprop.compiled.views import is_view
 from ctsigprop.field import Shown
 from ctsigprop.network import Network
 from ctsigprop.solvers.base import first_nonfinite

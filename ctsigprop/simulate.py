@@ -12,7 +12,7 @@ from typing import Any, overload
 import torch
 import xarray as xr
 
-from ctsigprop.compiled.engine import Outcome
+from ctsigprop.compiled import Outcome
 from ctsigprop.ensemble import (
     Ensemble,
     batchable,
@@ -25,6 +25,7 @@ from ctsigprop.ensemble import (
     wrong_end,
 )
 from ctsigprop.field import Field
+from ctsigprop.jumps import JumpField, automatic, check_jumps
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.progress import Progress
@@ -100,7 +101,8 @@ def simulate(
         whose numbers (rates, time constants, ...) may differ
     stimulus : what it is shown
     solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default):
-        `FactoredDopri5()`, or `Dopri5()` where a rule is not of factor form; `sol.stats["solver"]` says which
+        `FactoredDopri5()`, or `Dopri5()` where a rule is not of factor form, or `Hybrid(dt=tau / 10)` where neurons
+        have a reset; `sol.stats["solver"]` says which
     state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
         the stimulus has, its activities and traces start at rest
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
@@ -131,6 +133,7 @@ def simulate(
     networks, seeds = check_members(network, seed, ensemble)
     check_types(networks, stimulus, state)
     method = resolve_solver(solver, networks[0])
+    check_jumps(networks[0], method)
     start, stop = check_span(t_span, stimulus)
     check_stimulus(networks[0], stimulus)
     states = [fitted(one, state, own, stimulus) for one, own in zip(networks, seeds, strict=True)]
@@ -206,7 +209,8 @@ class Run:
             for frame in stimulus.frames(self.start, self.stop):
                 if place is None and worth_recording(solver, self.stop - frame.start, frame):
                     place = recorded(self.network, frame, now)
-                self.field = Field(self.network, frame, place)
+                jumps = self.network.jumps
+                self.field = JumpField(self.network, frame) if jumps else Field(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
@@ -293,6 +297,8 @@ def resolve_solver(solver: Solver | str, network: Network) -> Solver:
         return solver
     if not isinstance(solver, str):
         raise TypeError(f"solver must be a solver such as ct.solvers.Dopri5() or a name, got {solver!r}")
+    if solver == "auto" and network.jumps:
+        return automatic(network)
     if solver == "auto":
         dense = any(layer.rule is not None and layer.rule.dense for layer in network.layers)
         return Dopri5() if dense else FactoredDopri5()
@@ -354,6 +360,17 @@ def check_stimulus(network: Network, stimulus: Stimulus) -> None:
     if stimulus.n_inputs != network.sizes[0]:
         raise ValueError(
             f"the stimulus must have {network.sizes[0]} features, as sizes[0] says, got {stimulus.n_inputs}"
+        )
+    if stimulus.spikes and not network.layers[0].jumps:
+        raise ValueError(
+            f"the stimulus shows spikes, and neuron {type(network.layers[0].neuron).__name__} of layer 1 takes none: "
+            "give it a neuron with a reset, such as ct.LIF(), or an input without an encoder"
+        )
+    rule = network.layers[0].rule
+    if rule is not None and rule.jumps and not stimulus.spikes:
+        raise ValueError(
+            f"rule of layer 1 is {type(rule).__name__}, which needs presynaptic spikes, and the stimulus shows none: "
+            "give it an encoder, or show ct.SpikeTrains"
         )
     if network.signal is None:
         return

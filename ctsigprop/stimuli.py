@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.data import as_inputs, as_targets
+from ctsigprop.encoders import Encoder
 from ctsigprop.rules.checks import number, whole
 
 Gate = Callable[[float], float]
@@ -39,11 +40,25 @@ class Input:
     gate: float = 1.0
 
 
+@runtime_checkable
+class Events(Protocol):
+    """Input spikes during a frame."""
+
+    def between(self, t0: float, t1: float) -> Tensor | None:
+        """How many spikes each input of each row has in t0 < t <= t1, (rows, inputs); None where there are none."""
+        ...
+
+    def after(self, t: float) -> float:
+        """The time of the first spike after t, infinity where there is none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """A stretch of time without a jump: `at(t)` is constant or smooth for start <= t <= stop.
 
-    `origin` is where the stretch would begin had the run not begun inside it.
+    `origin` is where the stretch would begin had the run not begun inside it; `events` are input spikes, which take
+    the place of the continuous input.
     """
 
     start: float
@@ -51,6 +66,7 @@ class Frame:
     origin: float
     at: Callable[[float], Input]
     constant: bool
+    events: Events | None = None
 
 
 class Stimulus(ABC):
@@ -64,6 +80,8 @@ class Stimulus(ABC):
     target_width: int | None
     """Width of context vectors; 0 for integer labels; None without targets."""
     largest_label: int = -1
+    spikes: bool = False
+    """Whether the input is spikes, which only neurons with a reset take."""
 
     @abstractmethod
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
@@ -111,6 +129,8 @@ class Presentations(Stimulus):
     gate : (start, stop), the window of each presentation in which weights may change, in units of time
         from its onset; or a function of time (not of the presentation); default always open
     shuffle : bool, default True; False shows the samples in the order given
+    encoder : `Poisson(...)` or `Latency(...)`, which turn samples into input spikes; default None, x is a constant
+        current (or the input of a rate layer)
 
     Raises
     ------
@@ -127,6 +147,7 @@ class Presentations(Stimulus):
         seed: int = 0,
         gate: tuple[float, float] | Gate | None = None,
         shuffle: bool = True,
+        encoder: Encoder | None = None,
     ) -> None:
         self.x = as_inputs("x", x)
         self.y = None if y is None else as_targets("y", y, len(self.x)).to(self.x.device)
@@ -146,6 +167,11 @@ class Presentations(Stimulus):
         self.batch_size = self.rows = min(int(batch_size), len(self.x))
         self.duration, self.epochs, self.seed, self.shuffle = float(duration), int(epochs), int(seed), bool(shuffle)
         self.gate = check_gate(gate, self.duration)
+        if encoder is not None:
+            if not isinstance(encoder, Encoder):
+                raise TypeError(f"encoder must be an encoder such as ct.Poisson(), or None, got {encoder!r}")
+            encoder.check(self.x, self.duration)
+        self.encoder, self.spikes = encoder, encoder is not None
         self.n_inputs, self.dtype, self.device = self.x.shape[1], self.x.dtype, self.x.device
         self.per_epoch = math.ceil(len(self.x) / self.rows)
         self.count = self.per_epoch * self.epochs
@@ -194,11 +220,12 @@ class Presentations(Stimulus):
                 epoch = k // self.per_epoch
                 order = self.order(epoch)
             shown = self.batch(k, order)
+            events = None if self.encoder is None else self.encoder.events(shown.x, onset, self.duration, k)
             for a, b, factor in self.windows():
                 first, last = onset + a, (k + 1) * self.duration if b == self.duration else onset + b
                 if last > start and first < stop:
                     at, constant = self.during(shown, factor)
-                    yield Frame(max(first, start), min(last, stop), first, at, constant)
+                    yield Frame(max(first, start), min(last, stop), first, at, constant, events)
 
     def windows(self) -> list[tuple[float, float, float]]:
         """(start, stop, gate) of each stretch of one presentation, from its onset."""

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,9 @@ def manifest(path: Path, name: str) -> Any:
 
 def growing(path: Path, counts: Mapping[str, int]) -> xr.Dataset:
     """The records of a run that has not ended, as far as they stand in whole chunks."""
-    dataset: xr.Dataset = xr.open_zarr(path / DATASET, consolidated=False, chunks=None)
+    with warnings.catch_warnings():  # a kill may leave a file that was not yet renamed
+        warnings.filterwarnings("ignore", message=r".*\.partial is not recognized as a component of a Zarr hierarchy")
+        dataset: xr.Dataset = xr.open_zarr(path / DATASET, consolidated=False, chunks=None)
     ends: dict[str, int] = {}
     for name, count in counts.items():
         time = str(dataset[name].dims[0])

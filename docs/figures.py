@@ -60,6 +60,21 @@ def overlap() -> Axes:
     return ax
 
 
+def batches() -> tuple[ct.Runs, ct.Runs]:
+    """A comparison and a sweep on digits."""
+    data = ct.datasets.digits(seed=0)
+    stim = ct.Presentations(data.x_train, data.y_train, batch_size=64, epochs=3)
+    common = {"test": (data.x_test, data.y_test), "solver": ct.solvers.Euler(dt=1.0), "n_jobs": 1}
+
+    def build(rate: float, traces: bool = True) -> ct.Network:
+        rule = ct.rules.ContrastiveHebbian(rate=rate, traces=traces)
+        return ct.Network([64, 64], n_classes=10, signal=ct.TargetStream(), rule=rule)
+
+    pair = {"traces": build(4.0), "no traces": build(4.0, traces=False)}
+    compared = ct.compare(pair, stim, seeds=5, **common)
+    return compared, ct.sweep(build, {"rate": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]}, stim, seeds=3, **common)
+
+
 def draw_all(folder: Path) -> None:
     """Write every figure to a folder."""
     torch.set_num_threads(1)
@@ -68,6 +83,7 @@ def draw_all(folder: Path) -> None:
         mpl.use("Agg")
         net, sol = digits()
         flat, plane = oja()
+        compared, swept = batches()
         p = ct.plot
         figures: dict[str, Callable[[], Axes | Figure]] = {
             "weights": lambda: p.weights(sol),
@@ -87,6 +103,8 @@ def draw_all(folder: Path) -> None:
             "diagram": lambda: p.diagram(net),
             "summary": lambda: p.summary(sol),
             "overlap": overlap,
+            "comparison": compared.plot,
+            "sweep": swept.plot,
         }
         for name, draw in figures.items():
             drawn = draw()

@@ -7,7 +7,7 @@ if __name__ != "ctsigprop.rules":  # the same file under two names would make tw
     raise ImportError("import this package as ctsigprop.rules, not as " + __name__)
 
 from ctsigprop.rules.anti_hebb import AntiHebb
-from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.base import Local, Rule, SpikeTrace
 from ctsigprop.rules.bcm import BCM
 from ctsigprop.rules.bounds import Bounded
 from ctsigprop.rules.contrastive import ContrastiveHebbian
@@ -19,13 +19,16 @@ from ctsigprop.rules.gated import PostsynapticGatedHebb, PresynapticGatedHebb
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.homeostasis import Scaling, WeightDecay
 from ctsigprop.rules.oja import Oja
+from ctsigprop.rules.stdp import STDP, TripletSTDP
 from ctsigprop.rules.subspace import OjaSubspace
+from ctsigprop.rules.surrogate import Surrogate, Voltage
 from ctsigprop.rules.table import available, get
 from ctsigprop.rules.three_factor import Reward, ThreeFactor
 from ctsigprop.rules.update import DenseUpdate, Update
 
 __all__ = [
     "BCM",
+    "STDP",
     "AntiHebb",
     "Bounded",
     "Contrast",
@@ -46,8 +49,12 @@ __all__ = [
     "Rule",
     "Scaling",
     "SoftmaxCosine",
+    "SpikeTrace",
+    "Surrogate",
     "ThreeFactor",
+    "TripletSTDP",
     "Update",
+    "Voltage",
     "WeightDecay",
     "available",
     "get",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,8 @@ from ctsigprop.rules.update import DenseUpdate, Update
 
 Shapes = dict[str, tuple[tuple[int, ...], float]]
 """Name of each ODE variable of a rule, with its shape and initial value."""
+PASSED_ON = ("supervised", "differential", "uses_pre", "potential", "of_voltage", "jumps")
+"""What a rule around another one needs because that one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Local:
         `dense = True`, biases where there are any
     post_slope, pre_slope : Tensors (..., rows, post), (..., rows, pre) or None, time derivatives of post and pre;
         given only to rules with `differential = True`
+    distance : Tensor (..., rows, post) or None, how far the membrane potential is above threshold, in units of the
+        gap between reset and threshold; given only to rules with `potential = True`
+    post_spikes, pre_spikes : Tensors (..., rows, post), (..., rows, pre) or None, the spikes of this instant; given
+        only to `jump`
     broadcast : callable or None, function -> value of that function of the whole network; given only to rules
         with `modulated = True`, and to be used for one number, the third factor
     t : float, time
@@ -52,6 +58,9 @@ class Local:
     bias: Float[Tensor, "*batch post"] | None = None
     post_slope: Float[Tensor, "*batch rows post"] | None = None
     pre_slope: Float[Tensor, "*batch pre_rows pre"] | None = None
+    distance: Float[Tensor, "*batch rows post"] | None = None
+    post_spikes: Float[Tensor, "*batch rows post"] | None = None
+    pre_spikes: Float[Tensor, "*batch pre_rows pre"] | None = None
     broadcast: Callable[[Callable[..., Any]], Tensor] | None = None
     t: float = 0.0
     place: str = ""
@@ -69,6 +78,7 @@ class Local:
             share=self.share[..., part, :],
             gain=cut(self.gain),
             delta=cut(self.delta),
+            distance=cut(self.distance),
             post_slope=cut(self.post_slope),
             pre_slope=None if self.pre_slope is None else self.pre_slope[..., : pre.shape[-2], :],
         )
@@ -87,6 +97,21 @@ class Local:
         if self.delta is None:
             raise ValueError("this rule needs a learning signal: give Network a signal=, got None")
         return self.delta if self.gain is None else self.delta * self.gain
+
+
+@dataclass(frozen=True, slots=True)
+class SpikeTrace:
+    """A low-pass filter of the spikes of one side of a synapse, one value per row and unit: tau dx/dt = -x, and a spike
+    adds 1 (pairing "all") or sets it to 1 (pairing "nearest"), after the rule has seen its value before the spike.
+    """
+
+    side: Literal["pre", "post"]
+    tau: float
+    pairing: Literal["all", "nearest"] = "all"
+
+    def after(self, value: Tensor, spikes: Tensor) -> Tensor:
+        """Its value after the spikes of an instant."""
+        return value + spikes if self.pairing == "all" else torch.where(spikes > 0, torch.ones_like(value), value)
 
 
 class Rule(ABC):
@@ -110,6 +135,14 @@ class Rule(ABC):
     """True for a rule that needs a number computed from the whole network."""
     uses_pre: bool = True
     """False for a term that ignores presynaptic activity, and so combines with any choice of `traces`."""
+    potential: bool = False
+    """True for a rule that needs the distance of the membrane potential from threshold."""
+    of_voltage: bool = False
+    """True for a rule whose learning signal is read out of membrane potentials instead of activities."""
+    jumps: bool = False
+    """True for a rule that acts at spikes, by `jump`."""
+    rests: bool = False
+    """True for a rule that acts at spikes only: nothing changes between them, and `update` is not asked."""
     bounded: bool = False
     """Whether the weights stay finite for bounded input, whatever the activation."""
 
@@ -124,6 +157,14 @@ class Rule(ABC):
     def flow(self, local: Local) -> dict[str, Tensor]:
         """Time derivative of each of those variables."""
         return {}
+
+    def spike_traces(self) -> dict[str, SpikeTrace]:
+        """Filters of spikes that the network keeps for this rule, by name; they stand among `local.variables`."""
+        return {}
+
+    def jump(self, local: Local) -> tuple[Update | DenseUpdate | None, dict[str, Tensor]]:
+        """What changes at the instant of spikes: (change of the weights, new value of each variable that jumps)."""
+        return None, {}
 
     def __add__(self, other: Rule) -> Rule:
         if not isinstance(other, Rule):
@@ -157,25 +198,29 @@ class Sum(Rule):
         if len(wishes) > 1:
             said = ", ".join(f"{type(part).__name__}(traces={part.traces})" for part in self.parts if part.uses_pre)
             raise ValueError(f"rules that add up must agree on traces, got {said}")
-        names = [name for part in self.parts for name in part.variables(1, 1)]
+        names = [name for part in self.parts for name in (*part.variables(1, 1), *part.spike_traces())]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"rules that add up must not share an ODE variable, two of them have {twice[0]!r}")
         object.__setattr__(self, "traces", True in wishes)
         object.__setattr__(self, "bounded", all(part.bounded for part in self.parts))
-        for flag in ("supervised", "dense", "differential", "modulated", "uses_pre"):
+        for flag in ("supervised", "dense", "differential", "modulated", "uses_pre", "potential", "jumps"):
             object.__setattr__(self, flag, any(getattr(part, flag) for part in self.parts))
+        if len({part.of_voltage for part in self.parts if part.supervised}) > 1:
+            raise ValueError("rules that add up must read the learning signal out of one thing, got rates and voltages")
+        object.__setattr__(self, "of_voltage", any(part.of_voltage for part in self.parts))
 
     def update(self, local: Local) -> Update | DenseUpdate:
-        updates = [inner(part, local) for part in self.parts]
-        factors = [update for update in updates if isinstance(update, Update)]
-        if len(factors) == len(updates):
-            return Update(
-                torch.cat([update.post for update in factors], -2),
-                torch.cat([update.pre for update in factors], -2),
-                sum((update.decay for update in factors), start=0.0),
-            )
-        return total([as_dense(update, local) for update in updates])
+        return together([inner(part, local) for part in self.parts], local)
+
+    def spike_traces(self) -> dict[str, SpikeTrace]:
+        return {name: trace for part in self.parts for name, trace in part.spike_traces().items()}
+
+    def jump(self, local: Local) -> tuple[Update | DenseUpdate | None, dict[str, Tensor]]:
+        found = [part.jump(local) for part in self.parts if part.jumps]
+        updates = [update for update, _ in found if update is not None]
+        jumped = {name: value for _, values in found for name, value in values.items()}
+        return (together(updates, local) if updates else None), jumped
 
     def variables(self, n_post: int, n_pre: int) -> Shapes:
         return {name: shape for part in self.parts for name, shape in part.variables(n_post, n_pre).items()}
@@ -199,9 +244,16 @@ class Scaled(Rule):
 
     def __post_init__(self) -> None:
         number("the factor of a rule", self.rate)
-        for flag in ("traces", "supervised", "dense", "differential", "modulated", "uses_pre"):
+        for flag in ("traces", "dense", "modulated", *PASSED_ON):
             object.__setattr__(self, flag, getattr(self.rule, flag))
         object.__setattr__(self, "bounded", self.rule.bounded and self.rate >= 0)
+
+    def spike_traces(self) -> dict[str, SpikeTrace]:
+        return self.rule.spike_traces()
+
+    def jump(self, local: Local) -> tuple[Update | DenseUpdate | None, dict[str, Tensor]]:
+        update, jumped = self.rule.jump(local)
+        return (None if update is None else update.scaled(self.rate)), jumped
 
     def update(self, local: Local) -> Update | DenseUpdate:
         return inner(self.rule, local).scaled(self.rate)
@@ -256,6 +308,18 @@ def as_dense(update: Update | DenseUpdate, local: Local) -> DenseUpdate:
         raise ValueError("a rule that returns a DenseUpdate must say so: set dense = True in its class")
     bias = None if local.bias is None else update.bias_derivative(local.bias)
     return DenseUpdate(update.derivative(local.weight), bias)
+
+
+def together(updates: list[Update | DenseUpdate], local: Local) -> Update | DenseUpdate:
+    """The sum of updates, in factor form where all are."""
+    factors = [update for update in updates if isinstance(update, Update)]
+    if len(factors) == len(updates):
+        return Update(
+            torch.cat([update.post for update in factors], -2),
+            torch.cat([update.pre for update in factors], -2),
+            sum((update.decay for update in factors), start=0.0),
+        )
+    return total([as_dense(update, local) for update in updates])
 
 
 def total(updates: list[DenseUpdate]) -> DenseUpdate:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import Local, Rule, Shapes, as_dense, inner
+from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner
 from ctsigprop.rules.checks import number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate
@@ -55,7 +55,7 @@ class Bounded(Rule):
         number("Bounded(rate=)", self.rate, least=0)
         if self.kind not in ("soft", "hard"):
             raise ValueError(f"Bounded(kind=) must be 'soft' or 'hard', got {self.kind!r}")
-        for flag in ("traces", "supervised", "differential", "modulated", "uses_pre"):
+        for flag in ("traces", "modulated", *PASSED_ON):
             object.__setattr__(self, flag, getattr(self.rule, flag))
 
     def variables(self, n_post: int, n_pre: int) -> Shapes:
@@ -63,6 +63,20 @@ class Bounded(Rule):
 
     def flow(self, local: Local) -> dict[str, Tensor]:
         return self.rule.flow(local)
+
+    def spike_traces(self) -> dict[str, SpikeTrace]:
+        return self.rule.spike_traces()
+
+    def jump(self, local: Local) -> tuple[DenseUpdate | None, dict[str, Tensor]]:
+        """A jump of the rule inside by D, scaled where bounds are soft; it ends at a bound that it would pass."""
+        update, jumped = self.rule.jump(local)
+        w = local.weight
+        if update is None or w is None:
+            return None, jumped
+        change = as_dense(update, local).change * self.rate
+        if self.kind == "soft":
+            change = change * torch.where(change > 0, self.w_max - w, w - self.w_min)
+        return DenseUpdate((w + change).clamp(self.w_min, self.w_max) - w), jumped
 
     def update(self, local: Local) -> DenseUpdate:
         inside = as_dense(inner(self.rule, local), local)

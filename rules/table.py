@@ -16,7 +16,9 @@ from ctsigprop.rules.gated import PostsynapticGatedHebb, PresynapticGatedHebb
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.homeostasis import Scaling, WeightDecay
 from ctsigprop.rules.oja import Oja
+from ctsigprop.rules.stdp import STDP, TripletSTDP
 from ctsigprop.rules.subspace import OjaSubspace
+from ctsigprop.rules.surrogate import Surrogate, Voltage
 from ctsigprop.rules.three_factor import ThreeFactor
 
 RULES: dict[str, type[Rule]] = {
@@ -33,7 +35,11 @@ RULES: dict[str, type[Rule]] = {
     "postsynaptic_gated_hebb": PostsynapticGatedHebb,
     "presynaptic_gated_hebb": PresynapticGatedHebb,
     "scaling": Scaling,
+    "stdp": STDP,
+    "surrogate": Surrogate,
     "three_factor": ThreeFactor,
+    "triplet_stdp": TripletSTDP,
+    "voltage": Voltage,
     "weight_decay": WeightDecay,
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import Local, Rule, Shapes, as_dense, inner
+from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner
 from ctsigprop.rules.checks import number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate, Update
@@ -46,6 +46,7 @@ class ThreeFactor(Rule):
     """A modulator times any rule: dW/dt = rate M D, with D = post^T pre - decay W the rule's own derivative.
 
     With eligibility traces the product is first filtered at each synapse: tau_e de/dt = -e + D, dW/dt = rate M e.
+    Around a rule that acts at spikes this is reward-modulated STDP: `ThreeFactor(STDP(), Reward(...), tau_e=10.0)`.
     Bounded if the rule inside is and M is a number >= 0: of a function or a reward nobody knows the sign.
 
     Parameters
@@ -80,7 +81,7 @@ class ThreeFactor(Rule):
         if self.tau_e is not None:
             number("ThreeFactor(tau_e=)", self.tau_e, above=0)
         number("ThreeFactor(rate=)", self.rate, least=0)
-        for flag in ("traces", "supervised", "differential", "uses_pre"):
+        for flag in ("traces", *PASSED_ON):
             object.__setattr__(self, flag, getattr(self.rule, flag))
         signed: Any = -1.0 if callable(self.modulator) or isinstance(self.modulator, Reward) else self.modulator
         object.__setattr__(self, "bounded", self.rule.bounded and signed >= 0)
@@ -113,6 +114,19 @@ class ThreeFactor(Rule):
         if self.tau_e is None:
             return inner(self.rule, local).scaled(factor)
         return DenseUpdate(local.variables["e"], local.variables["e_bias"]).scaled(factor)
+
+    def spike_traces(self) -> dict[str, SpikeTrace]:
+        return self.rule.spike_traces()
+
+    def jump(self, local: Local) -> tuple[Update | DenseUpdate | None, dict[str, Tensor]]:
+        """At spikes the rule inside jumps: the eligibility trace by D / tau_e, or without one the weight by M D."""
+        update, jumped = self.rule.jump(local)
+        if update is None:
+            return None, jumped
+        if self.tau_e is None:
+            return update.scaled(self.factor(local)), jumped
+        change = as_dense(update, local).change
+        return None, {**jumped, "e": torch.add(local.variables["e"], change, alpha=1 / self.tau_e)}
 
     def factor(self, local: Local) -> float | Tensor:
         """Rate M at this moment."""

@@ -4,6 +4,7 @@ if __name__ != "ctsigprop.solvers":  # the same file under two names would make 
     raise ImportError("import this package as ctsigprop.solvers, not as " + __name__)
 
 from ctsigprop.solvers.base import Monitor, Solver, SolverStopped
+from ctsigprop.solvers.event_driven import EventDriven
 from ctsigprop.solvers.factored_methods import (
     FactoredBosh3,
     FactoredDopri5,
@@ -12,7 +13,8 @@ from ctsigprop.solvers.factored_methods import (
     FactoredRK4,
     FactoredTsit5,
 )
-from ctsigprop.solvers.field import DenseWeight, HybridState, VectorField, Weight
+from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, VectorField, Weight
+from ctsigprop.solvers.hybrid import Hybrid
 from ctsigprop.solvers.methods import (
     RK4,
     AdaptiveHeun,
@@ -28,6 +30,7 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
+from ctsigprop.solvers.multirate import Multirate
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import available, get
 
@@ -39,6 +42,8 @@ __all__ = [
     "Dopri5",
     "Dopri8",
     "Euler",
+    "EventDriven",
+    "ExactField",
     "ExplicitAdams",
     "FactoredBosh3",
     "FactoredDopri5",
@@ -49,10 +54,13 @@ __all__ = [
     "Fehlberg2",
     "Heun2",
     "Heun3",
+    "Hybrid",
     "HybridState",
     "ImplicitAdams",
+    "JumpingField",
     "Midpoint",
     "Monitor",
+    "Multirate",
     "SciPy",
     "Solver",
     "SolverStopped",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -53,7 +53,12 @@ class SolverStopped(Exception):
 
 @dataclass(frozen=True)
 class Solver(ABC):
-    """A way to advance time. Subclasses are frozen dataclasses of their settings and hold no state."""
+    """A way to advance time. Subclasses are frozen dataclasses of their settings and hold no state.
+
+    `jumps` says whether the solver takes the jumps of a `JumpingField`.
+    """
+
+    jumps: ClassVar[bool] = False
 
     @abstractmethod
     def advance(

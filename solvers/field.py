@@ -80,6 +80,50 @@ class InPlace(Protocol):
         ...
 
 
+Changes = tuple[Mapping[str, Tensor], Mapping[str, Update | DenseUpdate]]
+"""New values of activities, and updates of weights, each by name; what is missing stays as it is."""
+
+
+@runtime_checkable
+class JumpingField(Protocol):
+    """A vector field whose state also jumps: where a margin reaches 0, and at times that are known in advance."""
+
+    def __call__(
+        self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Update | DenseUpdate]]:
+        """(derivative of each activity, update of each weight) at time t, between jumps."""
+        ...
+
+    def margin(self, activities: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """The largest margin: negative between jumps, and a jump is due where it has reached 0."""
+        ...
+
+    def next_jump(self, t: float) -> float:
+        """The first time after t at which a jump comes from outside, infinity where there is none."""
+        ...
+
+    def jump(
+        self,
+        span: tuple[float, float],
+        activities: Mapping[str, Tensor],
+        weights: Mapping[str, Weight],
+        slack: float = 0.0,
+    ) -> Changes:
+        """What jumps at the end of `span`: units whose margin is at least -slack, and all that came from outside in
+        it (its end included, its start not). An update counts at once, W + post^T pre - diag(decay) W.
+        """
+        ...
+
+
+@runtime_checkable
+class ExactField(Protocol):
+    """A vector field that can take its own step, in closed form for given input, the weights held."""
+
+    def exact(self, t: float, dt: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]) -> Changes:
+        """(activities after a time dt, update of each weight at time t)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class HybridState:
     """Activities (any dense ODE variable: activity, trace, threshold, bias) and weights, each by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.checks import lookup
+from ctsigprop.solvers.event_driven import EventDriven
 from ctsigprop.solvers.factored_methods import (
     FactoredBosh3,
     FactoredDopri5,
@@ -12,6 +13,7 @@ from ctsigprop.solvers.factored_methods import (
     FactoredRK4,
     FactoredTsit5,
 )
+from ctsigprop.solvers.hybrid import Hybrid
 from ctsigprop.solvers.methods import (
     RK4,
     AdaptiveHeun,
@@ -27,6 +29,7 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
+from ctsigprop.solvers.multirate import Multirate
 
 SOLVERS: dict[str, type[Solver]] = {
     "adaptive_heun": AdaptiveHeun,
@@ -34,6 +37,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "dopri5": Dopri5,
     "dopri8": Dopri8,
     "euler": Euler,
+    "event_driven": EventDriven,
     "explicit_adams": ExplicitAdams,
     "factored_bosh3": FactoredBosh3,
     "factored_dopri5": FactoredDopri5,
@@ -44,8 +48,10 @@ SOLVERS: dict[str, type[Solver]] = {
     "fehlberg2": Fehlberg2,
     "heun2": Heun2,
     "heun3": Heun3,
+    "hybrid": Hybrid,
     "implicit_adams": ImplicitAdams,
     "midpoint": Midpoint,
+    "multirate": Multirate,
     "rk4": RK4,
     "scipy": SciPy,
 }

@@ -253,7 +253,7 @@ def test_no_check_is_a_bare_assert() -> None:
     assert found == []
 
 
-USERS_CODE = ("ctsigprop.batch.course", "ctsigprop.batch.sweep")
+USERS_CODE = ("ctsigprop.batch.course", "ctsigprop.batch.sweep", "ctsigprop.compiled.trace")
 """They run functions of the user's, and tell in a table what those raise."""
 
 

@@ -58,6 +58,8 @@ def local_for(rule: Rule, batch: tuple[int, ...] = (), dtype: torch.dtype = torc
         name: start + values((*batch, *shape), 50, dtype)
         for name, (shape, start) in rule.variables(SIZES["post"], SIZES["pre"]).items()
     }
+    for k, (name, trace) in enumerate(rule.spike_traces().items()):
+        given["variables"][name] = values((*batch, SIZES["rows"], SIZES[trace.side]), 60 + k, dtype)
     return Local(**given)
 
 
@@ -68,6 +70,9 @@ def wanted(name: str, rule: Rule) -> bool:
         "weight": rule.dense,
         "post_slope": rule.differential,
         "pre_slope": rule.differential,
+        "distance": rule.potential,
+        "post_spikes": rule.jumps,
+        "pre_spikes": rule.jumps,
     }
     return flags.get(name, True)
 
@@ -78,14 +83,22 @@ def tensors_in(local: Local) -> Tensors:
 
 
 def changes(rule: Rule, local: Local) -> Tensors:
-    """Everything that a rule says about one population: dW/dt, db/dt and the slopes of its own variables."""
+    """Everything that a rule says about one population: dW/dt, db/dt and the slopes of its own variables.
+
+    A rule that acts at spikes adds to dW/dt what the weights jump by.
+    """
     batch, dtype = local.post.shape[:-2], local.post.dtype
     update = rule.update(local)
     weight = local.weight
     if weight is None:
         weight = values((*batch, SIZES["post"], SIZES["pre"]), 90, dtype)
     bias = values((*batch, SIZES["post"]), 91, dtype)
-    return {"W": update.derivative(weight), "b": update.bias_derivative(bias), **rule.flow(local)}
+    change = update.derivative(weight)
+    if rule.jumps:
+        jumped, _ = rule.jump(local)
+        assert jumped is not None
+        change = change + jumped.derivative(weight)
+    return {"W": change, "b": update.bias_derivative(bias), **rule.flow(local)}
 
 
 def member(local: Local, index: tuple[int, ...]) -> Local:
@@ -142,14 +155,21 @@ def test_a_rule_gives_one_slope_per_synapse_bias_and_variable_in_the_dtype_given
 
 def test_a_rule_on_an_ensemble_is_the_rule_on_each_member(rule: Rule) -> None:
     local = local_for(rule, (2, 3))
-    whole = rule.update(local)
     weight = values((2, 3, SIZES["post"], SIZES["pre"]), 90) if local.weight is None else local.weight
+    moved = said(rule, local)
     flow = rule.flow(local)
     for index in np.ndindex(2, 3):
         one = member(local, index)
-        close(whole.derivative(weight)[index], rule.update(one).derivative(weight[index]))
+        for a, b in zip(moved, said(rule, one), strict=True):
+            close(a.derivative(weight)[index], b.derivative(weight[index]))
         for name, slope in rule.flow(one).items():
             close(flow[name][index], slope)
+
+
+def said(rule: Rule, local: Local) -> list[Update | DenseUpdate]:
+    """What a rule says between spikes, and at them where it acts there."""
+    jumped = rule.jump(local)[0] if rule.jumps else None
+    return [rule.update(local), *([] if jumped is None else [jumped])]
 
 
 def test_a_rule_changes_nothing_that_it_is_given(rule: Rule) -> None:
@@ -180,10 +200,10 @@ def test_the_rate_multiplies_the_whole_change_of_the_weights(rule: Rule) -> None
 
 
 def test_a_rule_returns_factors_unless_it_says_that_it_is_dense(rule: Rule) -> None:
-    update = rule.update(local_for(rule))
-    assert isinstance(update, Update if not rule.dense else Update | DenseUpdate)
-    if isinstance(update, Update):
-        assert update.post.shape[-2] == update.pre.shape[-2]
+    for update in said(rule, local_for(rule)):
+        assert isinstance(update, Update if not rule.dense else Update | DenseUpdate)
+        if isinstance(update, Update):
+            assert update.post.shape[-2] == update.pre.shape[-2]
 
 
 def test_the_same_change_can_be_written_into_a_given_matrix(rule: Rule) -> None:
@@ -200,11 +220,17 @@ def test_every_rule_runs_in_a_network(rule: Rule, traces: bool) -> None:
     fields = {field.name for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
     if "traces" in fields and not rule.differential:
         rule = dataclasses.replace(rule, traces=traces)  # type: ignore[type-var]
-    net = ct.Network([3, 4, 2], 2, signal=ct.TargetStream(), rule=rule, neuron=ct.Rate(activation="tanh"))
-    sol = ct.simulate(net, tiny(), ct.solvers.Euler(dt=0.25))
+    spiking = rule.jumps or rule.potential or rule.of_voltage
+    neuron: Any = ct.LIF(threshold=0.2) if spiking else ct.Rate(activation="tanh")
+    net = ct.Network([3, 4, 2], 2, signal=ct.TargetStream(), rule=rule, neuron=neuron)
+    stimulus = tiny()
+    if spiking:
+        encoder = ct.Poisson(rate=4.0, dt=0.25)
+        stimulus = ct.Presentations(np.full((3, 3), 0.9), [0, 1, 1], 2, duration=2.0, encoder=encoder)
+    sol = ct.simulate(net, stimulus, ct.solvers.Hybrid(dt=0.25) if spiking else ct.solvers.Euler(dt=0.25), seed=5)
     assert sol.status.ok
     assert all(bool(torch.isfinite(value).all()) for value in sol.final.values())
-    assert not torch.equal(sol.final["W.2"], net.initial_state(0, 2, torch.float64)["W.2"])
+    assert not torch.equal(sol.final["W.2"], net.initial_state(5, 2, torch.float64)["W.2"])
 
 
 # contrasts

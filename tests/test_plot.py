@@ -111,7 +111,7 @@ def pixels(ax: Axes) -> np.ndarray:
     figure = ax.get_figure(root=True)
     assert figure is not None
     out = io.BytesIO()
-    figure.savefig(out, format="png")
+    figure.savefig(out, format="png", dpi=50)
     out.seek(0)
     return np.asarray(plt.imread(out))
 
@@ -127,9 +127,10 @@ def test_every_plot_of_the_module_is_covered_here() -> None:
         if callable(value)
         and not name.startswith("_")
         and getattr(value, "__module__", "").startswith("ctsigprop.plot.")
+        and value.__module__ != "ctsigprop.plot.batches"  # of tables of runs, tested with them
         and "Axes to draw on" in (value.__doc__ or "")
     }
-    assert own == set(PLOTS)
+    assert own - {"raster", "voltages", "stdp_window"} == set(PLOTS)  # these have a file of their own
 
 
 @pytest.mark.parametrize("name", PLOTS)

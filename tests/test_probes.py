@@ -20,6 +20,7 @@ torch.set_num_threads(1)
 ROWS, CLASSES, SIZES = 2, 3, (4, 5, 3)
 SOLVER = ct.solvers.RK4(dt=0.25)
 TIMES = [0.0, 0.75, 1.0, 2.5, 3.0]
+SPIKING = ("voltages", "spikes")
 TENSORS = {"weights": "W", "biases": "b", "traces": "x", "rates": "r"}
 
 
@@ -39,8 +40,10 @@ def stimulus(dtype: type[np.floating[Any]] = np.float64, **settings: Any) -> ct.
 
 
 def run(*probes: ct.Probe, net: ct.Network | None = None, **settings: Any) -> ct.Solution:
-    given: dict[str, Any] = {"stimulus": stimulus(), "solver": SOLVER, "seed": 3, **settings}
-    sol: ct.Solution = ct.simulate(net or network(), probes=probes, **given)
+    net = net or network()
+    solver = ct.solvers.Hybrid(dt=0.25) if net.jumps else SOLVER
+    given: dict[str, Any] = {"stimulus": stimulus(), "solver": solver, "seed": 3, **settings}
+    sol: ct.Solution = ct.simulate(net, probes=probes, **given)
     return sol
 
 
@@ -65,6 +68,8 @@ def part(record: xr.DataArray, layer: int, shape: tuple[int, ...]) -> np.ndarray
 
 def answering(what: str) -> ct.Network:
     """A network that has the quantity: only feedback signals have feedback weights."""
+    if what in SPIKING:
+        return network(neuron=ct.LIF())
     return network(signal=ct.FeedbackAlignment()) if what == "feedback" else network()
 
 
@@ -80,6 +85,8 @@ def test_every_quantity_has_its_dimensions_and_coordinates(what: str) -> None:
         "traces": ({"row": rows, "pre": 5}, [1, 2]),
         "target_generator": ({"post": 5, "context": CLASSES}, [1]),
         "feedback": ({"post": 3, "pre": 5}, [2]),
+        "voltages": ({"row": rows, "post": 5}, [1, 2]),
+        "spikes": ({"row": rows, "post": 5}, [1, 2]),
     }
     sizes, layers = expected[what]
     assert record.dims == ("time", "layer", *sizes)
@@ -285,16 +292,41 @@ def test_values_between_steps_are_as_good_as_the_steps(solver: ct.solvers.Solver
 
 
 def test_recording_changes_nothing() -> None:
-    probes = [ct.Probe(what, every=0.25) for what in KINDS if what != "feedback"]
+    probes = [ct.Probe(what, every=0.25) for what in KINDS if what not in ("feedback", *SPIKING)]
     assert run(*probes).final.equal(run().final)
+    probes = [ct.Probe(what, every=0.13) for what in KINDS if what != "feedback"]
+    spiking = network(neuron=ct.LIF())
+    assert run(*probes, net=spiking).final.equal(run(net=spiking).final)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_records_have_the_dtype_of_the_data(dtype: type[np.floating[Any]]) -> None:
     probes = [ct.Probe(what, every=1.0) for what in KINDS if what != "feedback"]
-    data = run(*probes, stimulus=stimulus(dtype)).dataset
+    data = run(*probes, stimulus=stimulus(dtype), net=network(neuron=ct.LIF())).dataset
     assert {data[name].dtype for name in data} == {np.dtype(dtype)}
     assert data["time"].dtype == np.float64
+
+
+def test_spikes_are_counted_from_record_to_record_and_potentials_are_those_of_the_state() -> None:
+    net = network(neuron=ct.LIF())
+    start = net.initial_state(3, ROWS, torch.float64)
+    start = start.replace({name: 3 * start[name].abs() for name in net.weight_shapes})
+    clock = [0.0, 0.5, 1.25, 3.0]
+    probes = [ct.Probe("spikes", times=clock), ct.Probe("voltages", times=clock)]
+    sol = run(*probes, net=net, state=start)
+    counts = part(sol.dataset["spikes"], 1, (5, 5))
+    assert counts[0].max() == 0
+    assert counts.sum() > 5
+    np.testing.assert_array_equal(counts.sum(0), sol.final["n.1"].numpy())
+    early = run(net=net, state=start, t_span=(0.0, 0.5)).final
+    np.testing.assert_array_equal(counts[1], early["n.1"].numpy())
+    np.testing.assert_array_equal(part(sol.dataset["voltages"], 1, (5, 5))[1], early["v.1"].numpy())
+
+
+@pytest.mark.parametrize("what", SPIKING)
+def test_rates_have_no_spikes_to_record(what: str) -> None:
+    with pytest.raises(ValueError, match="needs a neuron with a reset"):
+        run(ct.Probe(what, every=1.0))
 
 
 def test_a_run_that_stops_early_keeps_what_it_has() -> None:

@@ -212,18 +212,17 @@ class Engine:
         before = self.done[:, 0].copy()
 
         def call(part: slice) -> None:
-            common = (self.memory[part], layout.first, layout.last, shown, self.places, variant, start)
-            ends = (times, due, taken[part], self.done[part], self.status[part], self.bad[part], limit)
-            if self.method.dt is None:
-                tol = (np.array(self.method.rtol), np.array(self.method.atol))
-                order = float(self.method.tableau.order)
-                module.run_adaptive(*common, stop, a, error, quartic, order, *tol, self.groups, *ends)
-            else:
-                steps = (*steps_of(pieces, self.method.dt), self.method.dt)
-                if self.euler:
-                    module.run_euler(*common, *steps, *ends)
-                else:
-                    module.run_fixed(*common, *steps, a, quartic, *ends)
+            common = (self.memory[part], layout.first, layout.last, shown, self.places)
+            samples = (times, due, taken[part])
+            ends = (self.done[part], self.status[part], self.bad[part], limit)
+            if self.method.dt is not None:
+                frames = (variant, start, *steps_of(pieces, self.method.dt), self.method.dt)
+                module.run_fixed(*common, frames, (a, quartic), samples, ends)
+                return
+            tolerances = (np.array(self.method.rtol), np.array(self.method.atol), self.groups)
+            order = float(self.method.tableau.order)
+            frames_own = (variant, start, stop)
+            module.run_adaptive(*common, frames_own, (a, quartic), samples, ends, error, order, tolerances)
 
         threads = min(torch.get_num_threads(), len(self.states))
         if threads > 1:

@@ -6,16 +6,33 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch.fx import Node
 
-from ctsigprop.compiled import drivers
-from ctsigprop.compiled.lowering import Buffer, Kernel, Value, contiguous, in_memory, number, spread
+from ctsigprop.compiled import adaptive, drivers
+from ctsigprop.compiled.lowering import Kernel
 from ctsigprop.compiled.operators import HEADER, literal
 from ctsigprop.compiled.trace import Member, Traced
+from ctsigprop.compiled.values import Buffer, Value, contiguous, in_memory, number, spread
+
+RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
+    drivers.finite,
+    drivers.show,
+    drivers.length,
+    drivers.advance,
+    drivers.between,
+    drivers.read_curve,
+    drivers.run_fixed,
+    adaptive.tolerance_norm,
+    adaptive.first_length,
+    adaptive.attempt,
+    adaptive.overflowing,
+    adaptive.run_adaptive,
+)
+"""The loops of a module for Runge-Kutta methods, each after those that it calls."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +90,15 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
         size = max(size, kernel.size)
         bodies.append(kernel.lines or ["    pass"])
     if euler:
-        parts = [f"@fast\n{written_out(inspect.getsource(function), bodies)}" for function in drivers.FOR_EULER]
+        loops = (drivers.finite, drivers.show, drivers.length, drivers.read_line, drivers.run_fixed)
+        parts = [f"@fast\n{written_out(inspect.getsource(loop), bodies)}" for loop in loops]
     else:
         choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
         lines = bodies[0] if len(bodies) == 1 else choice
         slope = "\n".join(["def slope(v, m):", *lines])
-        parts = [f"@fast\n{text}" for text in (slope, *(inspect.getsource(loop) for loop in drivers.FOR_RUNGE_KUTTA))]
+        parts = [f"@fast\n{text}" for text in (slope, *map(inspect.getsource, RUNGE_KUTTA))]
     text, numbers = with_named_numbers("\n\n\n".join(parts))
+    text = re.sub(r"\bstep\(", "advance(", re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", text))
     header, more = with_named_numbers(HEADER.split("CHECK")[1])
     numbers.update(more)
     head = HEADER.split("CHECK")[0] + "CHECK" + header
@@ -106,11 +125,11 @@ def indented(lines: Sequence[str], depth: int) -> list[str]:
 
 def written_out(text: str, bodies: Sequence[Sequence[str]]) -> str:
     """A loop with the step written out where it calls for it."""
-    found = re.search(r"^( *)step\(v, m, (.*)\)$", text, re.MULTILINE)
+    found = re.search(r"^( *)step\(v, m, (T\(h\)), .*\)$", text, re.MULTILINE)
     if found is None:
         return text
     depth = len(found.group(1)) // 4 - 1
-    lines = [f"{found.group(1)}length = {found.group(2)}"]
+    lines = [f"{found.group(1)}span = {found.group(2)}"]
     for k, body in enumerate(bodies):
         if len(bodies) > 1:
             lines.append(f"{found.group(1)}if v == {k}:")
@@ -161,17 +180,17 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
         place = Buffer(offset, contiguous(shape))
         kernel.loops(
             shape,
-            lambda index, place=place, rate=rate: [f"{place.at(index)} += length * {number(rate, index)}"],  # type: ignore[misc]
+            lambda index, place=place, rate=rate: [f"{place.at(index)} += span * {number(rate, index)}"],  # type: ignore[misc]
         )
 
 
 def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: tuple[Value, Value, Any]) -> None:
     """W += length (post^T pre - diag(decay) W), in one pass over W where the factors have one row."""
     post, pre, decay = parts
-    kept = "T(1.0)" if is_zero(decay) else f"(T(1.0) - length * {of_row(decay, ('i_', ''))})"
+    kept = "T(1.0)" if is_zero(decay) else f"(T(1.0) - span * {of_row(decay, ('i_', ''))})"
     if post.shape[1] == 1:
         kernel.emit(0, f"for i_ in range({shape[0]}):")
-        kernel.emit(1, f"acc = length * {post.at(('i_', '0'))}")
+        kernel.emit(1, f"acc = span * {post.at(('i_', '0'))}")
         kernel.emit(1, f"whole_ = {kept}")
         kernel.emit(1, f"for j_ in range({shape[1]}):")
         here = place.at(("i_", "j_"))
@@ -182,7 +201,7 @@ def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: 
         kernel.emit(1, f"whole_ = {kept}")
         kernel.emit(1, f"for j_ in range({shape[1]}):")
         kernel.emit(2, f"{place.at(('i_', 'j_'))} *= whole_")
-    kernel.multiply(post, pre, place, "+", "length * ")
+    kernel.multiply(post, pre, place, "+", "span * ")
 
 
 def derivative(kernel: Kernel, name: str) -> Value | None:

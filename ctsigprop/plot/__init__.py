@@ -7,6 +7,7 @@ from ctsigprop.plot.diagram import diagram
 from ctsigprop.plot.matrices import weight_histogram, weight_matrix
 from ctsigprop.plot.phase import phase
 from ctsigprop.plot.spectra import norms, singular_values
+from ctsigprop.plot.spikes import raster, stdp_window, voltages
 from ctsigprop.plot.summary import summary
 from ctsigprop.plot.synapses import receptive_fields, weights
 
@@ -17,12 +18,15 @@ __all__ = [
     "learning",
     "norms",
     "phase",
+    "raster",
     "rates",
     "receptive_fields",
     "similarity",
     "singular_values",
+    "stdp_window",
     "summary",
     "traces",
+    "voltages",
     "weight_histogram",
     "weight_matrix",
     "weights",

@@ -1,0 +1,82 @@
+"""What a spiking network answers to a constant input: its activity averaged over time, plasticity off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BEFORE, DURING = 2.0, 8.0
+"""How long the network runs before and during the average, in units of its longest tau."""
+
+
+def step_size(neurons: Sequence[Any]) -> float:
+    """A grid step for neurons with a reset: a tenth of the shortest tau, or less where another time asks for it."""
+    times = []
+    for neuron in neurons:
+        times.append(neuron.tau / 10)
+        if getattr(neuron, "tau_syn", None) is not None:
+            times.append(neuron.tau_syn / 5)
+        if getattr(neuron, "refractory", 0.0) > 0:
+            times.append(neuron.refractory)
+        if hasattr(neuron, "largest_step"):
+            times.append(neuron.largest_step)
+    return float(min(times))
+
+
+def moved(neuron: Any, variables: Mapping[str, Tensor], drive: Tensor, dt: float) -> dict[str, Tensor]:
+    """The variables of a neuron after a time dt under a constant drive: its exact step, or one of the midpoint rule."""
+    if hasattr(neuron, "exact"):
+        return {**variables, **neuron.exact(variables, drive, dt)}
+    half = ahead(variables, neuron.flow(variables, drive), dt / 2)
+    return ahead(variables, neuron.flow(half, drive), dt)
+
+
+def ahead(variables: Mapping[str, Tensor], slope: Mapping[str, Tensor], dt: float) -> dict[str, Tensor]:
+    """The variables after a time dt along `slope`; one without a slope stays."""
+    moving = {name: torch.add(variables[name], value, alpha=dt) for name, value in slope.items()}
+    return {**variables, **moving}
+
+
+def respond(
+    layers: Sequence[Any], state: Mapping[str, Tensor], x: Tensor, generator: Tensor | None, bias: bool
+) -> Tensor:
+    """Activity of the last of `layers`, or its potential where its rule reads those, averaged over time.
+
+    `x` is the input of layer 1, or contexts where the generator is given.
+    """
+    top = layers[-1]
+    dt = step_size([layer.neuron for layer in layers])
+    span = max(float(layer.neuron.tau) for layer in layers)
+    before, during = round(BEFORE * span / dt), max(1, round(DURING * span / dt))
+    now = [
+        {name: x.new_full((len(x), layer.n_post), value) for name, value in layer.neuron.variables().items()}
+        for layer in layers
+    ]
+    offset = [state[layer.name("b")] if bias else x.new_zeros(layer.n_post) for layer in layers]
+    first = x @ (state["W.1"] if generator is None else generator).mT
+    drive = first + offset[0] if generator is None else first
+    total = x.new_zeros(len(x), top.n_post)
+    for step in range(before + during):
+        kick: Tensor | None = None
+        current = drive
+        for k, layer in enumerate(layers):
+            found = moved(layer.neuron, now[k], current, dt)
+            spikes: Tensor | None = None
+            if layer.jumps:
+                jumped, spikes = layer.neuron.jump(found, kick)
+                found.update(jumped)
+            now[k] = found
+            if k + 1 < len(layers):
+                above = layers[k + 1]
+                current, kick = offset[k + 1].unsqueeze(0), None
+                if spikes is not None:
+                    kick = spikes @ state[above.name("W")].mT
+                else:
+                    current = current + layer.neuron.output(found) @ state[above.name("W")].mT
+        if step >= before:
+            read = top.rule is not None and top.rule.of_voltage
+            total += top.neuron.voltage(now[-1]) if read else top.neuron.output(now[-1])
+    return total / during

@@ -1,0 +1,280 @@
+"""Flow between the points of a grid, jumps at them: networks of neurons with a reset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal, final
+
+import torch
+import torchdiffeq
+from torch import Tensor
+
+from ctsigprop.rules.update import DenseUpdate, Update
+from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, first_nonfinite
+from ctsigprop.solvers.checks import number
+from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, VectorField
+from ctsigprop.solvers.packing import Flat, Packing
+from ctsigprop.solvers.reference import SLACK, blocks
+from ctsigprop.solvers.status import Status
+
+FLOWS = ("exponential", "euler", "midpoint", "rk4")
+Updates = Mapping[str, Update | DenseUpdate]
+
+
+@final
+@dataclass(frozen=True)
+class Hybrid(Solver):
+    """Flow between grid points, jumps (thresholds, resets, spikes, kicks) at them: order 1, as spikes fall on the grid.
+
+    Activities flow by an exact step for given input, or by one of torchdiffeq's fixed-step methods; weights take an
+    Euler step per grid step, in factor form and in place. A jump at the end of a step sees all that came from outside
+    during the step. Without jumps this is a solver like any other. Steps end at every switch of the stimulus; the last
+    one is shortened.
+
+    Parameters
+    ----------
+    dt : float, step in units of time, > 0
+    flow : "exponential" (default), each neuron's own closed form under a drive that is constant during the step,
+        exact for linear neurons between spikes; or "euler", "midpoint" or "rk4", for any neuron
+    max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
+
+    Raises
+    ------
+    ValueError, TypeError : a step, flow or limit out of its range; while running, a field without an exact step
+
+    References
+    ----------
+    S. Rotter and M. Diesmann, "Exact digital simulation of time-invariant linear systems with applications to
+    neuronal modeling", Biol. Cybern. 81, 1999.
+    """
+
+    dt: float
+    flow: Literal["exponential", "euler", "midpoint", "rk4"] = "exponential"
+    max_steps: int | None = None
+    order: ClassVar[int] = 1
+    jumps: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        number("Hybrid(dt=)", self.dt, above=0)
+        if self.flow not in FLOWS:
+            raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
+        if self.max_steps is not None:
+            number("Hybrid(max_steps=)", self.max_steps, above=0)
+
+    def advance(
+        self,
+        field: VectorField,
+        state: HybridState,
+        span: tuple[float, float],
+        origin: float,
+        times: Sequence[float],
+        monitor: Monitor,
+        counts: Counts,
+    ) -> HybridState:
+        if self.flow == "exponential" and not isinstance(field, ExactField):
+            raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
+        walk = Walk(field, state, span, times, monitor, counts, self.max_steps)
+        try:
+            for points in blocks(span, origin, self.dt):
+                walk.good = (points[0], walk.snapshot())
+                if self.flow == "exponential":
+                    walk.exactly(points)
+                else:
+                    walk.by_odeint(self.flow, points)
+                walk.check(points[-1])
+        except KeyboardInterrupt:
+            raise walk.stop(Status.INTERRUPTED, f"It stood at t={walk.good[0]:g}.") from None
+        return walk.snapshot()
+
+
+class Walk:
+    """A run in progress: activities, weights that are written in place (copies of the caller's), and the listener."""
+
+    def __init__(
+        self,
+        field: VectorField,
+        state: HybridState,
+        span: tuple[float, float],
+        times: Sequence[float],
+        monitor: Monitor,
+        counts: Counts,
+        max_steps: int | None,
+    ) -> None:
+        self.field, self.monitor, self.counts, self.max_steps = field, monitor, counts, max_steps
+        self.jumping = field if isinstance(field, JumpingField) else None
+        self.activities = dict(state.activities)
+        self.matrices = dict(state.weights)
+        self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
+        self.shared = set(self.matrices)
+        self.times, self.position = times, 0
+        self.good = (span[0], state)
+        self.updates: Updates = {}
+
+    def snapshot(self) -> HybridState:
+        """The state as it stands; weights that go on being written are copied when they next change."""
+        self.shared = set(self.matrices)
+        return HybridState(dict(self.activities), dict(self.matrices))
+
+    def stop(self, status: Status, detail: str) -> SolverStopped:
+        """The exception that carries the last good state."""
+        t, state = self.good
+        return SolverStopped(status, t, state, detail)
+
+    def check(self, t: float) -> None:
+        """Raise if the state holds a NaN or an infinity."""
+        total = torch.stack([value.sum() for value in (*self.activities.values(), *self.matrices.values())]).sum()
+        if not math.isfinite(float(total)):
+            name = first_nonfinite(HybridState(self.activities, self.matrices))
+            if name is not None:
+                raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.good[0]:g}, before t={t:g}.")
+
+    def before_step(self, t: float) -> None:
+        """Stop where no more steps are allowed."""
+        self.monitor.progress(t)
+        if self.max_steps is not None and self.counts.steps >= self.max_steps:
+            self.good = (t, self.snapshot())
+            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={t:g}.")
+        self.counts.steps += 1
+
+    def learn(self, updates: Updates, share: float) -> None:
+        """Add `share` times each update to its weights, in place where they are ours."""
+        for name, update in updates.items():
+            if name in self.shared:
+                self.shared.discard(name)
+                self.matrices[name] = self.matrices[name].clone()
+                self.weights[name] = DenseWeight(self.matrices[name])
+            add(self.matrices[name], update, share)
+
+    def land(self, t0: float, t1: float) -> Mapping[str, Tensor]:
+        """End the step at t1: learn what was noted at t0, then jump. Returns the activities that jumped."""
+        self.learn(self.updates, t1 - t0)
+        if self.jumping is None:
+            return {}
+        jumped, updates = self.jumping.jump((t0, t1), self.activities, self.weights, 0.0)
+        self.learn(updates, 1.0)
+        self.activities.update(jumped)
+        return jumped
+
+    def due(self, t: float, inclusive: bool) -> list[float]:
+        """The sample times up to t that have not been taken; those equal to t up to rounding where inclusive."""
+        first, slack = self.position, SLACK * max(1.0, abs(t))
+        last = t + slack if inclusive else t - slack
+        while self.position < len(self.times) and self.times[self.position] <= last:
+            self.position += 1
+        return list(self.times[first : self.position])
+
+    def sample(self, t: float) -> None:
+        """Hand out the state at the grid point t, after its jump."""
+        for time in self.due(t, inclusive=True):
+            self.monitor.sample(time, HybridState(self.activities, self.matrices))
+
+    def hand_out(self, time: float, activities: Mapping[str, Tensor], updates: Updates, share: float) -> None:
+        """Hand out a state between grid points."""
+        matrices = {name: value.clone() if name in updates else value for name, value in self.matrices.items()}
+        for name, update in updates.items():
+            add(matrices[name], update, share)
+        self.monitor.sample(time, HybridState({**self.activities, **activities}, matrices))
+
+    def exactly(self, points: Sequence[float]) -> None:
+        """Take the steps between `points` by the field's own exact step."""
+        field = self.field
+        if not isinstance(field, ExactField):
+            raise TypeError(f"{type(field).__name__} has no exact step")
+        for t0, t1 in pairwise(points):
+            self.before_step(t0)
+            for time in self.due(t1, inclusive=False):
+                self.hand_out(time, *field.exact(t0, time - t0, self.activities, self.weights), time - t0)
+            self.counts.rhs_evaluations += 1
+            flowed, self.updates = field.exact(t0, t1 - t0, self.activities, self.weights)
+            self.activities.update(flowed)
+            self.land(t0, t1)
+            self.sample(t1)
+        self.monitor.progress(points[-1])
+
+    def by_odeint(self, method: str, points: Sequence[float]) -> None:
+        """Take the steps between `points` in one call of odeint over the activities."""
+        packing = Packing(HybridState(self.activities, {}))
+        flow = GridFlow(self, packing, points, method)
+        clock = torch.tensor([t - points[0] for t in points], dtype=torch.float64).to(packing.dtype)
+        ends = torch.stack([clock[0], clock[-1]])
+        options = {"grid_constructor": lambda _func, _y, _t: clock, "interp": "linear"}
+        out = torchdiffeq.odeint(
+            flow, packing.pack(HybridState(self.activities, {})), ends, method=method, options=options
+        )
+        flow.arrive(out[-1])
+        self.monitor.progress(points[-1])
+
+
+class GridFlow:
+    """The activities' right-hand side as torchdiffeq calls it; jumps in place in the callback before each step."""
+
+    def __init__(self, walk: Walk, packing: Packing, points: Sequence[float], method: str) -> None:
+        self.walk, self.packing, self.points, self.method = walk, packing, points, method
+        self.step = 0
+        self.fresh = True
+
+    def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
+        """The derivative of all activities, and the updates of the weights."""
+        rates, updates = self.walk.field(t, self.packing.unpack(y).activities, self.walk.weights)
+        out = torch.empty_like(y)
+        for name, place in zip(self.packing.names, self.packing.views(out), strict=True):
+            if name in rates:
+                place.copy_(rates[name])
+            else:
+                place.zero_()
+        return out, updates
+
+    def __call__(self, s: Tensor, y: Flat) -> Flat:
+        self.walk.counts.rhs_evaluations += 1
+        out, updates = self.slope(self.points[0] + float(s), y)
+        if self.fresh:
+            self.walk.updates, self.fresh = updates, False
+        return out
+
+    def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
+        if self.step:
+            self.arrive(y)
+        t0, t1 = self.points[self.step], self.points[self.step + 1]
+        self.walk.before_step(t0)
+        for time in self.walk.due(t1, inclusive=False):
+            self.between(time, t0, y)
+        self.step += 1
+        self.fresh = True
+
+    def arrive(self, y: Flat) -> None:
+        """Jump at the end of the step just taken, in the memory of y."""
+        t0, t1 = self.points[self.step - 1], self.points[self.step]
+        self.walk.activities = dict(self.packing.unpack(y).activities)
+        jumped = self.walk.land(t0, t1)
+        if jumped:
+            for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
+                if name in jumped:
+                    place.copy_(jumped[name])
+            self.walk.activities = dict(self.packing.unpack(y).activities)
+        self.walk.sample(t1)
+
+    def between(self, time: float, t0: float, y: Flat) -> None:
+        """Hand out the state at a time within the step from t0: a shorter step of the same method leads there."""
+        ends = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
+        out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
+        self.walk.hand_out(time, self.packing.unpack(out[-1]).activities, self.slope(t0, y)[1], time - t0)
+
+
+def add(matrix: Tensor, update: Update | DenseUpdate, share: float) -> None:
+    """Matrix += share (post^T pre - diag(decay) matrix), in place."""
+    if isinstance(update, DenseUpdate):
+        matrix.add_(update.change, alpha=share)
+        return
+    decay = update.decay
+    if isinstance(decay, Tensor):
+        matrix.mul_((1 - share * decay).unsqueeze(-1))
+        keep = 1.0
+    else:
+        keep = 1 - share * decay
+    if matrix.dim() == 2:
+        matrix.addmm_(update.post.mT, update.pre, beta=keep, alpha=share)
+    else:
+        matrix.mul_(keep).add_(update.post.mT @ update.pre, alpha=share)
