@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import ctsigprop as ct
+from ctsigprop.batch.job import reseeded
 from ctsigprop.batch.measures import as_test, without_rows
 
 mpl.use("Agg")
@@ -121,6 +122,17 @@ def test_the_plot_has_a_line_and_a_band_for_each_rule(runs: ct.Runs) -> None:
     assert len(ax.collections) == 2
     assert runs.plot(x="seconds").get_xlabel() == "wall time (s)"
     plt.close("all")
+
+
+def test_every_seed_has_input_spikes_of_its_own() -> None:
+    data = ct.datasets.digits(seed=0)
+    shown = ct.Presentations(data.x_train[:40], data.y_train[:40], 20, encoder=ct.Poisson(rate=5.0), shuffle=False)
+    first, second = reseeded(shown, 1), reseeded(shown, 2)
+    assert isinstance(first, ct.Presentations)
+    assert isinstance(second, ct.Presentations)
+    assert first.encoder == ct.Poisson(rate=5.0, seed=1)
+    assert second.encoder == ct.Poisson(rate=5.0, seed=2)
+    assert shown.encoder == ct.Poisson(rate=5.0)
 
 
 def test_a_budget_of_evaluations_stops_every_run_before_it_is_overdrawn() -> None:
