@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ctsigprop.batch.measures import Measures, Test
+from ctsigprop.encoders import Poisson
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number
 from ctsigprop.solvers.base import Solver
@@ -155,4 +156,6 @@ def reseeded(stimulus: Stimulus | Callable[[int], Stimulus], seed: int) -> Stimu
     if isinstance(stimulus, Presentations):
         stimulus = copy.copy(stimulus)
         stimulus.seed = seed
+        if isinstance(stimulus.encoder, Poisson):  # each seed has spikes of its own
+            stimulus.encoder = replace(stimulus.encoder, seed=stimulus.encoder.seed + seed)
     return stimulus

@@ -63,12 +63,20 @@ class Measures:
         """Names of all of them."""
         return (*self.of_outputs, *self.of_state)
 
-    def check(self, network: Network) -> None:
-        """Raise where outputs are to be compared with labels, and the network has no targets to compare them with."""
+    def check(self, network: Network, test: Test | None) -> None:
+        """Raise where outputs are to be compared with labels, and there are no targets or no labels of that kind."""
         if self.of_outputs and network.signal is None:
             raise ValueError(
                 f"{', '.join(self.of_outputs)} compares outputs with labels, and a network has signal=None: "
                 "give metrics={'name': function of the state}"
+            )
+        if self.of_outputs and test is None:
+            raise ValueError(f"{', '.join(self.of_outputs)} needs labels, and the stimulus has none: give test=(x, y)")
+        ours = [name for name, metric in self.of_outputs.items() if metric in METRICS.values()]
+        if ours and test is not None and test.y.is_floating_point():
+            raise ValueError(
+                f"{', '.join(ours)} compares with class labels, and the test data have context vectors: "
+                "give metrics={'name': function of (scores, y)}"
             )
 
     def __call__(self, network: Network, state: State, test: Test | None) -> dict[str, float]:

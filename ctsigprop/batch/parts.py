@@ -9,15 +9,27 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ctsigprop import datasets
+from ctsigprop.encoders import Latency, Poisson
+from ctsigprop.izhikevich import Izhikevich
 from ctsigprop.network import Network
 from ctsigprop.neurons import Rate
 from ctsigprop.rules.checks import lookup
 from ctsigprop.rules.table import CONTRASTS, RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
+from ctsigprop.spiking import IF, LIF, AdaptiveLIF
 from ctsigprop.stimuli import Presentations
+from ctsigprop.theta import Theta
 
-NEURONS: dict[str, type] = {"rate": Rate}
+ENCODERS: dict[str, type] = {"latency": Latency, "poisson": Poisson}
+NEURONS: dict[str, type] = {
+    "adaptive_lif": AdaptiveLIF,
+    "if": IF,
+    "izhikevich": Izhikevich,
+    "lif": LIF,
+    "rate": Rate,
+    "theta": Theta,
+}
 
 
 class Strict(BaseModel):
@@ -132,6 +144,14 @@ class DataPart(Strict):
             raise ValueError(f"data: {error}") from None
 
 
+class EncoderPart(Part):
+    """`encoder = { name = "poisson", rate = 20.0 }`: samples as input spikes."""
+
+    kind = "encoder"
+    table = ENCODERS
+    name: str = "poisson"
+
+
 class ShownPart(Strict):
     """`[presentations]`: how the data are shown."""
 
@@ -139,11 +159,13 @@ class ShownPart(Strict):
     duration: float = Field(default=1.0, gt=0)
     epochs: int = Field(default=20, ge=1)
     gate: list[float] | None = Field(default=None, min_length=2, max_length=2)
+    encoder: EncoderPart | None = None
 
     def build(self, x: Any, y: Any, seed: int) -> Presentations:
         """The stimulus that shows these data."""
         gate = None if self.gate is None else (self.gate[0], self.gate[1])
-        return Presentations(x, y, self.batch_size, self.duration, self.epochs, seed, gate)
+        encoder = None if self.encoder is None else self.encoder.build()
+        return Presentations(x, y, self.batch_size, self.duration, self.epochs, seed, gate, encoder=encoder)
 
 
 class NetworkPart(Strict):

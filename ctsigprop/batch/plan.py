@@ -57,15 +57,16 @@ class Planner:
             raise ValueError("there is no stimulus: give stimulus=, or build a (network, stimulus)")
         stimulus = reseeded(shown, seed)
         check_stimulus(trial.network, stimulus)
-        self.common.measures.check(trial.network)
         solver = resolve_solver(self.common.solver if trial.solver is None else trial.solver, trial.network)
+        test = self.test(trial, stimulus, seed)
+        self.common.measures.check(trial.network, test)
         job = Job(
             settings={name: plain(value) for name, value in settings.items()},
             seed=seed,
             network=trial.network,
             stimulus=stimulus,
             solver=solver,
-            test=self.test(trial, stimulus, seed),
+            test=test,
             measures=self.common.measures,
             every=step(self.common.every, stimulus),
             budget=self.common.budget,

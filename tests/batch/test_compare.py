@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import ctsigprop as ct
+from ctsigprop.batch.job import reseeded
 from ctsigprop.batch.measures import as_test, without_rows
 
 mpl.use("Agg")
@@ -121,6 +122,17 @@ def test_the_plot_has_a_line_and_a_band_for_each_rule(runs: ct.Runs) -> None:
     assert len(ax.collections) == 2
     assert runs.plot(x="seconds").get_xlabel() == "wall time (s)"
     plt.close("all")
+
+
+def test_every_seed_has_input_spikes_of_its_own() -> None:
+    data = ct.datasets.digits(seed=0)
+    shown = ct.Presentations(data.x_train[:40], data.y_train[:40], 20, encoder=ct.Poisson(rate=5.0), shuffle=False)
+    first, second = reseeded(shown, 1), reseeded(shown, 2)
+    assert isinstance(first, ct.Presentations)
+    assert isinstance(second, ct.Presentations)
+    assert first.encoder == ct.Poisson(rate=5.0, seed=1)
+    assert second.encoder == ct.Poisson(rate=5.0, seed=2)
+    assert shown.encoder == ct.Poisson(rate=5.0)
 
 
 def test_a_budget_of_evaluations_stops_every_run_before_it_is_overdrawn() -> None:
@@ -249,6 +261,21 @@ def test_a_metric_of_the_state_works_without_labels() -> None:
     assert runs.runs["norm"].to_numpy() == pytest.approx([1.0, 1.0], abs=0.2)
     with pytest.raises(ValueError, match="accuracy compares outputs with labels, and a network has signal=None"):
         ct.compare({"oja": oja}, SHOWN)
+
+
+def test_metrics_of_labels_need_labels() -> None:
+    wave = ct.Stimulus.from_function(lambda t: torch.ones(1, 2), lambda t: torch.eye(2)[:1], duration=2.0)
+    with pytest.raises(ValueError, match=r"accuracy needs labels, and the stimulus has none: give test="):
+        ct.compare({"a": network()}, wave, solver=EULER)
+    contexts = torch.eye(2)[DATA.y_test]
+    with pytest.raises(ValueError, match="accuracy compares with class labels, and the test data have context vectors"):
+        ct.compare({"a": network()}, wave, test=(DATA.x_test, contexts), solver=EULER)
+    own = {"fit": lambda scores, y: (scores * y).sum(-1).mean()}
+    runs = ct.compare({"a": network()}, wave, test=(DATA.x_test, contexts), metrics=own, solver=EULER, seeds=2)
+    assert runs.dataset.fit.dims == ("rule", "seed", "time")
+    assert runs.dataset.time.size == 11
+    assert runs.plot().get_xlabel() == "time (tau)"
+    plt.close("all")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,17 @@ def test_the_rest_of_a_file_is_read_too(file: Path) -> None:
     assert isinstance(experiment.sweep.settings["network.rule.rate"], Range)
 
 
+def test_spiking_neurons_rules_and_encoders_are_described_too(file: Path) -> None:
+    changes = ["network.neuron={name='lif', threshold=0.5}", "network.rule={name='surrogate', psi='boxcar'}"]
+    trial = read(
+        file, ["data={name='digits'}", "solver={name='hybrid', dt=0.1}", "presentations.encoder.rate=5.0", *changes]
+    )[0].trial(1)
+    assert trial.network.layers[0].neuron == ct.LIF(threshold=0.5)
+    assert trial.network.layers[1].rule == ct.rules.Surrogate(psi="boxcar")
+    assert isinstance(trial.stimulus, ct.Presentations)
+    assert trial.stimulus.encoder == ct.Poisson(rate=5.0)
+
+
 def test_ranges_are_distributions() -> None:
     assert Range(low=1, high=3).distribution().support() == (1, 3)
     np.testing.assert_allclose(Range(low=0.1, high=10.0, scale="log").distribution().median(), 1.0)
@@ -152,7 +163,7 @@ MISTAKES = {
     "solver.dt=0": "solver: Euler(dt=) must be a finite number > 0, got 0",
     "solver.name=eular": "solver: unknown solver 'eular': did you mean 'euler'",
     "presentation.epochs=3": "presentation: unknown key; data, presentations, network, solver, title, seeds",
-    "presentations.epohcs=3": "presentations.epohcs: unknown key; batch_size, duration, epochs, gate are allowed",
+    "presentations.epohcs=3": "presentations.epohcs: unknown key; batch_size, duration, epochs, gate, encoder",
     "presentations.epochs=0": "presentations.epochs: Input should be greater than or equal to 1, got 0",
     "presentations.epochs=2.5": "presentations.epochs: Input should be a valid integer, got 2.5",
     "data.name=mnst": "data.name: Input should be 'digits', 'mnist', 'gaussian_clusters' or 'two_moons', got 'mnst'",
