@@ -66,7 +66,8 @@ class Ensemble(Sequence[Solution]):
     def dataset(self) -> xr.Dataset:
         """What all members recorded, along a dimension `member` with their seeds; NaN after a member's end."""
         label = xr.DataArray(list(self.seeds), dims="member", attrs={"long_name": "seed of the member"})
-        found = xr.concat([member.dataset for member in self.members], dim="member", join="outer")
+        parts = [member.dataset for member in self.members]
+        found = xr.concat(parts, dim="member", join="outer", combine_attrs="drop_conflicts")
         return found.assign_coords(seed=label)
 
 

@@ -196,19 +196,6 @@ class Recorder:
                 value = state["S" if what == "target_generator" else f"{TENSOR[str(what)]}.{i}"]
             out[self.places[i]] = self.keep[i](value).cpu().numpy()
 
-    def _voltage(self, i: int, state: State) -> Tensor:
-        layer = self.network.layers[i - 1]
-        voltage: Tensor = layer.neuron.voltage(  # type: ignore[attr-defined]
-            {name: state[layer.name(name)] for name in layer.neuron.variables()}
-        )
-        return voltage
-
-    def _spikes(self, i: int, count: Tensor) -> Tensor:
-        """How many spikes there were since the last record."""
-        since = count - self.counted.get(i, count)
-        self.counted[i] = count.clone()
-        return since
-
     def _called(self, t: float, state: State) -> np.ndarray:
         """What the probe's function gives at time t, of the shape that it had at the start."""
         function: Any = self.probe.what

@@ -109,8 +109,7 @@ def simulate(
     probes : what to record. What it will take is known before the run, and told with `progress=True` or where it is
         large; a function is asked once for its value at the start
     seed : int, decides the initial weights where no state is given; default 0
-    progress : bool, show a progress bar in simulated time, with the value of a probe named "accuracy" where there is
-        one; default False
+    progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
     store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
         reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
     ensemble : int or None, number of members under the same stimulus, >= 1; default None, a single run. Member k is
@@ -119,8 +118,8 @@ def simulate(
 
     Returns
     -------
-    Solution : what was recorded, the final state, statistics and status. A run that diverges, meets a limit of its
-        solver or is interrupted ends early, keeps what it has and says so in `status`; with `ensemble`, an `Ensemble`
+    Solution : what was recorded, the final state, statistics and status; with `ensemble`, an `Ensemble` of them. A run
+        that diverges, meets a limit or is interrupted keeps what it has, and says so in `status` and `message`
 
     Raises
     ------

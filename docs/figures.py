@@ -60,6 +60,14 @@ def overlap() -> Axes:
     return ax
 
 
+def spiking() -> ct.Solution:
+    """Leaky integrate-and-fire units under the surrogate rule, recorded at every spike."""
+    x = torch.rand(6, 20, generator=torch.Generator().manual_seed(0))
+    net = ct.Network([20, 24, 8], 3, neuron=ct.LIF(), signal=ct.TargetStream(), rule=ct.rules.Surrogate())
+    stim = ct.Presentations(x, torch.arange(6) % 3, 2, duration=5.0)
+    return ct.simulate(net, stim, probes=[ct.Probe("spikes", every=0.05), ct.Probe("voltages", every=0.05)])
+
+
 def batches() -> tuple[ct.Runs, ct.Runs]:
     """A comparison and a sweep on digits."""
     data = ct.datasets.digits(seed=0)
@@ -84,6 +92,7 @@ def draw_all(folder: Path) -> None:
         net, sol = digits()
         flat, plane = oja()
         compared, swept = batches()
+        spikes, window = spiking(), ct.stdp_window(ct.rules.STDP())
         p = ct.plot
         figures: dict[str, Callable[[], Axes | Figure]] = {
             "weights": lambda: p.weights(sol),
@@ -103,6 +112,9 @@ def draw_all(folder: Path) -> None:
             "diagram": lambda: p.diagram(net),
             "summary": lambda: p.summary(sol),
             "overlap": overlap,
+            "raster": lambda: p.raster(spikes),
+            "voltages": lambda: p.voltages(spikes, count=7),
+            "stdp_window": lambda: p.stdp_window(window),
             "comparison": compared.plot,
             "sweep": swept.plot,
         }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ def test_python_examples_run_in_order(capsys: pytest.CaptureFixture[str]) -> Non
     with warnings.catch_warnings(), mpl.rc_context({"backend": "agg"}):
         for block in blocks("python"):
             exec(compile(block, "README.md", "exec"), names)
+    plt.close("all")
     score = float(capsys.readouterr().out.splitlines()[0].split()[-1])
     assert score >= 0.95
     assert names["sol"].status.ok

@@ -12,6 +12,8 @@ import psutil
 import pytest
 import torch
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ctsigprop as ct
 
@@ -71,6 +73,28 @@ def test_a_sample_of_units_is_the_same_in_every_layer_and_decided_by_its_seed() 
     assert found[0] == kept(0)
     assert all(len(set(units)) == 2 and max(units) < 3 for units in found.values())
     assert len({tuple(units) for units in found.values()}) > 1
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_any_selection_is_that_part_of_the_whole(data: st.DataObject, weights: dict[int, np.ndarray]) -> None:
+    """Indices in any order, slices and masks, of any layers, beside a record of everything."""
+    layers = data.draw(st.lists(st.sampled_from([1, 2]), min_size=1, max_size=2, unique=True).map(sorted))
+    select: dict[str, Any] = {}
+    kept: dict[str, np.ndarray] = {}
+    for dim, least in (("post", 3), ("pre", 4)):
+        chosen = data.draw(st.lists(st.integers(0, least - 1), min_size=1, max_size=least, unique=True))
+        kind = data.draw(st.sampled_from(["indices", "slice", "mask"]))
+        if kind == "slice":
+            chosen = list(range(min(chosen), max(chosen) + 1))
+        mask = np.isin(np.arange(least), chosen)
+        select[dim] = {"indices": chosen, "slice": slice(min(chosen), max(chosen) + 1), "mask": mask}[kind]
+        kept[dim] = np.unique(chosen)
+    part = ct.Probe("weights", every=0.25, layers=layers, select=select, name="part")
+    found = run(ct.Probe("biases", every=1.0), part).dataset["part"]
+    for layer in layers:
+        expected = weights[layer][:, kept["post"]][:, :, kept["pre"]]
+        np.testing.assert_array_equal(found.sel(layer=layer).values, expected)
 
 
 def test_norms_are_those_of_the_weights(weights: dict[int, np.ndarray]) -> None:
