@@ -23,6 +23,7 @@ lint: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/factored.py
+	$(BIN)/python benchmarks/compiled.py
 	$(BIN)/python benchmarks/recording.py --steps 20000
 	if [ -n "$$CTSIGPROP_DATA" ]; then $(BIN)/python benchmarks/mnist.py; fi
 
