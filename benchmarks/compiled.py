@@ -51,7 +51,7 @@ def torch_loop(weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def jax_calls(weights: torch.Tensor, x: torch.Tensor) -> dict[str, Callable[[], Any]]:
     """Diffrax's Euler and a bare scan, for one seed or a batch of them."""
-    import diffrax  # type: ignore[import-not-found,unused-ignore]
+    import diffrax
     import jax
     import jax.numpy as jnp
 

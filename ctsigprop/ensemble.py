@@ -19,6 +19,7 @@ from ctsigprop.neurons import Rate
 from ctsigprop.replay import Replay
 from ctsigprop.rules.base import Rule, Scaled, Sum
 from ctsigprop.rules.table import RULES
+from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
 from ctsigprop.solvers.factored_methods import FactoredEuler
@@ -133,8 +134,14 @@ def batchable(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) -
     """Whether members can be one leading dimension: one network, whose parts are known to take it, in fixed steps."""
     first = networks[0]
     same = all(network is first for network in networks)
-    known = all(isinstance(layer.neuron, Rate) and known_rule(layer.rule) for layer in first.layers)
-    return same and known and hasattr(solver, "dt")
+    return same and known_parts(first) and hasattr(solver, "dt")
+
+
+def known_parts(network: Network) -> bool:
+    """Whether neurons, rules and signal are the library's own: pure functions, of any leading dimensions."""
+    neurons = (isinstance(layer.neuron, Rate) and isinstance(layer.neuron.activation, str) for layer in network.layers)
+    rules = (known_rule(layer.rule) for layer in network.layers)
+    return all(neurons) and all(rules) and (network.signal is None or type(network.signal) in SIGNALS.values())
 
 
 def known_rule(rule: Rule | None) -> bool:
@@ -209,7 +216,7 @@ def batched(
             position, due = dues(runs[0], frame, position)
             span = (frame.start, frame.stop)
             shown = repeated(frame, len(alive))
-            if place is None and worth_recording(solver, frame.stop - frame.start, frame):
+            if place is None and worth_recording(network, solver, frame.stop - frame.start, frame):
                 place = recorded(network, shown, now)
             before, cost = (now if place is None else copied(now)), replace(counts)
             try:
@@ -252,9 +259,14 @@ RECORD = 256
 """Steps from which on it is worth to record the right-hand side and carry it out in place."""
 
 
-def worth_recording(solver: Solver, left: float, frame: Frame) -> bool:
-    """Whether what is left of a run is long enough, of fixed Euler steps under a constant input on the CPU."""
+def worth_recording(network: Network, solver: Solver, left: float, frame: Frame) -> bool:
+    """Whether what is left of a run is long enough, of fixed Euler steps under a constant input on the CPU.
+
+    What others wrote is carried out anew at every step: it may not be a pure function of what it sees.
+    """
     if not isinstance(solver, FactoredEuler) or not frame.constant or left / solver.dt < RECORD:
+        return False
+    if not known_parts(network):
         return False
     return frame.at(frame.start).x.device.type == "cpu"
 

@@ -205,7 +205,7 @@ class Run:
                 if self.network.jumps:
                     self.field = JumpField(self.network, frame)
                 else:
-                    if place is None and worth_recording(solver, self.stop - frame.start, frame):
+                    if place is None and worth_recording(self.network, solver, self.stop - frame.start, frame):
                         place = recorded(self.network, frame, now)
                     self.field = Field(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:

@@ -27,7 +27,8 @@ class Adaptive(Solver, ABC):
     rtol_weights, atol_weights : float or None, those of the weights; default None, the same as the activities'
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
     compile : bool, run the same method as machine code where the network has a compiled form, many steps in one call;
-        default False. Without one, a warning says why and the run goes on as if it were False
+        default False. Without one, a warning says why and the run goes on as if it were False. What is not the
+        library's own (a rule, neuron or activation) is asked once: it must be a pure function of its arguments
 
     Raises
     ------
@@ -98,7 +99,8 @@ class Fixed(Solver, ABC):
     dt : float, step in units of time, > 0
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
     compile : bool, run the same method as machine code where the network has a compiled form, many steps in one call;
-        default False. Without one, a warning says why and the run goes on as if it were False
+        default False. Without one, a warning says why and the run goes on as if it were False. What is not the
+        library's own (a rule, neuron or activation) is asked once: it must be a pure function of its arguments
 
     Raises
     ------

@@ -103,6 +103,9 @@ def record(network: Network, shown: Input, state: Mapping[str, Tensor], gate: fl
     graph.eliminate_dead_code()
     *placeholders, output = (node for node in graph.nodes if node.op in ("placeholder", "output"))
     rates, updates = output.args[0]
+    calls = [node for node in graph.nodes if node.op == "call_function"]
+    if any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in calls):
+        raise NotCompilable("the right-hand side draws random numbers")
     if any(node.op == "get_attr" for node in graph.nodes):
         raise NotCompilable("the right-hand side holds tensors of its own")
     return Traced(
