@@ -28,6 +28,7 @@ import os, random, signal, sys, time
 import numpy as np, torch
 import ctsigprop as ct
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
 
 def run(path, steps, pause=0.0):
     net = ct.Network([5, 6, 3], 3, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
