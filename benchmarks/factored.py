@@ -137,7 +137,7 @@ def main() -> None:
         print(adaptive(sizes, batch, (dense, factored), count, args.repeats), flush=True)
     print("\n| streaming | factored ms | dense ms | bare products ms | dense / factored | factored / bare |")
     print("|---|---|---|---|---|---|")
-    for sizes, batch, count in (([784, 1000, 1000], 100, 10), ([64, 128, 128], 64, 50)):
+    for sizes, batch, count in (([784, 1000, 1000], 100, 300), ([64, 128, 128], 64, 1000)):
         print(streaming(sizes, batch, count, args.repeats), flush=True)
     solvers = (s.Dopri5, s.FactoredDopri5, s.FactoredTsit5)
     print(f"\n| rtol: evaluations / error | {' | '.join(solver.__name__ for solver in solvers)} |\n|---|---|---|---|")
