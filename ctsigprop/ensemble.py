@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import torch
 import xarray as xr
@@ -72,6 +72,7 @@ class Ensemble(Sequence[Solution]):
         return found.assign_coords(seed=label)
 
 
+@runtime_checkable
 class Running(Protocol):
     """One member's run, as its samples are taken."""
 

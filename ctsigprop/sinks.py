@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import psutil
@@ -18,6 +18,7 @@ LARGE = 100_000_000
 """Bytes of a recording from which on a run says what it will take, asked or not."""
 
 
+@runtime_checkable
 class Sink(Protocol):
     """What takes the values of the records, each numbered as in the list of layouts."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ SECONDS = 0.3
 """Wall time of a call that is aimed at, so that progress shows and an interrupt from the keyboard is heard."""
 
 
+@runtime_checkable
 class Listener(Protocol):
     """What the engine tells while it runs."""
 
