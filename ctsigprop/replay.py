@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
-from ctsigprop.compiled.trace import Traced, merged, record
+from ctsigprop.compiled.trace import INPUTS, Traced, merged, record
 from ctsigprop.compiled.views import is_view
 from ctsigprop.field import Shown
 from ctsigprop.network import Network
@@ -211,7 +211,7 @@ class Replay:
         self.current = HybridState(self.activities, self.weights)
         self.good = {name: value.clone() for name, value in self.current.items()}
         self.shown = Shown.to(network, shown)
-        names = [name for name in ("x", "label", "context", "target") if getattr(self.shown, name) is not None]
+        names = [name for name in INPUTS if getattr(self.shown, name) is not None]
         self.inputs = {name: getattr(self.shown, name).clone() for name in names}
         self.plans: dict[float, Plan] = {}
         self.plan = self.plans[1.0] = self.planned(1.0)

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ctsigprop.compiled.program import Program, compiled
-from ctsigprop.compiled.trace import INPUTS, NotCompilable
+from ctsigprop.compiled.trace import NotCompilable
 from ctsigprop.field import Shown
 from ctsigprop.network import Network
 from ctsigprop.solvers.base import Counts
@@ -192,10 +192,7 @@ class Engine:
         x, present = (torch.stack([getattr(shown, name) for shown in now]) for name in ("x", "present"))
         targets = [shown.target for shown in now if shown.target is not None]
         seen = Shown.to(self.networks[0], Input(x, torch.stack(targets) if targets else None, present))
-        parts = []
-        for name in self.program.layout.inputs:
-            if name in INPUTS:
-                parts.append(getattr(seen, name).reshape(len(now), -1))
+        parts = [getattr(seen, name).reshape(len(now), -1) for name in self.program.layout.inputs]
         flat = torch.cat(parts, 1) if parts else x.new_zeros(len(now), 0)
         return flat.numpy(), variants
 
