@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any, Protocol, TypeVar, overload, runtime_checkable
@@ -19,6 +19,7 @@ from ctsigprop.neurons import Rate
 from ctsigprop.replay import Replay
 from ctsigprop.rules.base import Rule, Scaled, Sum
 from ctsigprop.rules.table import RULES
+from ctsigprop.shows import repeated
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
@@ -26,7 +27,7 @@ from ctsigprop.solvers.factored_methods import FactoredEuler
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.status import Status
 from ctsigprop.state import State
-from ctsigprop.stimuli import Frame, Input, Stimulus
+from ctsigprop.stimuli import Frame, Stimulus
 
 
 class Ensemble(Sequence[Solution]):
@@ -109,7 +110,7 @@ class Listeners:
 
 
 def compiled(
-    runs: Sequence[Running], solver: Solver, stimulus: Stimulus, states: Sequence[State]
+    runs: Sequence[Running], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State]
 ) -> list[Outcome] | None:
     """All members by a compiled program, or None, after a warning, where there is none."""
     own: Any = solver
@@ -119,19 +120,21 @@ def compiled(
     method = Method(own.tableau, own.dt if fixed else None, tolerance, absolute, own.max_steps)
     start, stop = runs[0].start, runs[0].stop
     try:
-        engine = Engine([run.network for run in runs], stimulus, method, states, start)
+        if any(stimulus is not stimuli[0] for stimulus in stimuli):
+            raise NotCompilable("members have a stimulus each")
+        engine = Engine([run.network for run in runs], stimuli[0], method, states, start)
     except NotCompilable as why:
         warnings.warn(f"compile=True is without effect: {why}", stacklevel=4)
         return None
     listeners = Listeners(runs)
-    frame = next(stimulus.frames(start, stop))
+    frame = next(stimuli[0].frames(start, stop))
     for member, (run, state) in enumerate(zip(runs, states, strict=True)):
         if run.times and run.times[0] <= start + 1e-9 * max(1.0, abs(stop)):
             listeners.sample(member, start, dict(state.items()), frame)
     return engine.run(stop, runs[0].times, listeners)
 
 
-def batchable(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) -> bool:
+def batchable(networks: Sequence[Network], solver: Solver) -> bool:
     """Whether members can be one leading dimension: one network, whose parts are known to take it, in fixed steps."""
     first = networks[0]
     same = all(network is first for network in networks)
@@ -140,7 +143,7 @@ def batchable(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) -
 
 def known_parts(network: Network) -> bool:
     """Whether neurons, rules and signal are the library's own: pure functions, of any leading dimensions."""
-    neurons = (isinstance(layer.neuron, Rate) and isinstance(layer.neuron.activation, str) for layer in network.layers)
+    neurons = (type(layer.neuron) is Rate and isinstance(layer.neuron.activation, str) for layer in network.layers)
     rules = (known_rule(layer.rule) for layer in network.layers)
     return all(neurons) and all(rules) and (network.signal is None or type(network.signal) in SIGNALS.values())
 
@@ -173,18 +176,6 @@ class Together:
     def progress(self, t: float) -> None:
         """How far all are."""
         self.runs[0].progress(t)
-
-
-def repeated(frame: Frame, members: int) -> Frame:
-    """A frame that shows the same to every member."""
-
-    def at(t: float) -> Input:
-        shown = frame.at(t)
-        target = shown.target if shown.target is None else shown.target.expand(members, *shown.target.shape)
-        x, present = (part.expand(members, *part.shape) for part in (shown.x, shown.present))
-        return Input(x, target, present, shown.gate)
-
-    return replace(frame, at=at)
 
 
 def batched(
@@ -336,14 +327,14 @@ def own_state(state: HybridState, t: float) -> State:
 R = TypeVar("R", bound=Running)
 
 
-def each(runs: Sequence[R], states: Sequence[State], one: Callable[[R, State], Outcome]) -> Iterator[Outcome]:
+def each(ways: Iterable[tuple[R, State, Stimulus]], one: Callable[[R, State, Stimulus], Outcome]) -> Iterator[Outcome]:
     """One member after another; an interrupt ends all that are left."""
     stopped = False
-    for run, state in zip(runs, states, strict=True):
+    for run, state, stimulus in ways:
         if stopped:
             message = f"{Status.INTERRUPTED} It stood at t={run.start:g}."
             yield Outcome(Status.INTERRUPTED, message, State(dict(state.items()), run.start), Counts())
             continue
-        outcome = one(run, state)
+        outcome = one(run, state, stimulus)
         stopped = outcome.status is Status.INTERRUPTED
         yield outcome

@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -106,6 +107,7 @@ def digest(tensors: Mapping[str, Any]) -> str:
     return found.hexdigest()[:16]
 
 
+@cache
 def installed(name: str) -> str:
     """The version of a package, or "unknown" where it is only a folder on the path."""
     if name == "torch":

@@ -3,194 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import Node
 
-from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
-from ctsigprop.compiled.trace import INPUTS, Traced, merged, record
-from ctsigprop.compiled.views import is_view
+from ctsigprop.calls import Call, Program
+from ctsigprop.compiled.trace import INPUTS, distinct, record
 from ctsigprop.field import Shown
 from ctsigprop.network import Network
 from ctsigprop.solvers.base import first_nonfinite
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.stimuli import Input
 
-aten = torch.ops.aten
-Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
-ARITHMETIC: dict[Any, Callable[..., Any]] = {
-    aten.add.Tensor: torch.add,
-    aten.sub.Tensor: torch.sub,
-    aten.mul.Tensor: torch.mul,
-    aten.div.Tensor: torch.div,
-}
-OUT: dict[Any, Callable[..., Any]] = {
-    aten.mm.default: torch.mm,
-    aten.bmm.default: torch.bmm,
-    aten.cat.default: torch.cat,
-    aten.addcmul.default: torch.addcmul,
-    aten.neg.default: torch.neg,
-    aten.sigmoid.default: torch.sigmoid,
-    aten.tanh.default: torch.tanh,
-    aten.exp.default: torch.exp,
-    aten.log.default: torch.log,
-    aten.sqrt.default: torch.sqrt,
-    aten.softplus.default: aten.softplus.out,
-    aten.pow.Tensor_Scalar: torch.pow,
-    aten.gt.Scalar: torch.gt,
-    aten.sum.dim_IntList: aten.sum.IntList_out,
-    aten.mean.dim: aten.mean.out,
-    aten.amax.default: aten.amax.out,
-    aten.linalg_vector_norm.default: aten.linalg_vector_norm.out,
-    aten._softmax.default: aten._softmax.out,
-    aten.clamp_min.default: aten.clamp_min.out,
-    aten.maximum.default: torch.maximum,
-    aten.where.self: torch.where,
-}
-"""Operations that write into memory that they are given. Any other one is carried out and its result copied."""
-POINTWISE = {*ARITHMETIC, aten.addcmul.default, aten.neg.default, aten.relu.default, aten.sigmoid.default}
-"""Operations that may write over an operand."""
 BETWEEN = 16
 """Steps from one look at the state to the next."""
-KNOWN: WeakKeyDictionary[Network, dict[Any, Traced]] = WeakKeyDictionary()
-"""Graphs of networks that are still in use: to record one takes as long as some hundred steps."""
 
 
-class Memory:
-    """Buffers by shape and type, used again once nothing reads them any more."""
+class Step(NamedTuple):
+    """A step that was taken: what was shown, its start and its length."""
 
-    def __init__(self) -> None:
-        self.free: dict[Any, list[Tensor]] = {}
-
-    def take(self, like: Tensor) -> Tensor:
-        """A buffer of a shape."""
-        kept = self.free.setdefault((tuple(like.shape), like.dtype), [])
-        return kept.pop() if kept else torch.empty(like.shape, dtype=like.dtype, device=like.device)
-
-    def give(self, buffer: Tensor) -> None:
-        """A buffer that nothing reads any more."""
-        self.free.setdefault((tuple(buffer.shape), buffer.dtype), []).append(buffer)
+    shown: Shown
+    t: float
+    dt: float
 
 
-class Program:
-    """The calls that compute rates and factors from given places of inputs and state."""
+class Lost(NamedTuple):
+    """A member that diverged: its number, its last good state and the time of that, what was not finite after it, and
+    the steps that were taken until then, this one included.
+    """
 
-    def __init__(self, trace: Traced, places: Mapping[Node, Tensor]) -> None:
-        self.calls: list[Call] = []
-        self.at: dict[Node, Tensor] = dict(places)
-        self.owner: dict[Node, Node] = {}
-        self.owned: set[Node] = set()
-        memory = Memory()
-        kept = set(results(trace.rates)) | set(results(trace.updates))
-        last = self.last_reads(trace, kept)
-        for k, (node, (args, kwargs)) in enumerate(trace.arguments.items()):
-            given, options = self.actual(args), {key: self.actual(value) for key, value in kwargs.items()}
-            over = [
-                n for n in dict.fromkeys(results(args)) if last.get(self.root(n)) == k and self.root(n) in self.owned
-            ]
-            if node.target in SAME or is_view(node):
-                self.at[node] = as_view(node, given, options)
-                self.owner[node] = self.root(results(args)[0])
-            elif node.target in FILLS or node.target in FILLS_WITH:
-                filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
-                self.at[node] = filled(*given, **options)
-            elif node.target is aten.constant_pad_nd.default:
-                self.at[node], call = padded(given, node.meta["val"])
-                self.calls.append(call)
-            else:
-                if node.target in POINTWISE:
-                    for n in sorted(over, key=str):
-                        memory.give(self.at[n])
-                out = memory.take(node.meta["val"])
-                if node.target not in POINTWISE:
-                    for n in sorted(over, key=str):
-                        memory.give(self.at[n])
-                self.at[node] = out
-                self.owned.add(node)
-                self.calls.append(call_of(node.target, given, options, out))
-
-    def root(self, node: Node) -> Node:
-        """The node whose memory a node shows."""
-        return self.owner.get(node, node)
-
-    def last_reads(self, trace: Traced, kept: set[Node]) -> dict[Node, int]:
-        """Number of the operation that reads each node's memory for the last time; none for results."""
-        roots: dict[Node, Node] = {}
-        last: dict[Node, int] = {}
-        for k, (node, (args, _)) in enumerate(trace.arguments.items()):
-            read = [roots.get(n, n) for n in results(args)]
-            if (node.target in SAME or is_view(node)) and read:
-                roots[node] = read[0]
-            for n in read:
-                last[n] = k
-        for node in kept:
-            last.pop(roots.get(node, node), None)
-        return last
-
-    def actual(self, value: Any) -> Any:
-        """An argument with tensors for nodes."""
-        if isinstance(value, Node):
-            return self.at[value]
-        if isinstance(value, tuple | list):
-            return type(value)(self.actual(part) for part in value)
-        return value
-
-
-def results(value: Any) -> list[Node]:
-    """All nodes in some arguments."""
-    if isinstance(value, Node):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return [node for part in parts for node in results(part)]
-
-
-def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """A view on the first argument."""
-    if node.target in SAME:
-        first: Tensor = args[0]
-        return first
-    packet, overload = str(node.target).removeprefix("aten.").split(".")
-    operation: Any = getattr(getattr(aten, packet.removesuffix("_copy")), overload, node.target)
-    found: Tensor = operation(*args, **kwargs)
-    return found
-
-
-def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:
-    """The call that writes an operation's result to `out`."""
-    if target is aten._to_copy.default:
-        return out.copy_, (args[0],), {}
-    if target is aten.relu.default:
-        return aten.clamp_min.out, (args[0], 0), {"out": out}
-    if target in ARITHMETIC or target is aten.gt.Scalar:  # a number would be made a tensor at every call
-        kind = args[0].dtype
-        args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
-    operation = ARITHMETIC.get(target) or OUT.get(target)
-    if operation is not None:
-        return operation, args, {**kwargs, "out": out}
-    return copied, (target, args, kwargs, out), {}
-
-
-def padded(args: Sequence[Any], like: Tensor) -> tuple[Tensor, Call]:
-    """Memory with a border that stays, and the call that fills its inside."""
-    source, pads, value = args[0], args[1], args[2] if len(args) > 2 else 0.0
-    out = torch.full(like.shape, value, dtype=like.dtype, device=like.device)
-    inside, kept = out, source
-    for k in range(len(pads) // 2):
-        dim, (before, after) = source.dim() - 1 - k, pads[2 * k : 2 * k + 2]
-        inside = inside.narrow(dim, max(0, before), out.shape[dim] - max(0, before) - max(0, after))
-        kept = kept.narrow(dim, max(0, -before), source.shape[dim] - max(0, -before) - max(0, -after))
-    return out, (inside.copy_, (kept,), {})
-
-
-def copied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
-    """Carry an operation out and copy its result."""
-    out.copy_(target(*args, **kwargs))
+    member: int
+    state: HybridState
+    t: float
+    name: str
+    steps: int
 
 
 class Replay:
@@ -199,32 +48,48 @@ class Replay:
     Every `BETWEEN` steps the state is looked at and, where it is finite, kept; where it is not, the steps since the
     last good one are taken again one by one, to find the first that went wrong.
 
+    Members of an ensemble lie along the first dimension of all tensors. One that diverges is put down in `lost`, and
+    its place follows another member from then on, so that the others go on as if nothing had happened.
+
+    Parameters
+    ----------
+    networks : of each member, of one structure; or one network alone, without that dimension
+    shown : an input, for its shapes
+    state : where to start; it is copied
+
     Raises
     ------
-    NotCompilable : a right-hand side that cannot be recorded
+    NotCompilable : a right-hand side that cannot be recorded, networks that differ in more than numbers
     """
 
-    def __init__(self, network: Network, shown: Input, state: HybridState) -> None:
-        self.network, self.example = network, shown
+    def __init__(self, networks: Network | Sequence[Network], shown: Input, state: HybridState) -> None:
+        alone = isinstance(networks, Network)
+        self.networks, which = distinct([networks] if isinstance(networks, Network) else networks)
+        self.which, self.example = torch.tensor(which), shown
+        self.lost: list[Lost] = []
+        self.steps = 0
+        self.alive = [] if alone else [True] * len(which)
+        self.source = torch.arange(len(which))
         self.activities = {name: value.clone() for name, value in state.activities.items()}
         self.weights = {name: value.clone() for name, value in state.weights.items()}
         self.current = HybridState(self.activities, self.weights)
         self.good = {name: value.clone() for name, value in self.current.items()}
-        self.shown = Shown.to(network, shown)
+        self.shown = Shown.to(self.networks[0], shown)
         names = [name for name in INPUTS if getattr(self.shown, name) is not None]
         self.inputs = {name: getattr(self.shown, name).clone() for name in names}
         self.plans: dict[float, Plan] = {}
         self.plan = self.plans[1.0] = self.planned(1.0)
-        self.log: list[tuple[Shown, float, float]] = []
+        self.log: list[Step] = []
         self.left: list[Call] = []
 
     def planned(self, gate: float) -> Plan:
         """What a step does under a gate."""
         both = dict(self.current.items())
-        trace = traced(self.network, self.example, both, gate)
+        trace, rows = record(self.networks, self.example, both, gate)
+        constants = torch.tensor(rows, dtype=next(iter(both.values())).dtype)[self.which]
         places = {node: self.inputs[name] for name, node in trace.inputs.items()}
         places |= {node: both[name] for name, node in trace.state.items()}
-        program = Program(trace, places)
+        program = Program(trace, places, constants)
         calls, own = list(program.calls), {value.data_ptr() for value in both.values()}
         rates: dict[str, Tensor] = {}
         for name, node in trace.rates.items():
@@ -234,7 +99,7 @@ class Replay:
                 calls.append((rates[name].copy_, (program.at[node],), {}))
         parts = {name: program.actual(found) for name, found in trace.updates.items()}
         room = {name: torch.empty_like(p[2]) for name, p in parts.items() if len(p) == 3 and isinstance(p[2], Tensor)}
-        return Plan(calls, rates, parts, room)
+        return Plan(calls, rates, parts, room, constants)
 
     def load(self, state: HybridState) -> None:
         """Go on from `state`, which is good."""
@@ -258,7 +123,8 @@ class Replay:
         if shown.gate not in (0.0, 1.0):
             return False
         for name, place in self.inputs.items():
-            place.copy_(getattr(shown, name))
+            value = getattr(shown, name)
+            place.copy_(value[self.source] if self.lost else value)
         if shown.gate not in self.plans:
             self.plans[shown.gate] = self.planned(shown.gate)
         self.shown, self.plan = shown, self.plans[shown.gate]
@@ -277,7 +143,8 @@ class Replay:
         except KeyboardInterrupt:  # no state is left half changed
             self.change()
             raise
-        self.log.append((self.shown, t, dt))
+        self.log.append(Step(self.shown, t, dt))
+        self.steps += 1
         return len(self.log) < BETWEEN or self.verify()
 
     def change(self) -> None:
@@ -309,28 +176,74 @@ class Replay:
         plan.dt, plan.changes = dt, found[::-1]
 
     def verify(self) -> bool:
-        """Whether the state is finite; it is kept if so."""
+        """Whether the state is finite, and kept; of an ensemble, whether any member goes on."""
         total = sum(float(value.sum()) for _, value in self.current.items())
-        if not math.isfinite(total) and first_nonfinite(self.current) is not None:
-            return False
+        if not math.isfinite(total):
+            if self.alive and bool(self.wrong().any()):
+                return self.part()
+            if not self.alive and first_nonfinite(self.current) is not None:
+                return False
         if self.log:
             self.keep()
         return True
 
-    def rewind(self) -> tuple[int, float, str]:
-        """Go back to the last finite state: (number of steps given up, its time, what was not finite after it)."""
-        steps: Sequence[tuple[Shown, float, float]] = tuple(self.log)
+    def wrong(self) -> Tensor:
+        """Of each member, whether something in its state is not finite."""
+        return torch.stack([~value.isfinite().flatten(1).all(1) for _, value in self.current.items()]).any(0)
+
+    def part(self) -> bool:
+        """Take the steps since the last good state again, one by one, and part with members that diverge."""
+        steps = tuple(self.log)
+        self.restore()
+        for k, (shown, t, dt) in enumerate(steps):
+            self.show(shown)
+            self.step(t, dt)
+            self.steps -= 1
+            wrong = self.wrong()
+            if bool(wrong.any()):
+                donors = [member for member, alive in enumerate(self.alive) if alive and not wrong[member]]
+                for member in torch.nonzero(wrong).flatten().tolist():
+                    if self.alive[member]:
+                        self.alive[member] = False
+                        self.lose(member, t, self.steps - len(steps) + k + 1)
+                if not donors:
+                    return False
+                self.follow(wrong, donors[0])
+            self.keep()
+        return True
+
+    def lose(self, member: int, t: float, steps: int) -> None:
+        """Put down a member that was good at t and is not any more."""
+        name = first_nonfinite(HybridState({name: value[member] for name, value in self.current.items()}, {}))
+        parts = (self.activities, self.weights)
+        state = HybridState(*({name: self.good[name][member].clone() for name in part} for part in parts))
+        self.lost.append(Lost(member, state, t, name or "a quantity", steps))
+
+    def follow(self, members: Tensor, donor: int) -> None:
+        """Let some members' places follow another member."""
+        for _, value in self.current.items():
+            value[members] = value[donor].clone()
+        self.source[members] = self.source[donor].clone()
+        self.which[members] = self.which[donor].clone()
+        for plan in self.plans.values():
+            plan.constants[members] = plan.constants[donor].clone()
+
+    def restore(self) -> None:
+        """Go back to the last state that was kept."""
         for name, value in self.good.items():
             self.tensor(name).copy_(value)
+        self.log.clear()
+
+    def rewind(self) -> tuple[int, float, str]:
+        """Go back to the last finite state: (number of steps given up, its time, what was not finite after it)."""
+        steps = tuple(self.log)
+        self.restore()
         for k, (shown, t, dt) in enumerate(steps):
-            self.log.clear()
             self.show(shown)
             self.step(t, dt)
             wrong = first_nonfinite(self.current)
             if wrong is not None:
-                for key, value in self.good.items():
-                    self.tensor(key).copy_(value)
-                self.log.clear()
+                self.restore()
                 return len(steps) - k, t, wrong
             self.keep()
         raise RuntimeError("steps taken again went another way")
@@ -338,22 +251,14 @@ class Replay:
 
 @dataclass
 class Plan:
-    """One step: calls to make, where they leave rates and factors, room for decays; the changes of steps of `dt`."""
+    """One step: calls to make, where they leave rates and factors, room for decays, numbers of the members; the changes
+    of steps of `dt`.
+    """
 
     calls: list[Call]
     rates: dict[str, Tensor]
     parts: dict[str, tuple[Any, ...]]
     room: dict[str, Tensor]
+    constants: Tensor
     dt: float = math.nan
     changes: list[Call] = field(default_factory=list)
-
-
-def traced(network: Network, shown: Input, state: Mapping[str, Tensor], gate: float) -> Traced:
-    """The graph of a network for data of a shape, recorded once."""
-    shapes = tuple((name, tuple(value.shape), value.dtype) for name, value in state.items())
-    target = None if shown.target is None else (tuple(shown.target.shape), shown.target.dtype)
-    key = (shapes, tuple(shown.x.shape), target, gate)
-    known = KNOWN.setdefault(network, {})
-    if key not in known:
-        known[key] = merged([record(network, shown, state, gate)])[0]
-    return known[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
@@ -12,7 +12,8 @@ from typing import Any, overload
 import torch
 import xarray as xr
 
-from ctsigprop.compiled import Outcome
+from ctsigprop.arguments import check_members, check_span, check_state, check_stimulus, check_types
+from ctsigprop.compiled import NotCompilable, Outcome
 from ctsigprop.ensemble import (
     Ensemble,
     batchable,
@@ -21,6 +22,7 @@ from ctsigprop.ensemble import (
     each,
     own_state,
     recorded,
+    stacked,
     worth_recording,
     wrong_end,
 )
@@ -32,7 +34,7 @@ from ctsigprop.progress import Progress
 from ctsigprop.provenance import attributes, outcome, shared
 from ctsigprop.recorder import Recorder
 from ctsigprop.recording import check_probes, lay_out, sinks_of
-from ctsigprop.rules.checks import number, whole
+from ctsigprop.side_by_side import SideBySide, possible
 from ctsigprop.sinks import Sink
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
@@ -67,10 +69,10 @@ def simulate(
 @overload
 def simulate(
     network: Network | Sequence[Network],
-    stimulus: Stimulus,
+    stimulus: Stimulus | Sequence[Stimulus],
     solver: Solver | str = ...,
     *,
-    state: State | None = ...,
+    state: State | Sequence[State] | None = ...,
     t_span: tuple[float, float] | None = ...,
     probes: Sequence[Probe] = ...,
     seed: int | Sequence[int] = ...,
@@ -82,10 +84,10 @@ def simulate(
 
 def simulate(
     network: Network | Sequence[Network],
-    stimulus: Stimulus,
+    stimulus: Stimulus | Sequence[Stimulus],
     solver: Solver | str = "auto",
     *,
-    state: State | None = None,
+    state: State | Sequence[State] | None = None,
     t_span: tuple[float, float] | None = None,
     probes: Sequence[Probe] = (),
     seed: int | Sequence[int] = 0,
@@ -99,11 +101,11 @@ def simulate(
     ----------
     network : the vector field; not changed. With `ensemble`, also a list of that many networks of one structure,
         whose numbers (rates, time constants, ...) may differ
-    stimulus : what it is shown
+    stimulus : what it is shown; with `ensemble`, also a list of one for each member, of equal rows and length
     solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default, in `stats`):
         `FactoredDopri5()`, `Dopri5()` where a rule has no factors, `Hybrid(dt=tau / 10)` where neurons have a reset
     state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
-        the stimulus has, its activities and traces start at rest
+        the stimulus has, its activities and traces start at rest. With `ensemble`, also a list
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
         with `state=sol.final, t_span=(sol.final.t, stop)`
     probes : what to record. What it will take is known before the run, and told with `progress=True` or where it is
@@ -112,9 +114,9 @@ def simulate(
     progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
     store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
         reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
-    ensemble : int or None, number of members under the same stimulus, >= 1; default None, a single run. Member k is
-        the run of seed + k, or seed[k]; one that diverges ends, the others go on. With fixed steps or `compile=True`
-        they run together, else one after another
+    ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
+        seed[k]; one that diverges ends, the others go on. With Euler's steps, or `compile=True`, they run side by side,
+        else one after another; `stats["path"]` says how
 
     Returns
     -------
@@ -126,24 +128,26 @@ def simulate(
     ValueError, TypeError : inputs that do not fit together, before anything runs
     MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
     """
-    networks, seeds = check_members(network, seed, ensemble)
-    check_types(networks, stimulus, state)
+    networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
+    check_types(networks, stimuli, given)
     method = fitting(resolve_solver(solver, networks[0]), networks)
-    start, stop = check_span(t_span, stimulus)
-    check_stimulus(networks[0], stimulus)
-    states = [fitted(one, state, own, stimulus) for one, own in zip(networks, seeds, strict=True)]
-    recorders = [check_probes(probes, one, stimulus) for one in networks]
-    base = shared(stimulus, method, probes, (start, stop), state)
+    start, stop = check_span(t_span, stimuli[0])
+    states: list[State] = []
     runs: list[Run] = []
-    for one, own, begin, records in zip(networks, seeds, states, recorders, strict=True):
-        attrs = attributes(base, one, own)
-        runs.append(Run(one, records, begin, attrs, (start, stop), progress and not runs))
+    about: dict[int, dict[str, Any]] = {}
+    for one, shown, begin, own in zip(networks, stimuli, given, seeds, strict=True):
+        check_stimulus(one, shown)
+        states.append(fitted(one, begin, own, shown))
+        if begin is not given[0] or id(shown) not in about:
+            about[id(shown)] = shared(shown, method, probes, (start, stop), begin)
+        attrs = attributes(about[id(shown)], one, own)
+        runs.append(Run(one, check_probes(probes, one, shown), states[-1], attrs, (start, stop), progress and not runs))
     opened = sinks_of([(run.layouts, run.attrs) for run in runs], store, ensemble is not None, repr(method), progress)
     began = time.perf_counter()
     with torch.inference_mode(), ExitStack() as stack:
         for run, sink in zip(runs, opened, strict=True):
             run.sink = stack.enter_context(sink)
-        way, outcomes = carry_out(runs, method, stimulus, states)
+        way, outcomes = carry_out(runs, method, stimuli, states, ensemble is not None)
     cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
     solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
     return solutions[0] if ensemble is None else Ensemble(solutions, seeds)
@@ -158,16 +162,23 @@ def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus)
 
 
 def carry_out(
-    runs: Sequence[Run], solver: Solver, stimulus: Stimulus, states: Sequence[State]
+    runs: Sequence[Run], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State], many: bool
 ) -> tuple[str, list[Outcome]]:
     """(the way it was done, how each run ended)."""
+    shared_by_all = all(stimulus is stimuli[0] for stimulus in stimuli)
     if getattr(solver, "compile", False):
-        outcomes = compiled(runs, solver, stimulus, states)
+        outcomes = compiled(runs, solver, stimuli, states)
         if outcomes is not None:
             return "compiled", outcomes
-    if len(runs) > 1 and batchable([run.network for run in runs], solver, stimulus):
-        return "batched", batched(runs, solver, stimulus, states, split, take_due)
-    return "eager", list(each(runs, states, lambda run, state: run.integrate(solver, stimulus, state)))
+    networks = [run.network for run in runs]
+    if many and possible(networks, solver, stimuli, runs[0].start):
+        now = stacked([split(run.network, state) for run, state in zip(runs, states, strict=True)])
+        with suppress(NotCompilable):
+            return "side by side", SideBySide(runs, solver, stimuli, now).run()
+    if len(runs) > 1 and shared_by_all and batchable(networks, solver):
+        return "batched", batched(runs, solver, stimuli[0], states, split, take_due)
+    ways = zip(runs, states, stimuli, strict=True)
+    return "eager", list(each(ways, lambda run, state, stimulus: run.integrate(solver, stimulus, state)))
 
 
 class Run:
@@ -304,90 +315,3 @@ def resolve_solver(solver: Solver | str, network: Network) -> Solver:
         return chosen()
     except TypeError:
         raise ValueError(f"solver {solver!r} needs a step: use ct.solvers.{chosen.__name__}(dt=...)") from None
-
-
-def check_members(network: Any, seed: Any, ensemble: Any) -> tuple[list[Network], list[int]]:
-    """Network and seed of each member."""
-    if ensemble is None:
-        whole("seed", seed, 0)
-        return [network], [int(seed)]
-    whole("ensemble", ensemble, 1)
-    networks = list(network) if isinstance(network, list | tuple) else [network] * ensemble
-    if len(networks) != ensemble:
-        raise ValueError(f"network must be one for all members or a list of {ensemble}, got a list of {len(networks)}")
-    if isinstance(seed, list | tuple | range):
-        if len(seed) != ensemble:
-            raise ValueError(f"seed must be one number or a list of {ensemble}, got {len(seed)}")
-        for k, value in enumerate(seed):
-            whole(f"seed[{k}]", value, 0)
-        return networks, [int(value) for value in seed]
-    whole("seed", seed, 0)
-    return networks, [int(seed) + k for k in range(ensemble)]
-
-
-def check_types(networks: Sequence[Any], stimulus: Any, state: Any) -> None:
-    """Raise TypeError for an argument of another kind."""
-    for network in networks:
-        if not isinstance(network, Network):
-            raise TypeError(f"network must be a ct.Network, got {network!r}")
-    if any(network.weight_shapes != networks[0].weight_shapes for network in networks[1:]):
-        raise ValueError("the networks of an ensemble must have the same sizes and signal, got several")
-    if not isinstance(stimulus, Stimulus):
-        raise TypeError(f"stimulus must be ct.Presentations or made by ct.Stimulus.from_function, got {stimulus!r}")
-    if state is not None and not isinstance(state, State):
-        raise TypeError(f"state must be a ct.State such as sol.final, got {type(state).__name__}")
-
-
-def check_span(t_span: tuple[float, float] | None, stimulus: Stimulus) -> tuple[float, float]:
-    """The time span of the run, inside the stimulus."""
-    total = stimulus.duration_total
-    if t_span is None:
-        return 0.0, total
-    if not isinstance(t_span, tuple | list) or len(t_span) != 2:
-        raise TypeError(f"t_span must be a pair (start, stop), got {t_span!r}")
-    number("t_span start", t_span[0], least=0)
-    number("t_span stop", t_span[1], above=t_span[0])
-    if t_span[1] > total * (1 + 1e-9):
-        raise ValueError(f"t_span must lie within the stimulus, 0 ... {total:g}, got {tuple(t_span)}")
-    return float(t_span[0]), min(float(t_span[1]), total)
-
-
-def check_stimulus(network: Network, stimulus: Stimulus) -> None:
-    """Raise where the stimulus does not fit the network."""
-    if stimulus.n_inputs != network.sizes[0]:
-        raise ValueError(
-            f"the stimulus must have {network.sizes[0]} features, as sizes[0] says, got {stimulus.n_inputs}"
-        )
-    if stimulus.spikes and not network.layers[0].jumps:
-        raise ValueError(
-            f"the stimulus shows spikes, and neuron {type(network.layers[0].neuron).__name__} of layer 1 takes none: "
-            "give it a neuron with a reset, such as ct.LIF(), or an input without an encoder"
-        )
-    rule = network.layers[0].rule
-    if rule is not None and rule.jumps and not stimulus.spikes:
-        raise ValueError(
-            f"rule of layer 1 is {type(rule).__name__}, which needs presynaptic spikes, and the stimulus shows none: "
-            "give it an encoder, or show ct.SpikeTrains"
-        )
-    if network.signal is None:
-        return
-    if stimulus.target_width is None:
-        raise ValueError("the network has a learning signal, so the stimulus must have labels or contexts, got none")
-    if stimulus.target_width == 0 and stimulus.largest_label >= (network.n_classes or 0):
-        raise ValueError(f"labels must be in 0 ... {(network.n_classes or 0) - 1}, got {stimulus.largest_label}")
-    if stimulus.target_width and stimulus.target_width != network.n_classes:
-        raise ValueError(
-            f"contexts must have {network.n_classes} values, as n_classes says, got {stimulus.target_width}"
-        )
-
-
-def check_state(state: State, stimulus: Stimulus) -> None:
-    """Raise where state and stimulus differ in dtype or device."""
-    for value in state.values():
-        if value.dtype != stimulus.dtype:
-            raise TypeError(
-                f"the state is {value.dtype} and the stimulus {stimulus.dtype}: give the stimulus x as {value.dtype}, "
-                f"or make the state with network.initial_state(dtype={stimulus.dtype})"
-            )
-        if value.device != stimulus.device:
-            raise ValueError(f"the state is on {value.device} and the stimulus on {stimulus.device}: move one of them")

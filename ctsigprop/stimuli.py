@@ -6,7 +6,8 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,15 +29,15 @@ class Input:
 
     Parameters
     ----------
-    x : Tensor (rows, inputs)
+    x : Tensor (rows, inputs); members of an ensemble have a dimension before all others, here and below
     target : Tensor (rows,) of class labels, -1 in an empty row; or (rows, width) context vectors; or None
     present : Tensor (rows, 1), 1 for a sample, 0 for an empty row
     gate : float, factor on all plasticity, 0 turns it off
     """
 
-    x: Float[Tensor, "rows inputs"]
+    x: Float[Tensor, "*members rows inputs"]
     target: Tensor | None
-    present: Float[Tensor, "rows 1"]
+    present: Float[Tensor, "*members rows 1"]
     gate: float = 1.0
 
 
@@ -196,21 +197,33 @@ class Presentations(Stimulus):
         return torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(len(self.x)))
 
     def batch(self, k: int, order: Tensor) -> Input:
-        """What presentation k shows, given the order of its epoch."""
+        """What presentation k shows, given the order (..., samples) of its epoch."""
         first = (k % self.per_epoch) * self.rows
-        index = order[first : first + self.rows].to(self.device)
+        index = order[..., first : first + self.rows].to(self.device)
         x, y = self.x[index], None if self.y is None else self.y[index]
-        missing = self.rows - len(index)
-        present = torch.ones(self.rows, 1, dtype=self.dtype, device=self.device)
+        missing = self.rows - index.shape[-1]
+        present = torch.ones(*index.shape[:-1], self.rows, 1, dtype=self.dtype, device=self.device)
         if missing:
-            present[-missing:] = 0
-            x = torch.cat([x, x.new_zeros(missing, self.n_inputs)])
+            present[..., -missing:, :] = 0
+            x = torch.nn.functional.pad(x, (0, 0, 0, missing))
             if y is not None:
-                empty = y.new_zeros(missing, y.shape[1]) if y.dim() == 2 else y.new_full((missing,), -1)
-                y = torch.cat([y, empty])
+                contexts = y.is_floating_point()
+                y = torch.nn.functional.pad(
+                    y, (0, 0, 0, missing) if contexts else (0, missing), value=0 if contexts else -1
+                )
         return Input(x, y, present)
 
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
+        return self.frames_in(self.order, start, stop)
+
+    def side_by_side(self, others: Sequence[Presentations], start: float, stop: float) -> Iterator[Frame]:
+        """Frames that show what each of `others` shows, along a new first dimension. They differ from this one in the
+        seed of their order alone.
+        """
+        return self.frames_in(lambda epoch: torch.stack([other.order(epoch) for other in others]), start, stop)
+
+    def frames_in(self, order_of: Callable[[int], Tensor], start: float, stop: float) -> Iterator[Frame]:
+        """The frames of start ... stop in the order of each epoch."""
         epoch, order = -1, torch.empty(0)
         for k in range(max(0, math.floor(start / self.duration + 1e-9)), self.count):
             onset = k * self.duration
@@ -218,9 +231,11 @@ class Presentations(Stimulus):
                 return
             if k // self.per_epoch != epoch:
                 epoch = k // self.per_epoch
-                order = self.order(epoch)
-            shown = self.batch(k, order)
-            events = None if self.encoder is None else self.encoder.events(shown.x, onset, self.duration, k)
+                order = order_of(epoch)
+            shown = Later(partial(self.batch, k, order))
+            events = None
+            if self.encoder is not None:
+                events = self.encoder.events(shown().x, onset, self.duration, k)
             for a, b, factor in self.windows():
                 first, last = onset + a, (k + 1) * self.duration if b == self.duration else onset + b
                 if last > start and first < stop:
@@ -234,13 +249,25 @@ class Presentations(Stimulus):
         edges = [0.0, *self.gate, self.duration]
         return [(a, b, f) for a, b, f in zip(edges, edges[1:], (0.0, 1.0, 0.0), strict=False) if b > a]
 
-    def during(self, shown: Input, factor: float) -> tuple[Callable[[float], Input], bool]:
+    def during(self, shown: Later, factor: float) -> tuple[Callable[[float], Input], bool]:
         """The frame's function of time, and whether it is constant."""
         gate = self.gate
         if callable(gate):
-            return lambda t: Input(shown.x, shown.target, shown.present, float(gate(t))), False
-        now = Input(shown.x, shown.target, shown.present, factor)
-        return lambda t: now, True
+            return lambda t: replace(shown(), gate=float(gate(t))), False
+        return (lambda t: shown()) if factor == 1.0 else (lambda t: replace(shown(), gate=factor)), True
+
+
+class Later:
+    """A batch that is put together when it is first asked for."""
+
+    def __init__(self, made: Callable[[], Input]) -> None:
+        self.made = made
+        self.found: Input | None = None
+
+    def __call__(self) -> Input:
+        if self.found is None:
+            self.found = self.made()
+        return self.found
 
 
 class Continuous(Stimulus):

@@ -54,7 +54,8 @@ def test_a_batch_is_so_many_runs_whatever_the_rule(name: str, solver: str) -> No
     if rule.dense and solver.startswith("factored"):
         return
     members = ct.simulate(network(rule), shown(), STEPS[solver], ensemble=3, seed=4)
-    assert [member.stats["path"] for member in members] == ["batched"] * 3
+    path = "side by side" if solver.endswith("euler") else "batched"
+    assert [member.stats["path"] for member in members] == [path] * 3
     for k, member in enumerate(members):
         same(member, ct.simulate(network(rule), shown(), STEPS[solver], seed=4 + k))
 
@@ -173,7 +174,11 @@ def test_a_member_that_diverges_ends_and_the_others_go_on(solver: str) -> None:
     [
         (ValueError, "ensemble must be an integer >= 1, got 0", {"ensemble": 0}),
         (ValueError, "ensemble must be an integer >= 1, got 2.5", {"ensemble": 2.5}),
-        (ValueError, "seed must be one number or a list of 3, got 2", {"ensemble": 3, "seed": [1, 2]}),
+        (
+            ValueError,
+            "seed must be one for all members or a list of 3",
+            {"ensemble": 3, "seed": [1, 2]},
+        ),
         (ValueError, r"seed\[1\] must be an integer >= 0, got -2", {"ensemble": 2, "seed": [1, -2]}),
         (ValueError, "seed must be an integer >= 0, got -1", {"seed": -1}),
     ],
@@ -191,3 +196,91 @@ def test_networks_of_other_structure_or_number_are_refused() -> None:
         ct.simulate([one, one], shown(), STEPS["euler"], ensemble=3)
     with pytest.raises(TypeError, match=r"network must be a ct\.Network"):
         ct.simulate([one, one], shown(), STEPS["euler"])  # type: ignore[call-overload]
+
+
+# ---------------------------------------------------------------------------------- side by side
+
+
+def own_network(k: int) -> ct.Network:
+    """Networks that differ in every number that one sweeps."""
+    rule = ct.rules.ContrastiveHebbian(rate=0.3 + 0.2 * k) + ct.rules.WeightDecay(rate=0.01 * (k + 1))
+    neuron = ct.Rate(tau=1.0 + 0.25 * k, activation="tanh")
+    contrast = ct.rules.SoftmaxCosine(beta=5.0 + k, kappa=0.5 + 0.1 * k)
+    return network(rule, ct.TargetStream(contrast=contrast), neuron=neuron)
+
+
+@pytest.mark.parametrize("gate", [None, (0.2, 0.6)])
+def test_members_may_have_their_own_numbers_stimuli_states_and_seeds(gate: Any) -> None:
+    nets, stimuli = [own_network(k) for k in range(4)], [shown(seed=k, epochs=3, gate=gate) for k in range(4)]
+    states = [net.initial_state(k + 7, 3, torch.float64) for k, net in enumerate(nets)]
+    probe = ct.Probe("weights", every=0.15)
+    euler = ct.solvers.Euler(dt=0.1)
+    members = ct.simulate(nets, stimuli, euler, state=states, ensemble=4, probes=[probe])
+    for net, stimulus, state, member in zip(nets, stimuli, states, members, strict=True):
+        assert member.stats["path"] == "side by side"
+        alone = ct.simulate(net, stimulus, euler, state=state, probes=[probe])
+        same(member, alone)
+        assert member.stats["steps"] == alone.stats["steps"]
+        for name in alone.dataset:
+            np.testing.assert_allclose(member.dataset[name], alone.dataset[name], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [name for name in OF_RATES if not RULES[name]().supervised])
+def test_every_number_of_a_rule_is_its_members_own(rule: str) -> None:
+    nets = [network(factor * RULES[rule](), neuron=ct.Rate(tau=factor)) for factor in (1.0, 1.7, 2.3)]
+    members = ct.simulate(nets, shown(), ct.solvers.Euler(dt=0.2), ensemble=3)
+    for k, (net, member) in enumerate(zip(nets, members, strict=True)):
+        assert member.stats["path"] == "side by side"
+        same(member, ct.simulate(net, shown(), ct.solvers.Euler(dt=0.2), seed=k))
+
+
+def test_side_by_side_a_member_has_the_same_bits_however_many_there_are() -> None:
+    euler = ct.solvers.Euler(dt=0.2)
+    nets, stimuli = [own_network(k % 3) for k in range(9)], [shown(seed=k, epochs=8) for k in range(9)]
+    whole = ct.simulate(nets, stimuli, euler, ensemble=9)
+    for chosen in ([4], [8, 0], [1, 2, 3, 5, 7]):
+        some = ct.simulate(
+            [nets[k] for k in chosen], [stimuli[k] for k in chosen], euler, seed=chosen, ensemble=len(chosen)
+        )
+        for k, member in zip(chosen, some, strict=True):
+            assert member.final.equal(whole[k].final)
+
+
+def test_members_that_diverge_part_and_leave_the_bits_of_the_others() -> None:
+    euler, decays = ct.solvers.FactoredEuler(dt=0.5), [0.1, 9.0, 0.2, 0.3, 6.0]  # dt * decay > 2 makes weights grow
+    nets = [
+        ct.Network([4, 5, 3], neuron=ct.Rate(tau=4.0, activation="tanh"), rule=ct.rules.Hebb(rate=1.0, decay=d))
+        for d in decays
+    ]
+    stimulus = ct.Presentations(X, None, 5, duration=4000.0)
+    members = ct.simulate(nets, stimulus, euler, ensemble=5, probes=[ct.Probe("weights", every=50.0)])
+    healthy = [k for k, d in enumerate(decays) if d < 1]
+    for k, member in enumerate(members):
+        alone = ct.simulate(nets[k], stimulus, euler, seed=k, probes=[ct.Probe("weights", every=50.0)])
+        assert member.status is alone.status
+        assert member.status.ok == (k in healthy)
+        assert member.stats["steps"] == alone.stats["steps"]
+        assert member.message == alone.message
+        same(member, alone, 1e-9)
+        assert member.dataset.sizes == alone.dataset.sizes
+    fine = ct.simulate([nets[k] for k in healthy], stimulus, euler, seed=healthy, ensemble=3)
+    for k, member in zip(healthy, fine, strict=True):
+        assert member.final.equal(members[k].final)
+    two = ct.simulate([nets[1], nets[4]], stimulus, euler, seed=[1, 4], ensemble=2)
+    assert [member.status for member in two] == [ct.Status.DIVERGED] * 2
+    assert [member.final.t for member in two] == [members[1].final.t, members[4].final.t]
+
+
+def test_networks_that_differ_in_more_than_numbers_go_one_after_another() -> None:
+    nets = [network(ct.rules.ContrastiveHebbian()), network(ct.rules.Hebb())]
+    members = ct.simulate(nets, shown(), STEPS["euler"], ensemble=2)
+    for k, member in enumerate(members):
+        assert member.stats["path"] == "eager"
+        same(member, ct.simulate(nets[k], shown(), STEPS["euler"], seed=k))
+
+
+def test_stimuli_of_unequal_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="the stimuli of an ensemble must have as many rows"):
+        ct.simulate(own_network(0), [shown(), shown(epochs=2)], STEPS["euler"], ensemble=2)
+    with pytest.raises(ValueError, match="stimulus must be one for all members or a list of 2, got a list of 1"):
+        ct.simulate(own_network(0), [shown()], STEPS["euler"], ensemble=2)

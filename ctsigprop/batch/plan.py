@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ctsigprop.arguments import check_stimulus
 from ctsigprop.batch.course import sentence
 from ctsigprop.batch.fingerprint import Fingerprint
 from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
@@ -15,7 +16,7 @@ from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number, whole
-from ctsigprop.simulate import check_stimulus, resolve_solver
+from ctsigprop.simulate import resolve_solver
 from ctsigprop.solvers.base import Solver
 from ctsigprop.stimuli import Presentations, Stimulus
 

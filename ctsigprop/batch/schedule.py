@@ -21,7 +21,9 @@ from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.store import RunStore
 from ctsigprop.rules.checks import whole
 
-LARGEST_GROUP = 16
+LARGEST_GROUP = 32
+WEIGHTS_OF_A_GROUP = 2**20
+"""Side by side, small networks save the cost of a call for each; of large ones the state alone fills the caches."""
 PATIENCE = 0.2
 """Seconds between two looks at runs that another process is at."""
 LOSSES = 3
@@ -188,5 +190,14 @@ def grouped(jobs: Sequence[Job], processes: int) -> list[list[Job]]:
     alike: dict[Any, list[Job]] = {}
     for job in jobs:
         alike.setdefault(shape(job), []).append(job)
-    size = LARGEST_GROUP if processes == 1 else max(1, min(LARGEST_GROUP, len(jobs) // (4 * (processes or 16))))
-    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
+    most = LARGEST_GROUP if processes == 1 else max(1, min(LARGEST_GROUP, len(jobs) // (4 * (processes or 16))))
+    groups = []
+    for group in alike.values():
+        size = min(most, max(1, WEIGHTS_OF_A_GROUP // weights(group[0])))
+        groups += [group[i : i + size] for i in range(0, len(group), size)]
+    return groups
+
+
+def weights(job: Job) -> int:
+    """Number of weights of a job's network."""
+    return 1 if job.network is None else sum(post * pre for post, pre in job.network.weight_shapes.values())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ctsigprop.compiled.source import Layout, module_source
-from ctsigprop.compiled.trace import NotCompilable, merged, record
+from ctsigprop.compiled.trace import NotCompilable, distinct, record
 from ctsigprop.network import Network
 from ctsigprop.stimuli import Input
 
@@ -49,31 +49,24 @@ def compiled(
     if importlib.util.find_spec("numba") is None:
         raise NotCompilable("numba is not installed: pip install 'ctsigprop[compile]'")
     key = (tuple((name, value.shape, value.dtype) for name, value in state.items()), tuple(gates), euler)
-    alike = all(network is networks[0] for network in networks)
+    first, which = distinct(networks)
     known = KNOWN.setdefault(networks[0], {})
-    if alike and key in known:
+    if len(first) == 1 and key in known:
         return replace(known[key], constants=[[]] * len(networks))
     like = next(iter(state.values()))
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
         raise NotCompilable(f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}")
-    distinct: list[Network] = []
-    which = []
-    for network in networks:
-        place = next((k for k, other in enumerate(distinct) if other is network), len(distinct))
-        if place == len(distinct):
-            distinct.append(network)
-        which.append(place)
     variants = []
-    constants: list[list[float]] = [[] for _ in distinct]
+    constants: list[list[float]] = [[] for _ in first]
     for gate in gates:
-        trace, rows = merged([record(network, shown, state, gate) for network in distinct], len(constants[0]))
+        trace, rows = record(first, shown, state, gate, len(constants[0]))
         variants.append(trace)
         for row, more in zip(constants, rows, strict=True):
             row += more
     source, layout = module_source(variants, len(constants[0]), euler)
     members = [constants[place] for place in which]
     found = Program(load(source), layout, members, {gate: k for k, gate in enumerate(gates)})
-    if alike:
+    if len(first) == 1:
         known[key] = found
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import ctsigprop as ct
 torch.set_num_threads(1)
 DATA = ct.datasets.two_moons(60, seed=0)
 EULER = ct.solvers.Euler(dt=1.0)
-SHOWN = ct.Presentations(DATA.x_train, DATA.y_train, 48, epochs=4)
+SHOWN = ct.Presentations(DATA.x_train, DATA.y_train, 48, epochs=100)
 GRID = {"rate": [0.5, 1.0, 2.0, 4.0], "units": [3, 4, 5, 6]}
 
 
@@ -43,5 +43,7 @@ def noted_run(log: Path, store: Path) -> None:
     run(store)
 
 
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), n_jobs=int(sys.argv[2]))
+def run_in_two_processes(store: Path) -> None:
+    """A sweep that leads a group of processes of its own, its workers in it."""
+    os.setsid()
+    run(store, n_jobs=2)

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 
 import ctsigprop as ct
 from ctsigprop.batch import Record, Store, StoreError
-from tests.batch.sweeping import DATA, EULER, SHOWN, build, noted_run, run
+from tests.batch.sweeping import DATA, EULER, SHOWN, build, noted_run, run, run_in_two_processes
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -40,30 +39,31 @@ def written(store: Path) -> dict[str, tuple[int, int]]:
     return {key: (stat.st_ino, stat.st_mtime_ns) for key, stat in files.items()}
 
 
-def start(log: Path, store: Path) -> Any:
+def start(target: Any, *args: Any) -> Any:
     """A process that sweeps; it is forked off a server of its own, which has no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.batch.sweeping"])
-    process = context.Process(target=noted_run, args=(log, store))
+    process = context.Process(target=target, args=args)
     process.start()
     return process
 
 
 @unix
-def test_killed_ten_times_at_random_moments_and_resumed_the_table_has_the_same_bits(
+@pytest.mark.slow
+def test_parent_and_workers_killed_ten_times_at_random_moments_lose_nothing_and_the_table_has_the_same_bits(
     tmp_path: Path, whole: pd.DataFrame
 ) -> None:
     store, moments = tmp_path / "runs", random.Random(0)
     seen: dict[str, tuple[int, int]] = {}
     interrupted = 0
-    for k in range(KILLS):
-        both = [start(tmp_path / f"log{k}{i}", store) for i in range(2)]
-        while len(written(store)) == len(seen) and any(process.is_alive() for process in both):
+    for _ in range(KILLS):
+        process = start(run_in_two_processes, store)
+        enough = len(seen) + moments.randint(1, 4)
+        while process.is_alive() and len(written(store)) < enough:
             time.sleep(0.001)
-        time.sleep(moments.uniform(0.0, 0.05))
-        for process in both:
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
+        time.sleep(moments.uniform(0.0, 0.01))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
         now = written(store)
         assert {key: now[key] for key in seen} == seen  # no run is done again once its folder is there
         seen = now
@@ -79,34 +79,12 @@ def test_killed_ten_times_at_random_moments_and_resumed_the_table_has_the_same_b
 @unix
 def test_two_sweeps_at_once_share_the_work(tmp_path: Path, whole: pd.DataFrame) -> None:
     store, logs = tmp_path / "runs", [tmp_path / "a", tmp_path / "b"]
-    both = [start(log, store) for log in logs]
+    both = [start(noted_run, log, store) for log in logs]
     for process in both:
         process.join(60)
         assert process.exitcode == 0
     done = [key for log in logs if log.exists() for key in log.read_text().split()]
     assert len(done) == len(set(done)) == 64
-    exact(run(store).table, whole, check_exact=True)
-
-
-@unix
-@pytest.mark.slow
-def test_parent_and_worker_processes_killed_together_lose_nothing_that_was_written(
-    tmp_path: Path, whole: pd.DataFrame
-) -> None:
-    store, moments = tmp_path / "runs", random.Random(1)
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    seen: dict[str, tuple[int, int]] = {}
-    for _ in range(2):
-        command = [sys.executable, "-m", "tests.batch.sweeping", str(store), "2"]
-        process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
-        enough = len(seen) + moments.randint(1, 20)
-        while process.poll() is None and len(written(store)) < enough:
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        now = written(store)
-        assert {key: now[key] for key in seen} == seen
-        seen = now
     exact(run(store).table, whole, check_exact=True)
 
 

@@ -1,0 +1,117 @@
+"""The arguments of a simulation: made what they stand for, and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ctsigprop.network import Network
+from ctsigprop.rules.checks import number, whole
+from ctsigprop.state import State
+from ctsigprop.stimuli import Stimulus
+
+
+def check_members(
+    network: Any, stimulus: Any, state: Any, seed: Any, ensemble: Any
+) -> tuple[list[Network], list[Stimulus], list[State | None], list[int]]:
+    """Network, stimulus, initial state and seed of each member; each argument may be one for all or a list."""
+    if ensemble is None:
+        whole("seed", seed, 0)
+        return [network], [stimulus], [state], [int(seed)]
+    whole("ensemble", ensemble, 1)
+    networks, stimuli, states = (
+        of_each(name, value, ensemble)
+        for name, value in (("network", network), ("stimulus", stimulus), ("state", state))
+    )
+    seeds = list(seed) if isinstance(seed, range) else seed
+    if isinstance(seeds, list | tuple):
+        seeds = of_each("seed", seeds, ensemble)
+        for k, value in enumerate(seeds):
+            whole(f"seed[{k}]", value, 0)
+        return networks, stimuli, states, [int(value) for value in seeds]
+    whole("seed", seeds, 0)
+    return networks, stimuli, states, [int(seeds) + k for k in range(ensemble)]
+
+
+def of_each(name: str, value: Any, members: int) -> list[Any]:
+    """One value for each member."""
+    values = list(value) if isinstance(value, list | tuple) else [value] * members
+    if len(values) != members:
+        raise ValueError(f"{name} must be one for all members or a list of {members}, got a list of {len(values)}")
+    return values
+
+
+def check_types(networks: Sequence[Any], stimuli: Sequence[Any], states: Sequence[Any]) -> None:
+    """Raise TypeError for an argument of another kind."""
+    for network in networks:
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be a ct.Network, got {network!r}")
+    if any(network.weight_shapes != networks[0].weight_shapes for network in networks[1:]):
+        raise ValueError("the networks of an ensemble must have the same sizes and signal, got several")
+    for stimulus in stimuli:
+        if not isinstance(stimulus, Stimulus):
+            raise TypeError(f"stimulus must be ct.Presentations or made by ct.Stimulus.from_function, got {stimulus!r}")
+        if stimulus.rows != stimuli[0].rows or stimulus.duration_total != stimuli[0].duration_total:
+            raise ValueError(
+                "the stimuli of an ensemble must have as many rows as each other and last as long, got "
+                f"{stimuli[0].rows} and {stimulus.rows} rows, {stimuli[0].duration_total:g} and "
+                f"{stimulus.duration_total:g} units of time"
+            )
+    for state in states:
+        if state is not None and not isinstance(state, State):
+            raise TypeError(f"state must be a ct.State such as sol.final, got {type(state).__name__}")
+
+
+def check_span(t_span: tuple[float, float] | None, stimulus: Stimulus) -> tuple[float, float]:
+    """The time span of the run, inside the stimulus."""
+    total = stimulus.duration_total
+    if t_span is None:
+        return 0.0, total
+    if not isinstance(t_span, tuple | list) or len(t_span) != 2:
+        raise TypeError(f"t_span must be a pair (start, stop), got {t_span!r}")
+    number("t_span start", t_span[0], least=0)
+    number("t_span stop", t_span[1], above=t_span[0])
+    if t_span[1] > total * (1 + 1e-9):
+        raise ValueError(f"t_span must lie within the stimulus, 0 ... {total:g}, got {tuple(t_span)}")
+    return float(t_span[0]), min(float(t_span[1]), total)
+
+
+def check_stimulus(network: Network, stimulus: Stimulus) -> None:
+    """Raise where the stimulus does not fit the network."""
+    if stimulus.n_inputs != network.sizes[0]:
+        raise ValueError(
+            f"the stimulus must have {network.sizes[0]} features, as sizes[0] says, got {stimulus.n_inputs}"
+        )
+    if stimulus.spikes and not network.layers[0].jumps:
+        raise ValueError(
+            f"the stimulus shows spikes, and neuron {type(network.layers[0].neuron).__name__} of layer 1 takes none: "
+            "give it a neuron with a reset, such as ct.LIF(), or an input without an encoder"
+        )
+    rule = network.layers[0].rule
+    if rule is not None and rule.jumps and not stimulus.spikes:
+        raise ValueError(
+            f"rule of layer 1 is {type(rule).__name__}, which needs presynaptic spikes, and the stimulus shows none: "
+            "give it an encoder, or show ct.SpikeTrains"
+        )
+    if network.signal is None:
+        return
+    if stimulus.target_width is None:
+        raise ValueError("the network has a learning signal, so the stimulus must have labels or contexts, got none")
+    if stimulus.target_width == 0 and stimulus.largest_label >= (network.n_classes or 0):
+        raise ValueError(f"labels must be in 0 ... {(network.n_classes or 0) - 1}, got {stimulus.largest_label}")
+    if stimulus.target_width and stimulus.target_width != network.n_classes:
+        raise ValueError(
+            f"contexts must have {network.n_classes} values, as n_classes says, got {stimulus.target_width}"
+        )
+
+
+def check_state(state: State, stimulus: Stimulus) -> None:
+    """Raise where state and stimulus differ in dtype or device."""
+    for value in state.values():
+        if value.dtype != stimulus.dtype:
+            raise TypeError(
+                f"the state is {value.dtype} and the stimulus {stimulus.dtype}: give the stimulus x as {value.dtype}, "
+                f"or make the state with network.initial_state(dtype={stimulus.dtype})"
+            )
+        if value.device != stimulus.device:
+            raise ValueError(f"the state is on {value.device} and the stimulus on {stimulus.device}: move one of them")

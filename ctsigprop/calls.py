@@ -1,0 +1,234 @@
+"""A recorded right-hand side as a list of calls, each with its operands and the memory that it writes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
+from ctsigprop.compiled.trace import Member, NotCompilable, Traced
+from ctsigprop.compiled.views import is_view
+
+aten = torch.ops.aten
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+ARITHMETIC: dict[Any, Callable[..., Any]] = {
+    aten.add.Tensor: torch.add,
+    aten.sub.Tensor: torch.sub,
+    aten.mul.Tensor: torch.mul,
+    aten.div.Tensor: torch.div,
+}
+OUT: dict[Any, Callable[..., Any]] = {
+    aten.mm.default: torch.mm,
+    aten.bmm.default: torch.bmm,
+    aten.cat.default: torch.cat,
+    aten.addcmul.default: torch.addcmul,
+    aten.neg.default: torch.neg,
+    aten.sigmoid.default: torch.sigmoid,
+    aten.tanh.default: torch.tanh,
+    aten.exp.default: torch.exp,
+    aten.log.default: torch.log,
+    aten.sqrt.default: torch.sqrt,
+    aten.softplus.default: aten.softplus.out,
+    aten.pow.Tensor_Scalar: torch.pow,
+    aten.gt.Scalar: torch.gt,
+    aten.sum.dim_IntList: aten.sum.IntList_out,
+    aten.mean.dim: aten.mean.out,
+    aten.amax.default: aten.amax.out,
+    aten.linalg_vector_norm.default: aten.linalg_vector_norm.out,
+    aten._softmax.default: aten._softmax.out,
+    aten.clamp_min.default: aten.clamp_min.out,
+    aten.maximum.default: torch.maximum,
+    aten.where.self: torch.where,
+}
+"""Operations that write into memory that they are given. Any other one is carried out and its result copied."""
+POINTWISE = {*ARITHMETIC, aten.addcmul.default, aten.neg.default, aten.relu.default, aten.sigmoid.default}
+"""Operations that may write over an operand."""
+
+
+class Memory:
+    """Buffers by shape and type, used again once nothing reads them any more."""
+
+    def __init__(self) -> None:
+        self.free: dict[Any, list[Tensor]] = {}
+
+    def take(self, like: Tensor) -> Tensor:
+        """A buffer of a shape."""
+        kept = self.free.setdefault((tuple(like.shape), like.dtype), [])
+        return kept.pop() if kept else torch.empty(like.shape, dtype=like.dtype, device=like.device)
+
+    def give(self, buffer: Tensor) -> None:
+        """A buffer that nothing reads any more."""
+        self.free.setdefault((tuple(buffer.shape), buffer.dtype), []).append(buffer)
+
+
+class Program:
+    """The calls that compute rates and factors from given places of inputs and state.
+
+    `constants` (members, numbers) : where members of an ensemble, along the first dimension of every tensor, differ
+
+    Raises
+    ------
+    NotCompilable : an operation that takes no number for each member
+    """
+
+    def __init__(self, trace: Traced, places: Mapping[Node, Tensor], constants: Tensor) -> None:
+        self.constants = constants
+        self.calls: list[Call] = []
+        self.at: dict[Node, Tensor] = dict(places)
+        self.owner: dict[Node, Node] = {}
+        self.owned: set[Node] = set()
+        memory = Memory()
+        kept = set(results(trace.rates)) | set(results(trace.updates))
+        last = self.last_reads(trace, kept)
+        for k, (node, (args, kwargs)) in enumerate(trace.arguments.items()):
+            shape = tuple(node.meta["val"].shape) if isinstance(node.meta["val"], Tensor) else ()
+            given, options = self.actual(args, shape), {key: self.actual(v, shape) for key, v in kwargs.items()}
+            read = results(args)
+            over = [n for n in dict.fromkeys(map(self.root, read)) if last.get(n) == k and n in self.owned]
+            if renames(node):
+                self.at[node] = given[0] if compared(node) else as_view(node, given, options)
+                self.owner[node] = self.root(results(args)[0])
+            elif node.target in FILLS or node.target in FILLS_WITH:
+                filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
+                self.at[node] = filled(*given, **options)
+            elif node.target is aten.constant_pad_nd.default:
+                self.at[node], call = padded(given, node.meta["val"])
+                self.calls.append(call)
+            else:
+                apart = [
+                    n
+                    for n in over
+                    if node.target not in POINTWISE or not all(n is r for r in read if self.root(r) is n)
+                ]
+                for n in over:
+                    if n not in apart:
+                        memory.give(self.at[n])
+                out = memory.take(next(iter(node.users)).meta["val"] if as_number(node) else node.meta["val"])
+                for n in apart:
+                    memory.give(self.at[n])
+                self.at[node] = out
+                self.owned.add(node)
+                if node.target is aten._softmax.default:
+                    self.calls += softmax(given[0], given[1], out)
+                else:
+                    self.calls.append(call_of(node.target, given, options, out))
+
+    def root(self, node: Node) -> Node:
+        """The node whose memory a node shows."""
+        return self.owner.get(node, node)
+
+    def last_reads(self, trace: Traced, kept: set[Node]) -> dict[Node, int]:
+        """Number of the operation that reads each node's memory for the last time; none for results."""
+        roots: dict[Node, Node] = {}
+        last: dict[Node, int] = {}
+        for k, (node, (args, _)) in enumerate(trace.arguments.items()):
+            read = [roots.get(n, n) for n in results(args)]
+            if renames(node) and read:
+                roots[node] = read[0]
+            for n in read:
+                last[n] = k
+        for node in kept:
+            last.pop(roots.get(node, node), None)
+        return last
+
+    def actual(self, value: Any, shape: Sequence[int] = (0, 0)) -> Any:
+        """An argument with tensors for nodes, and for numbers of members as they meet a result of this shape."""
+        if isinstance(value, Node):
+            return self.at[value]
+        if isinstance(value, Member):
+            if shape[:1] not in ((0,), (len(self.constants),)):
+                raise NotCompilable("a number that differs between members meets something that they share")
+            return self.constants[:, value.index].view(-1, *[1] * (len(shape) - 1))
+        if isinstance(value, tuple | list):
+            return type(value)(self.actual(part, shape) for part in value)
+        return value
+
+
+def as_number(node: Node) -> bool:
+    """Whether a comparison can be written as 1 and 0 at once: its only readers turn it into numbers."""
+    readers = [user.target is aten._to_copy.default and user.meta["val"].is_floating_point() for user in node.users]
+    return node.target is aten.gt.Scalar and bool(readers) and all(readers)
+
+
+def compared(node: Node) -> bool:
+    """Whether a node turns a comparison that was written as numbers into numbers."""
+    return node.target is aten._to_copy.default and isinstance(node.args[0], Node) and as_number(node.args[0])
+
+
+def renames(node: Node) -> bool:
+    """Whether a node's value lies where that of its first operand does."""
+    return node.target in SAME or is_view(node) or compared(node)
+
+
+def softmax(source: Tensor, dim: int, out: Tensor) -> list[Call]:
+    """Softmax in parts: torch's own takes rows one by one where they are short."""
+    one = torch.empty_like(out.select(dim, 0).unsqueeze(dim))
+    return [
+        (torch.amax, (source, dim, True), {"out": one}),
+        (torch.sub, (source, one), {"out": out}),
+        (torch.exp, (out,), {"out": out}),
+        (torch.sum, (out, dim, True), {"out": one}),
+        (torch.div, (out, one), {"out": out}),
+    ]
+
+
+def results(value: Any) -> list[Node]:
+    """All nodes in some arguments."""
+    if isinstance(value, Node):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return [node for part in parts for node in results(part)]
+
+
+def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """A view on the first argument."""
+    if node.target in SAME:
+        first: Tensor = args[0]
+        return first
+    packet, overload = str(node.target).removeprefix("aten.").split(".")
+    operation: Any = getattr(getattr(aten, packet.removesuffix("_copy")), overload, node.target)
+    found: Tensor = operation(*args, **kwargs)
+    return found
+
+
+def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:
+    """The call that writes an operation's result to `out`."""
+    if target is aten._to_copy.default:
+        return out.copy_, (args[0],), {}
+    if target is aten.relu.default:
+        return aten.clamp_min.out, (args[0], 0), {"out": out}
+    alpha = kwargs.get("alpha")
+    if isinstance(alpha, Tensor):
+        sign = 1.0 if target is aten.add.Tensor else -1.0
+        return torch.addcmul, (args[0], args[1], alpha), {"value": sign, "out": out}
+    if target is aten.clamp_min.default and isinstance(args[1], Tensor):
+        return torch.maximum, args, {"out": out}
+    if target in ARITHMETIC or target is aten.gt.Scalar:  # a number would be made a tensor at every call
+        kind = args[0].dtype
+        args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
+    operation = ARITHMETIC.get(target) or OUT.get(target)
+    if operation is not None:
+        return operation, args, {**kwargs, "out": out}
+    return copied, (target, args, kwargs, out), {}
+
+
+def padded(args: Sequence[Any], like: Tensor) -> tuple[Tensor, Call]:
+    """Memory with a border that stays, and the call that fills its inside."""
+    source, pads, value = args[0], args[1], args[2] if len(args) > 2 else 0.0
+    out = torch.full(like.shape, value, dtype=like.dtype, device=like.device)
+    inside, kept = out, source
+    for k in range(len(pads) // 2):
+        dim, (before, after) = source.dim() - 1 - k, pads[2 * k : 2 * k + 2]
+        inside = inside.narrow(dim, max(0, before), out.shape[dim] - max(0, before) - max(0, after))
+        kept = kept.narrow(dim, max(0, -before), source.shape[dim] - max(0, -before) - max(0, -after))
+    return out, (inside.copy_, (kept,), {})
+
+
+def copied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
+    """Carry an operation out and copy its result."""
+    out.copy_(target(*args, **kwargs))
