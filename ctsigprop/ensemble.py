@@ -19,7 +19,7 @@ from ctsigprop.neurons import Rate
 from ctsigprop.replay import Replay
 from ctsigprop.rules.base import Rule, Scaled, Sum
 from ctsigprop.rules.table import RULES
-from ctsigprop.shows import repeated
+from ctsigprop.shows import Shows, repeated
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
@@ -91,17 +91,14 @@ class Running(Protocol):
 class Listeners:
     """Hands the samples of the engine to the runs of its members."""
 
-    def __init__(self, runs: Sequence[Running]) -> None:
-        self.runs = runs
-        self.fields: dict[int, tuple[Frame, Field]] = {}
+    def __init__(self, runs: Sequence[Running], shows: Shows) -> None:
+        self.runs, self.shows = runs, shows
 
     def sample(self, member: int, t: float, state: dict[str, Tensor], frame: Frame) -> None:
         """One member's state at time t."""
-        run = self.runs[member]
-        known = self.fields.get(member)
-        if known is None or known[0] is not frame:
-            known = self.fields[member] = (frame, Field(run.network, frame))
-        run.field = known[1]
+        run, own = self.runs[member], self.shows.of(member, frame.start)
+        if run.field is None or run.field.frame is not own:
+            run.field = Field(run.network, own)
         run.sample(t, HybridState(state, {}))
 
     def progress(self, t: float) -> None:
@@ -120,13 +117,11 @@ def compiled(
     method = Method(own.tableau, own.dt if fixed else None, tolerance, absolute, own.max_steps)
     start, stop = runs[0].start, runs[0].stop
     try:
-        if any(stimulus is not stimuli[0] for stimulus in stimuli):
-            raise NotCompilable("members have a stimulus each")
-        engine = Engine([run.network for run in runs], stimuli[0], method, states, start)
+        engine = Engine([run.network for run in runs], stimuli, method, states, start)
     except NotCompilable as why:
         warnings.warn(f"compile=True is without effect: {why}", stacklevel=4)
         return None
-    listeners = Listeners(runs)
+    listeners = Listeners(runs, Shows(stimuli, start, stop))
     frame = next(stimuli[0].frames(start, stop))
     for member, (run, state) in enumerate(zip(runs, states, strict=True)):
         if run.times and run.times[0] <= start + 1e-9 * max(1.0, abs(stop)):

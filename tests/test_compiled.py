@@ -10,6 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,26 @@ def test_a_folder_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CTSIGPROP_CACHE", str(taken))
     monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
     same(*both(network(ct.rules.Oja(rate=0.3)), ct.solvers.Euler, shown()))
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize(
+    "solver", [ct.solvers.Euler(dt=0.25, compile=True), ct.solvers.Dopri5(rtol=1e-6, compile=True)]
+)
+def test_members_may_have_their_own_numbers_and_stimuli(solver: ct.solvers.Solver) -> None:
+    nets = [
+        network(
+            ct.rules.ContrastiveHebbian(rate=0.4 + k), ct.TargetStream(), ct.Rate(tau=1.0 + k / 4, activation="tanh")
+        )
+        for k in range(3)
+    ]
+    stimuli = [shown(seed=k, gate=(0.1, 0.4), epochs=2) for k in range(3)]
+    given: dict[str, Any] = {"probes": [ct.Probe("weights", every=0.2), ct.Probe("rates", every=0.5)]}
+    members = ct.simulate(nets, stimuli, solver, ensemble=3, **given)
+    for k, member in enumerate(members):
+        assert member.stats["path"] == "compiled"
+        alone = ct.simulate(nets[k], stimuli[k], replace(solver, compile=False), seed=k, **given)  # type: ignore[type-var]
+        for name, value in alone.final.items():
+            torch.testing.assert_close(member.final[name], value, rtol=1e-5, atol=1e-6)
+        for name in alone.dataset:
+            np.testing.assert_allclose(member.dataset[name], alone.dataset[name], rtol=1e-5, atol=1e-6)

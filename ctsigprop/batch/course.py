@@ -11,6 +11,7 @@ from typing import Any
 from ctsigprop.batch.job import COSTS, Curve, Job, Record
 from ctsigprop.batch.memory import PeakMemory
 from ctsigprop.network import Network
+from ctsigprop.shows import at_same_times
 from ctsigprop.side_by_side import possible
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution
@@ -100,7 +101,9 @@ def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
         pairs = [(job.network, job.stimulus) for job in jobs]
         networks = [network for network, _ in pairs if network is not None]
         stimuli = [stimulus for _, stimulus in pairs if stimulus is not None]
-        if len(networks) == len(stimuli) == len(jobs) and possible(networks, first.solver, stimuli):
+        whole = len(networks) == len(stimuli) == len(jobs)
+        machine_code = getattr(first.solver, "compile", False) and whole and at_same_times(stimuli)
+        if machine_code or (whole and possible(networks, first.solver, stimuli)):
             try:
                 with PeakMemory() as memory:
                     found = [course.result() for course in together(jobs, networks, stimuli)]

@@ -115,7 +115,7 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
             if status[e] != 0:
                 break
             v, t, end, position = variant[f], start[f], stop[f], due[f, 0]
-            show(m, shown[f], places)
+            show(m, shown[e % len(shown), f], places)
             dt = first_length(m, v, first, last, before, keep, wrong, tolerances, order, end - t)
             done[e, 2] += 2
             last_ratio, held = 1.0, False

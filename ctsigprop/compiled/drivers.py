@@ -6,7 +6,8 @@ that a member's weights stay in the processor's cache.
 
 memory : (members, size); state at first:last, slopes at last:last + n
 first, last : where the state begins and ends
-shown, places : inputs of each frame side by side (frames, width), and rows (offset in memory, offset in shown, size)
+shown, places : inputs of each frame side by side (1 or members, frames, width), and rows (offset in memory, offset in
+    shown, size)
 frames : (variant, start and what follows of each): `short` (frames, 2), lengths of a first and a last step that are
     not whole, or 0; `whole`, number of whole steps; dt, their length; or `stop` where steps have lengths of their own
 method : coefficients a (stages, stages), and what the interpolating polynomial takes of each slope
@@ -129,7 +130,7 @@ def run_fixed(memory, first, last, shown, places, frames, method, samples, ends)
             if status[e] != 0:
                 break
             v = variant[f]
-            show(m, shown[f], places)
+            show(m, shown[e % len(shown), f], places)
             total = whole[f] + (1 if short[f, 0] > 0.0 else 0) + (1 if short[f, 1] > 0.0 else 0)
             s, position, careful = 0, due[f, 0], -1
             while s < total:

@@ -18,6 +18,7 @@ from ctsigprop.compiled.program import Program, compiled
 from ctsigprop.compiled.trace import NotCompilable
 from ctsigprop.field import Shown
 from ctsigprop.network import Network
+from ctsigprop.shows import Shows, at_same_times
 from ctsigprop.solvers.base import Counts
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.tableaus import Tableau
@@ -79,7 +80,7 @@ class Piece:
 
 
 class Engine:
-    """A compiled run of one or more members under one stimulus.
+    """A compiled run of one or more members, each under its own stimulus or all under one.
 
     Raises
     ------
@@ -87,14 +88,22 @@ class Engine:
     """
 
     def __init__(
-        self, networks: Sequence[Network], stimulus: Stimulus, method: Method, states: Sequence[State], start: float
+        self,
+        networks: Sequence[Network],
+        stimuli: Sequence[Stimulus],
+        method: Method,
+        states: Sequence[State],
+        start: float,
     ) -> None:
-        self.networks, self.stimulus, self.method, self.states = networks, stimulus, method, states
-        frame = next(stimulus.frames(start, stimulus.duration_total), None)
+        self.networks, self.stimuli, self.method, self.states = networks, stimuli, method, states
+        self.one = all(stimulus is stimuli[0] for stimulus in stimuli)
+        if not at_same_times(stimuli):
+            raise NotCompilable("the members' stimuli do not switch at the same times")
+        frame = next(stimuli[0].frames(start, stimuli[0].duration_total), None)
         if frame is None or not frame.constant:
             raise NotCompilable("the stimulus is a function of time; only presentations have a compiled form")
         self.euler = method.tableau.stages == 2 and method.dt is not None
-        gates = [1.0, 0.0] if isinstance(getattr(stimulus, "gate", None), tuple) else [1.0]
+        gates = [1.0, 0.0] if isinstance(getattr(stimuli[0], "gate", None), tuple) else [1.0]
         self.program: Program = compiled(networks, frame.at(frame.start), states[0], gates, self.euler)
         layout, members, dtype = self.program.layout, len(states), states[0][next(iter(states[0]))].numpy().dtype
         n = layout.last - layout.first
@@ -151,11 +160,12 @@ class Engine:
         position, slack = 0, 1e-9 * max(1.0, abs(stop))
         while position < len(times) and times[position] <= start:
             position += 1  # the state at the start is known
-        row = self.bad.nbytes
-        per_sample, per_frame = max(1, BYTES // row), max(1, BYTES // (1 + self.width * self.memory.itemsize))
+        row, kinds = self.bad.nbytes, 1 if self.one else len(self.stimuli)
+        per_sample, per_frame = max(1, BYTES // row), max(1, BYTES // (1 + kinds * self.width * self.memory.itemsize))
         group: list[Piece] = []
         count = 0
-        for frame in self.stimulus.frames(start, stop):
+        alone, together = self.stimuli[0].frames(start, stop), Shows(self.stimuli, start, stop).frames()
+        for frame in alone if self.one else together:
             if not frame.constant:
                 raise NotCompilable("the stimulus is a function of time; only presentations have a compiled form")
             begin = frame.start
@@ -184,7 +194,7 @@ class Engine:
         return [*(t for t in grid if frame.start < t < frame.stop - 1e-9 * dt), frame.stop]
 
     def inputs(self, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int]]:
-        """What each piece shows, flat, and the variant of the right-hand side that its gate asks for."""
+        """What each piece shows (1 or members, pieces, width), and the variant of the right-hand side for its gate."""
         now = [piece.frame.at(piece.start) for piece in pieces]
         if any(shown.gate not in self.program.variants for shown in now):
             raise NotCompilable("a gate other than open and closed has no compiled form")
@@ -192,9 +202,10 @@ class Engine:
         x, present = (torch.stack([getattr(shown, name) for shown in now]) for name in ("x", "present"))
         targets = [shown.target for shown in now if shown.target is not None]
         seen = Shown.to(self.networks[0], Input(x, torch.stack(targets) if targets else None, present))
-        parts = [getattr(seen, name).reshape(len(now), -1) for name in self.program.layout.inputs]
-        flat = torch.cat(parts, 1) if parts else x.new_zeros(len(now), 0)
-        return flat.numpy(), variants
+        kinds = 1 if self.one else len(self.stimuli)
+        parts = [getattr(seen, name).reshape(len(now), kinds, -1) for name in self.program.layout.inputs]
+        flat = torch.cat(parts, 2) if parts else x.new_zeros(len(now), kinds, 0)
+        return flat.transpose(0, 1).contiguous().numpy(), variants
 
     def block(self, pieces: Sequence[Piece]) -> list[tuple[int, np.ndarray, float, Frame]]:
         """One call of the kernel: (member, sampled state, time, frame) in the order of time."""
@@ -210,7 +221,8 @@ class Engine:
         before = self.done[:, 0].copy()
 
         def call(part: slice) -> None:
-            common = (self.memory[part], layout.first, layout.last, shown, self.places)
+            own = shown if self.one else shown[part]
+            common = (self.memory[part], layout.first, layout.last, own, self.places)
             samples = (times, due, taken[part])
             ends = (self.done[part], self.status[part], self.bad[part], limit)
             if self.method.dt is not None:
