@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ctsigprop.compiled.trace import Member, NotCompilable, Traced
 from ctsigprop.compiled.views import is_view
 
 aten = torch.ops.aten
-Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+Call = Callable[[], Any]
 
 ARITHMETIC: dict[Any, Callable[..., Any]] = {
     aten.add.Tensor: torch.add,
@@ -33,19 +34,19 @@ OUT: dict[Any, Callable[..., Any]] = {
     aten.exp.default: torch.exp,
     aten.log.default: torch.log,
     aten.sqrt.default: torch.sqrt,
-    aten.softplus.default: aten.softplus.out,
     aten.pow.Tensor_Scalar: torch.pow,
     aten.gt.Scalar: torch.gt,
-    aten.sum.dim_IntList: aten.sum.IntList_out,
-    aten.mean.dim: aten.mean.out,
-    aten.amax.default: aten.amax.out,
-    aten.linalg_vector_norm.default: aten.linalg_vector_norm.out,
-    aten._softmax.default: aten._softmax.out,
-    aten.clamp_min.default: aten.clamp_min.out,
+    aten.sum.dim_IntList: torch.sum,
+    aten.mean.dim: torch.mean,
+    aten.amax.default: torch.amax,
+    aten.linalg_vector_norm.default: torch.linalg.vector_norm,
+    aten.clamp_min.default: torch.clamp_min,
+    aten.softplus.default: aten.softplus.out,
     aten.maximum.default: torch.maximum,
     aten.where.self: torch.where,
 }
-"""Operations that write into memory that they are given. Any other one is carried out and its result copied."""
+"""Operations that write into memory that they are given. Torch's own
+functions, not the overloads, which take a microsecond more. Any other one is carried out and its result copied."""
 POINTWISE = {*ARITHMETIC, aten.addcmul.default, aten.neg.default, aten.relu.default, aten.sigmoid.default}
 """Operations that may write over an operand."""
 
@@ -69,6 +70,7 @@ class Memory:
 class Program:
     """The calls that compute rates and factors from given places of inputs and state.
 
+    `once` are those that depend on the inputs alone, `calls` those of every step.
     `constants` (members, numbers) : where members of an ensemble, along the first dimension of every tensor, differ
 
     Raises
@@ -78,33 +80,48 @@ class Program:
 
     def __init__(self, trace: Traced, places: Mapping[Node, Tensor], constants: Tensor) -> None:
         self.constants = constants
-        self.calls: list[Call] = []
         self.at: dict[Node, Tensor] = dict(places)
         self.owner: dict[Node, Node] = {}
         self.owned: set[Node] = set()
+        moving = self.moving(trace)
+        still = [node for node in trace.arguments if node not in moving]
+        ends = {*results(trace.rates), *results(trace.updates)}
+        read = {n for node in moving for n in results(trace.arguments.get(node, ()))}
+        self.once = self.written(trace, still, ends | read)
+        self.calls = self.written(trace, [node for node in trace.arguments if node in moving], ends)
+
+    def moving(self, trace: Traced) -> set[Node]:
+        """The nodes whose value depends on the state."""
+        found = set(trace.state.values())
+        for node, (args, kwargs) in trace.arguments.items():
+            if any(n in found for n in results([args, kwargs])):
+                found.add(node)
+        return found
+
+    def written(self, trace: Traced, nodes: Sequence[Node], kept: Set[Node]) -> list[Call]:
+        """The calls that compute some nodes, in order; memory of those that are not kept is used again."""
+        calls: list[Call] = []
         memory = Memory()
-        kept = set(results(trace.rates)) | set(results(trace.updates))
-        last = self.last_reads(trace, kept)
-        for k, (node, (args, kwargs)) in enumerate(trace.arguments.items()):
+        last = self.last_reads(trace, nodes, kept)
+        own = set(nodes)
+        for k, node in enumerate(nodes):
+            args, kwargs = trace.arguments[node]
             shape = tuple(node.meta["val"].shape) if isinstance(node.meta["val"], Tensor) else ()
             given, options = self.actual(args, shape), {key: self.actual(v, shape) for key, v in kwargs.items()}
             read = results(args)
-            over = [n for n in dict.fromkeys(map(self.root, read)) if last.get(n) == k and n in self.owned]
+            over = [n for n in dict.fromkeys(map(self.root, read)) if last.get(n) == k and n in self.owned & own]
             if renames(node):
                 self.at[node] = given[0] if compared(node) else as_view(node, given, options)
-                self.owner[node] = self.root(results(args)[0])
+                self.owner[node] = self.root(read[0])
             elif node.target in FILLS or node.target in FILLS_WITH:
                 filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
                 self.at[node] = filled(*given, **options)
             elif node.target is aten.constant_pad_nd.default:
                 self.at[node], call = padded(given, node.meta["val"])
-                self.calls.append(call)
+                calls.append(call)
             else:
-                apart = [
-                    n
-                    for n in over
-                    if node.target not in POINTWISE or not all(n is r for r in read if self.root(r) is n)
-                ]
+                viewed = {self.root(n) for n in read if n is not self.root(n)}
+                apart = [n for n in over if node.target not in POINTWISE or n in viewed]
                 for n in over:
                     if n not in apart:
                         memory.give(self.at[n])
@@ -113,21 +130,20 @@ class Program:
                     memory.give(self.at[n])
                 self.at[node] = out
                 self.owned.add(node)
-                if node.target is aten._softmax.default:
-                    self.calls += softmax(given[0], given[1], out)
-                else:
-                    self.calls.append(call_of(node.target, given, options, out))
+                softened = node.target is aten._softmax.default
+                calls += softmax(given[0], given[1], out) if softened else [call_of(node.target, given, options, out)]
+        return calls
 
     def root(self, node: Node) -> Node:
         """The node whose memory a node shows."""
         return self.owner.get(node, node)
 
-    def last_reads(self, trace: Traced, kept: set[Node]) -> dict[Node, int]:
-        """Number of the operation that reads each node's memory for the last time; none for results."""
+    def last_reads(self, trace: Traced, nodes: Sequence[Node], kept: Set[Node]) -> dict[Node, int]:
+        """Number of the operation that reads each node's memory for the last time; none for what is kept."""
         roots: dict[Node, Node] = {}
         last: dict[Node, int] = {}
-        for k, (node, (args, _)) in enumerate(trace.arguments.items()):
-            read = [roots.get(n, n) for n in results(args)]
+        for k, node in enumerate(nodes):
+            read = [roots.get(n, n) for n in results(trace.arguments[node][0])]
             if renames(node) and read:
                 roots[node] = read[0]
             for n in read:
@@ -162,18 +178,27 @@ def compared(node: Node) -> bool:
 
 def renames(node: Node) -> bool:
     """Whether a node's value lies where that of its first operand does."""
-    return node.target in SAME or is_view(node) or compared(node)
+    return node.target in SAME or is_view(node) or compared(node) or of_one(node)
+
+
+def of_one(node: Node) -> bool:
+    """Whether a node is the sum or mean over dimensions of one element each."""
+    if node.target not in (aten.sum.dim_IntList, aten.mean.dim) or not node.args[1]:
+        return False
+    source: Any = node.args[0]
+    dims: Any = node.args[1]
+    return all(source.meta["val"].shape[dim] == 1 for dim in dims)
 
 
 def softmax(source: Tensor, dim: int, out: Tensor) -> list[Call]:
     """Softmax in parts: torch's own takes rows one by one where they are short."""
     one = torch.empty_like(out.select(dim, 0).unsqueeze(dim))
     return [
-        (torch.amax, (source, dim, True), {"out": one}),
-        (torch.sub, (source, one), {"out": out}),
-        (torch.exp, (out,), {"out": out}),
-        (torch.sum, (out, dim, True), {"out": one}),
-        (torch.div, (out, one), {"out": out}),
+        partial(torch.amax, source, dim, True, out=one),
+        partial(torch.sub, source, one, out=out),
+        partial(torch.exp, out, out=out),
+        partial(torch.sum, out, dim, True, out=one),
+        partial(torch.div, out, one, out=out),
     ]
 
 
@@ -187,9 +212,11 @@ def results(value: Any) -> list[Node]:
 
 def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """A view on the first argument."""
+    first: Tensor = args[0]
     if node.target in SAME:
-        first: Tensor = args[0]
         return first
+    if of_one(node):
+        return first.reshape(node.meta["val"].shape)
     packet, overload = str(node.target).removeprefix("aten.").split(".")
     operation: Any = getattr(getattr(aten, packet.removesuffix("_copy")), overload, node.target)
     found: Tensor = operation(*args, **kwargs)
@@ -199,22 +226,22 @@ def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
 def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:
     """The call that writes an operation's result to `out`."""
     if target is aten._to_copy.default:
-        return out.copy_, (args[0],), {}
+        return partial(out.copy_, args[0])
     if target is aten.relu.default:
-        return aten.clamp_min.out, (args[0], 0), {"out": out}
+        return partial(torch.clamp_min, args[0], 0, out=out)
     alpha = kwargs.get("alpha")
     if isinstance(alpha, Tensor):
         sign = 1.0 if target is aten.add.Tensor else -1.0
-        return torch.addcmul, (args[0], args[1], alpha), {"value": sign, "out": out}
+        return partial(torch.addcmul, args[0], args[1], alpha, value=sign, out=out)
     if target is aten.clamp_min.default and isinstance(args[1], Tensor):
-        return torch.maximum, args, {"out": out}
+        return partial(torch.maximum, *args, out=out)
     if target in ARITHMETIC or target is aten.gt.Scalar:  # a number would be made a tensor at every call
         kind = args[0].dtype
         args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
     operation = ARITHMETIC.get(target) or OUT.get(target)
     if operation is not None:
-        return operation, args, {**kwargs, "out": out}
-    return copied, (target, args, kwargs, out), {}
+        return partial(operation, *args, **{**kwargs, "out": out})
+    return partial(copied, target, args, kwargs, out)
 
 
 def padded(args: Sequence[Any], like: Tensor) -> tuple[Tensor, Call]:
@@ -226,7 +253,7 @@ def padded(args: Sequence[Any], like: Tensor) -> tuple[Tensor, Call]:
         dim, (before, after) = source.dim() - 1 - k, pads[2 * k : 2 * k + 2]
         inside = inside.narrow(dim, max(0, before), out.shape[dim] - max(0, before) - max(0, after))
         kept = kept.narrow(dim, max(0, -before), source.shape[dim] - max(0, -before) - max(0, -after))
-    return out, (inside.copy_, (kept,), {})
+    return out, partial(inside.copy_, kept)
 
 
 def copied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:

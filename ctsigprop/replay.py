@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -80,7 +81,6 @@ class Replay:
         self.plans: dict[float, Plan] = {}
         self.plan = self.plans[1.0] = self.planned(1.0)
         self.log: list[Step] = []
-        self.left: list[Call] = []
 
     def planned(self, gate: float) -> Plan:
         """What a step does under a gate."""
@@ -96,10 +96,9 @@ class Replay:
             rates[name] = program.at[node]
             if rates[name].data_ptr() in own or rates[name].shape != both[name].shape:
                 rates[name] = torch.empty_like(both[name])
-                calls.append((rates[name].copy_, (program.at[node],), {}))
+                calls.append(partial(rates[name].copy_, program.at[node]))
         parts = {name: program.actual(found) for name, found in trace.updates.items()}
-        room = {name: torch.empty_like(p[2]) for name, p in parts.items() if len(p) == 3 and isinstance(p[2], Tensor)}
-        return Plan(calls, rates, parts, room, constants)
+        return Plan(program.once, calls, rates, parts, constants)
 
     def load(self, state: HybridState) -> None:
         """Go on from `state`, which is good."""
@@ -128,52 +127,51 @@ class Replay:
         if shown.gate not in self.plans:
             self.plans[shown.gate] = self.planned(shown.gate)
         self.shown, self.plan = shown, self.plans[shown.gate]
+        for call in self.plan.once:
+            call()
         return True
 
     def step(self, t: float, dt: float) -> bool:
         """One step; False where the state is looked at and found not to be finite."""
         plan = self.plan
-        for function, args, kwargs in plan.calls:
-            function(*args, **kwargs)
+        for call in plan.calls:
+            call()
         if plan.dt != dt:
             self.changes(plan, dt)
-        self.left[:] = plan.changes
+        changes = iter(plan.changes)
         try:
-            self.change()
+            for call in changes:
+                call()
         except KeyboardInterrupt:  # no state is left half changed
-            self.change()
+            for call in changes:
+                call()
             raise
         self.log.append(Step(self.shown, t, dt))
         self.steps += 1
         return len(self.log) < BETWEEN or self.verify()
 
-    def change(self) -> None:
-        """Carry out what is left of a step's changes, from the last to the first."""
-        while self.left:
-            function, args, kwargs = self.left[-1]
-            function(*args, **kwargs)
-            self.left.pop()
-
     def changes(self, plan: Plan, dt: float) -> None:
-        """The changes of a step of length dt: W += dt (post^T pre - diag(decay) W), activities += dt rate."""
+        """The changes of a step of length dt: W += dt (post^T pre - diag(decay) W), whose factors may be activities as
+        they stand, then activities += dt rate.
+        """
         found: list[Call] = []
         for name, parts in plan.parts.items():
             weight = self.weights[name]
             if len(parts) == 1:
-                found.append((weight.add_, (parts[0],), {"alpha": dt}))
+                found.append(partial(weight.add_, parts[0], alpha=dt))
                 continue
             post, pre, decay = parts
             product = weight.addmm_ if weight.dim() == 2 else weight.baddbmm_
-            room = plan.room.get(name)
-            if room is not None:
-                found.append((torch.mul, (decay, -dt), {"out": room}))
-                found.append((room.add_, (1.0,), {}))
-                found.append((weight.mul_, (room.unsqueeze(-1),), {}))
-            found.append(
-                (product, (post.mT, pre), {"beta": 1.0 if room is not None else 1.0 - dt * decay, "alpha": dt})
-            )
-        found += [(self.activities[name].add_, (rate,), {"alpha": dt}) for name, rate in plan.rates.items()]
-        plan.dt, plan.changes = dt, found[::-1]
+            beta = 1.0
+            if isinstance(decay, Tensor):
+                kept = torch.empty_like(decay)
+                found.append(partial(torch.sub, torch.ones_like(decay), decay, alpha=dt, out=kept))
+                found.append(partial(weight.mul_, kept.unsqueeze(-1)))
+            else:
+                beta = 1.0 - dt * decay
+            found.append(partial(product, post.mT, pre, beta=beta, alpha=dt))
+        found += [partial(self.activities[name].add_, rate, alpha=dt) for name, rate in plan.rates.items()]
+        plan.dt, plan.changes = dt, found
 
     def verify(self) -> bool:
         """Whether the state is finite, and kept; of an ensemble, whether any member goes on."""
@@ -251,14 +249,14 @@ class Replay:
 
 @dataclass
 class Plan:
-    """One step: calls to make, where they leave rates and factors, room for decays, numbers of the members; the changes
-    of steps of `dt`.
+    """One step: calls to make for each input, and at every step; where they leave rates and factors; numbers of the
+    members; the changes of steps of `dt`.
     """
 
+    once: list[Call]
     calls: list[Call]
     rates: dict[str, Tensor]
     parts: dict[str, tuple[Any, ...]]
-    room: dict[str, Tensor]
     constants: Tensor
     dt: float = math.nan
     changes: list[Call] = field(default_factory=list)
