@@ -306,7 +306,7 @@ def test_a_folder_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize(
-    "solver", [ct.solvers.Euler(dt=0.25, compile=True), ct.solvers.Dopri5(rtol=1e-6, compile=True)]
+    "solver", [ct.solvers.Euler(dt=0.25, compile=True), ct.solvers.RK4(dt=0.25, compile=True)]
 )
 def test_members_may_have_their_own_numbers_and_stimuli(solver: Any) -> None:
     nets = [
@@ -322,6 +322,6 @@ def test_members_may_have_their_own_numbers_and_stimuli(solver: Any) -> None:
         assert member.stats["path"] == "compiled"
         alone = ct.simulate(nets[k], stimuli[k], replace(solver, compile=False), seed=k, **given)
         for name, value in alone.final.items():
-            torch.testing.assert_close(member.final[name], value, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(member.final[name], value, rtol=1e-9, atol=1e-12)
         for record in ("weights", "rates"):
-            np.testing.assert_allclose(member.dataset[record], alone.dataset[record], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(member.dataset[record], alone.dataset[record], rtol=1e-9, atol=1e-12)
