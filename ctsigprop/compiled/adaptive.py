@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ctsigprop.compiled.drivers import NEAR, T, between, show, slope
+from ctsigprop.compiled.drivers import NEAR, T, between, combine, show, slope
 
 
 def tolerance_norm(values, m, other, first, groups, rtol, atol):
@@ -24,17 +24,18 @@ def tolerance_norm(values, m, other, first, groups, rtol, atol):
         total = 0.0
         if heavy == 1:
             size = 0.0
-            for i in range(a, b):
-                value = float(values[i])
+            part, state = values[a:b], m[first + a : first + b]
+            for i in range(len(part)):
+                value, place = float(part[i]), float(state[i])
                 total += value * value
-                place = float(m[first + i])
                 size += place * place
             unit = atol[1] * math.sqrt(b - a) + rtol[1] * math.sqrt(size)
             found = math.sqrt(total) / unit
         else:
-            for i in range(a, b):
-                scale = atol[0] + rtol[0] * max(abs(float(m[first + i])), abs(float(other[i])))
-                value = float(values[i]) / scale
+            part, state, end = values[a:b], m[first + a : first + b], other[a:b]
+            for i in range(len(part)):
+                here, there = abs(float(state[i])), abs(float(end[i]))
+                value = float(part[i]) / (atol[0] + rtol[0] * (here if here > there else there))
                 total += value * value
             found = math.sqrt(total / max(1, b - a))
         if not found <= worst:
@@ -74,19 +75,11 @@ def attempt(m, v, h, first, last, before, keep, wrong, a, error):
     n = last - first
     stages = len(a)
     for k in range(1, stages):
-        for i in range(n):
-            total = T(0.0)
-            for j in range(k):
-                total += a[k, j] * keep[j, i]
-            m[first + i] = before[i] + h * total
+        combine(m, first, before, h, a[k], keep, k)
         slope(v, m)
-        for i in range(n):
-            keep[k, i] = m[last + i]
-    for i in range(n):
-        total = T(0.0)
-        for k in range(stages):
-            total += error[k] * keep[k, i]
-        wrong[i] = h * total
+        keep[k] = m[last : last + n]
+    wrong[:] = T(0.0)
+    combine(wrong, 0, wrong, h, error, keep, stages)
 
 
 def overflowing(before, slopes):

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+BLOCK = 2048
+"""Numbers of a state that are put together at once."""
 CHECK = 64
 NEAR = 1e-9
 T = np.float64
@@ -44,9 +46,10 @@ def read(*_: Any) -> None:
 
 def finite(m, first, last):
     """Whether the state is a number everywhere."""
-    total = m[first] * T(0.0)
-    for i in range(first, last):
-        total += m[i] * T(0.0)
+    state = m[first:last]
+    total = T(0.0)
+    for i in range(len(state)):
+        total += state[i] * T(0.0)
     return total == T(0.0)
 
 
@@ -71,6 +74,28 @@ def between(out, theta, h, before, keep, b, quartic):
         out[i] = before[i] + h * total
 
 
+def combine(out, at, base, h, coefficients, keep, k):
+    """Out from `at` on = base + h (the first k slopes times their coefficients), a block at a time, that caches hold.
+
+    It is written in slices, whose indices are never negative: only then are loops vectorised.
+    """
+    n = keep.shape[1]
+    for begin in range(0, n, BLOCK):
+        end = min(n, begin + BLOCK)
+        part, start = (
+            out[at + begin : at + end],
+            base[begin:end],
+        )  # of slices no index is negative: loops are vectorised
+        for i in range(len(part)):
+            part[i] = start[i]
+        for j in range(k):
+            c = h * coefficients[j]
+            if c != T(0.0):
+                one = keep[j, begin:end]
+                for i in range(len(part)):
+                    part[i] += c * one[i]
+
+
 def advance(v, m, h, a, first, last, before, keep):
     """One step of length h from `before`, the state at hand; `keep`[k] becomes the slope at stage k."""
     n = len(before)
@@ -78,15 +103,10 @@ def advance(v, m, h, a, first, last, before, keep):
     before[:] = m[first:last]
     for k in range(stages):
         if k > 0:
-            for i in range(n):
-                total = T(0.0)
-                for j in range(k):
-                    total += a[k, j] * keep[j, i]
-                m[first + i] = before[i] + h * total
+            combine(m, first, before, h, a[k], keep, k)
         if k < stages - 1:
             slope(v, m)
-            for i in range(n):
-                keep[k, i] = m[last + i]
+            keep[k] = m[last : last + n]
 
 
 def length(f, s, frames):

@@ -13,8 +13,9 @@ from typing import Any
 from torch.fx import Node
 
 from ctsigprop.compiled import adaptive, drivers
+from ctsigprop.compiled.functions import header
 from ctsigprop.compiled.lowering import Kernel
-from ctsigprop.compiled.operators import HEADER, literal
+from ctsigprop.compiled.operators import literal
 from ctsigprop.compiled.trace import Member, Traced
 from ctsigprop.compiled.values import Buffer, Value, contiguous, in_memory, number, spread
 
@@ -22,6 +23,7 @@ RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
     drivers.finite,
     drivers.show,
     drivers.length,
+    drivers.combine,
     drivers.advance,
     drivers.between,
     drivers.read_curve,
@@ -99,11 +101,11 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
         parts = [f"@fast\n{text}" for text in (slope, *map(inspect.getsource, RUNGE_KUTTA))]
     text, numbers = with_named_numbers("\n\n\n".join(parts))
     text = re.sub(r"\bstep\(", "advance(", re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", text))
-    header, more = with_named_numbers(HEADER.split("CHECK")[1])
+    before, after = header(kind, drivers.BLOCK, drivers.CHECK, drivers.NEAR, "{numbers}").split("{numbers}")
+    after, more = with_named_numbers(after)
     numbers.update(more)
-    head = HEADER.split("CHECK")[0] + "CHECK" + header
     defined = "\n".join(f"{name} = {code}" for code, name in sorted(numbers.items(), key=lambda item: item[1]))
-    head = head.format(kind=kind, check=drivers.CHECK, near=drivers.NEAR, numbers=defined)
+    head = before + defined + after
     return f"{head}\n\n{text}\n", Layout(inputs, state, first, last, constants, size)
 
 
