@@ -50,7 +50,7 @@ def attributes(base: Mapping[str, Any], network: Network, seed: int) -> dict[str
     The hash is that of what decides a run, not of the versions: it is the same for the same run in any process.
     """
     described = {
-        "sizes": list(network.sizes),
+        "sizes": [part if isinstance(part, int | tuple) else plain(part) for part in network.structure],
         "n_classes": network.n_classes,
         "signal": plain(network.signal),
         "bias": network.bias,
