@@ -25,11 +25,11 @@ STEPS = 4
 PAPER = {"surrogate": 1.01, "voltage": 2.63, "backprop through a surrogate": 0.84, "only the top layer trained": 7.24}
 
 
-def network_of(args: argparse.Namespace, name: str | None) -> ct.Network:
-    """The network, its layers taught by the rule of this name, or (None) at rest."""
+def network_of(args: argparse.Namespace, name: str | None, share: float = 1.0) -> ct.Network:
+    """The network, its layers taught by the rule of this name at a share of their rates, or (None) at rest."""
     layers = [ct.Conv2d(c, padding=1, pool=2, pooling=args.pooling) for c in args.channels]
     kind = {"surrogate": ct.rules.Surrogate, "voltage": ct.rules.Voltage}
-    rules: Any = None if name is None else [kind[name](rate=rate) for rate in args.rates]
+    rules: Any = None if name is None else [kind[name](rate=share * rate) for rate in args.rates]
     return ct.Network(
         [(1, 28, 28), *layers, *args.dense],
         n_classes=10,
@@ -74,11 +74,12 @@ def main() -> None:
     parser.add_argument("--channels", type=int, nargs="+", default=[20, 40])
     parser.add_argument("--dense", type=int, nargs="+", default=[128])
     parser.add_argument("--pooling", default="average", choices=["average", "max"])
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.1, 0.1, 1.0], help="learning rate of each layer")
-    parser.add_argument("--gains", type=float, nargs="+", default=[1.0, 1.0, 1.0], help="factor on W of each layer")
+    parser.add_argument("--rates", type=float, nargs="+", default=[2e4, 4e3, 15.0], help="learning rate of each layer")
+    parser.add_argument("--cooling", type=float, default=0.6, help="factor on all rates from epoch to epoch")
+    parser.add_argument("--gains", type=float, nargs="+", default=[2.0, 2.0, 6.0], help="factor on W of each layer")
     parser.add_argument("--beta", type=float, default=20.0)
     parser.add_argument("--kappa", type=float, default=1.0)
-    parser.add_argument("--tau", type=float, default=1.0, help="membrane time constant in steps")
+    parser.add_argument("--tau", type=float, default=0.5, help="membrane time constant in steps")
     parser.add_argument("--tau-rate", type=float, default=None, help="time constant of the rates in steps; default tau")
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -93,10 +94,10 @@ def main() -> None:
     x, y = data.x_train[: args.samples], data.y_train[: args.samples]
     print("| rule | epoch | test error per layer, % | steps | seconds |\n|---|---|---|---|---|", flush=True)
     for name in args.rules:
-        network = network_of(args, name)
-        state = network.initial_state(args.seed)
+        state = network_of(args, name).initial_state(args.seed)
         state = state.replace({f"W.{i}": gain * state[f"W.{i}"] for i, gain in enumerate(args.gains, start=1)})
         for epoch in range(args.epochs):
+            network = network_of(args, name, args.cooling**epoch)
             stimulus = ct.Presentations(x, y, args.batch, float(STEPS), gate=(0.0, 1.0), seed=args.seed * 1000 + epoch)
             sol = ct.simulate(network, stimulus, ct.solvers.Hybrid(dt=1.0), state=state)
             if not sol.status.ok:

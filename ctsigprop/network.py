@@ -25,7 +25,10 @@ from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.state import State
-from ctsigprop.synapses import arranged, inputs_below
+from ctsigprop.synapses import arranged, inputs_below, structured
+
+AT_ONCE = 2**24
+"""Elements of the patches that a prediction makes at once."""
 
 
 class Network:
@@ -57,8 +60,8 @@ class Network:
         rule: Rule | Sequence[Rule | None] | None = None,
         bias: bool = True,
     ) -> None:
-        synapses = arranged(sizes)
-        self.structure = tuple(tuple(part) if isinstance(part, list) else part for part in sizes)
+        self.structure = structured(sizes)
+        synapses = arranged(self.structure)
         self.sizes = (inputs_below(synapses[0].below), *(part.n_post for part in synapses))
         count = len(synapses)
         neurons = per_layer("neuron", Rate() if neuron is None else neuron, count)
@@ -271,15 +274,22 @@ class Network:
         top = len(self.layers) if layer is None else layer
         if not isinstance(top, int | np.integer) or not 1 <= top <= len(self.layers):
             raise ValueError(f"layer must be between 1 and {len(self.layers)}, got {layer!r}")
+        layers = self.layers[:top]
+        shared = [part.synapses.positions * part.shape[1] for part in layers if part.synapses.positions > 1]
+        rows = max(1, AT_ONCE // max(shared)) if shared else max(1, len(x))
         with torch.inference_mode():
-            if self.jumps:
-                return respond(self.layers[:top], state, x, generator, self.bias).clone()
-            for part in self.layers[:top]:
-                from_context = generator is not None and part.index == 1
-                if from_context and generator is not None:
-                    drive = x @ generator.mT
-                else:
-                    bias = state[part.name("b")] if self.bias else None
-                    drive = part.drive(DenseWeight(state[part.name("W")]), part.synapses.read(x), bias)
-                x = settle(part.neuron, drive)
-        return x.clone()
+            found = [self._answer(layers, state, part, generator) for part in torch.split(x, rows)]
+        return torch.cat(found)  # outside of that mode, so that a readout may be trained on it
+
+    def _answer(self, layers: Sequence[Layer], state: State, x: Tensor, generator: Tensor | None) -> Tensor:
+        """The steady output of the last of `layers`."""
+        if self.jumps:
+            return respond(layers, state, x, generator, self.bias)
+        for part in layers:
+            if generator is not None and part.index == 1:
+                drive = x @ generator.mT
+            else:
+                bias = state[part.name("b")] if self.bias else None
+                drive = part.drive(DenseWeight(state[part.name("W")]), part.synapses.read(x), bias)
+            x = settle(part.neuron, drive)
+        return x

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, final
@@ -176,12 +176,16 @@ class Convolution(Synapses):
         )
 
 
-def arranged(sizes: Sequence[Any]) -> tuple[Synapses, ...]:
-    """The synapses of every layer of `Network(sizes)`.
+Structure = tuple[int | tuple[int, int, int] | Conv2d, ...]
+"""Inputs and layers as `Network(sizes)` names them."""
+
+
+def structured(sizes: Any) -> Structure:
+    """`Network(sizes)` as a tuple of plain values.
 
     Raises
     ------
-    ValueError, TypeError : an entry that is not a size, or does not fit what is below it
+    ValueError, TypeError : no sequence, or an entry that is not a size
     """
     try:
         values = tuple(sizes)
@@ -189,14 +193,41 @@ def arranged(sizes: Sequence[Any]) -> tuple[Synapses, ...]:
         raise TypeError(f"sizes must be a sequence of integers [inputs, units, ...], got {sizes!r}") from None
     if len(values) < 2:
         raise ValueError(f"sizes must name the inputs and at least one layer, got {list(values)}")
-    below = inputs_of(values[0])
+    found: list[Any] = []
+    for i, value in enumerate(values):
+        if i == 0 and isinstance(value, tuple | list):
+            if len(value) != 3:
+                raise ValueError(f"sizes[0] must be a number of inputs or (channels, height, width), got {value!r}")
+            for name, size in zip(("channels", "height", "width"), value, strict=True):
+                whole(f"sizes[0], {name},", size, 1)
+            found.append(tuple(int(size) for size in value))
+        elif i and isinstance(value, Conv2d):
+            found.append(value)
+        else:
+            whole(f"sizes[{i}]", value, 1)
+            found.append(int(value))
+    return tuple(found)
+
+
+def arranged(structure: Structure) -> tuple[Synapses, ...]:
+    """The synapses of every layer.
+
+    Raises
+    ------
+    ValueError : a layer that does not fit what is below it
+    """
+    first: Any = structure[0]
+    below: int | Map = first
+    if isinstance(first, tuple):
+        channels, height, width = first
+        below = Map(height, width, channels, planes=True)
     found: list[Synapses] = []
-    for i, value in enumerate(values[1:], start=1):
+    for i, value in enumerate(structure[1:], start=1):
         if isinstance(value, Conv2d):
             made: Synapses = Convolution(fitting_map(f"sizes[{i}]", value, below), value)
         else:
-            whole(f"sizes[{i}]", value, 1)
-            made = Dense(inputs_below(below) if i == 1 else below, int(value))
+            units: Any = value
+            made = Dense(inputs_below(below) if i == 1 else below, units)
         found.append(made)
         below = made.above
         if isinstance(below, Map) and not prod(below.seen):
@@ -210,19 +241,6 @@ def arranged(sizes: Sequence[Any]) -> tuple[Synapses, ...]:
 def inputs_below(below: int | Map) -> int:
     """Number of units below."""
     return below.units if isinstance(below, Map) else below
-
-
-def inputs_of(value: Any) -> int | Map:
-    """The first entry of `sizes`: a number of inputs, or the (channels, height, width) of images."""
-    if not isinstance(value, tuple | list):
-        whole("sizes[0]", value, 1)
-        return int(value)
-    if len(value) != 3:
-        raise ValueError(f"sizes[0] must be a number of inputs or (channels, height, width), got {value!r}")
-    for name, size in zip(("channels", "height", "width"), value, strict=True):
-        whole(f"sizes[0], {name},", size, 1)
-    channels, height, width = (int(size) for size in value)
-    return Map(height, width, channels, planes=True)
 
 
 def fitting_map(place: str, spec: Conv2d, below: int | Map) -> Map:

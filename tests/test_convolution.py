@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import ctsigprop as ct
+from ctsigprop import network as network_module
 from ctsigprop.field import Field
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
@@ -420,6 +422,7 @@ def test_what_is_recorded_has_the_shapes_of_shared_weights(tmp_path: Path) -> No
     assert "3 x 3 x 3, Conv2d(channels=3, kernel=2" in repr(net)
     assert "3 x 3 x 3, Conv2d" in net._repr_html_()
     ct.plot.diagram(net)
+    plt.close("all")
 
 
 def test_a_network_of_other_strides_has_another_configuration() -> None:
@@ -446,25 +449,41 @@ def test_the_rule_of_a_lone_layer_is_aligned_with_the_gradient() -> None:
         np.testing.assert_allclose(found.values, 1.0, atol=1e-9)
 
 
-def test_a_prediction_is_the_same_however_many_are_asked_at_once() -> None:
-    net = ct.Network([(1, 6, 6), ct.Conv2d(4, padding=1, pool=2), 5], 3, neuron=ct.LIF(), signal=ct.TargetStream())
+@pytest.mark.parametrize("neuron", [ct.LIF(), ct.Rate()], ids=["spikes", "rates"])
+def test_a_prediction_is_the_same_however_many_are_asked_at_once(neuron: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = ct.Network([(1, 6, 6), ct.Conv2d(4, padding=1, pool=2), 5], 3, neuron=neuron, signal=ct.TargetStream())
     state, x = net.initial_state(3), numbers(7, 36).abs().float() * 3
     whole = net.transform(state, x)
     assert float(whole.abs().sum()) > 0
-    torch.testing.assert_close(whole, torch.cat([net.transform(state, x[k : k + 2]) for k in range(0, 7, 2)]))
+    monkeypatch.setattr(network_module, "AT_ONCE", 2 * 36 * 9)
+    torch.testing.assert_close(whole, net.transform(state, x))
 
 
-def test_a_small_network_learns_digits() -> None:
+def digits(neuron: Any, rules: list[Any], contrast: Any, solver: Any, **shown: Any) -> float:
+    """Test accuracy of a small network after five epochs."""
     data = ct.datasets.digits(seed=0)
     net = ct.Network(
         [(1, 8, 8), ct.Conv2d(12, padding=1, pool=2), 64],
         10,
-        signal=ct.TargetStream(),
-        rule=[ct.rules.ContrastiveHebbian(rate=r) for r in (60.0, 4.0)],
+        neuron=neuron,
+        signal=ct.TargetStream(contrast=contrast),
+        rule=rules,
     )
-    stimulus = ct.Presentations(data.x_train, data.y_train, 64, duration=1.0, epochs=5, seed=0)
-    sol = ct.simulate(net, stimulus, ct.solvers.Euler(dt=1.0), seed=0)
-    assert net.score(sol.final, data.x_test, data.y_test) >= 0.9
+    stimulus = ct.Presentations(data.x_train, data.y_train, 64, epochs=5, seed=0, **shown)
+    sol = ct.simulate(net, stimulus, solver, seed=0)
+    return net.score(sol.final, data.x_test, data.y_test)
+
+
+def test_a_small_network_of_rates_learns_digits() -> None:  # seeds 0 to 2: 0.936, 0.933, 0.967
+    rules = [ct.rules.ContrastiveHebbian(rate=rate) for rate in (60.0, 4.0)]
+    assert digits(ct.Rate(), rules, "cosine", ct.solvers.Euler(dt=1.0), duration=1.0) >= 0.9
+
+
+@pytest.mark.slow
+def test_a_small_network_of_spikes_learns_digits() -> None:  # seeds 0 to 2: 0.953, 0.961, 0.936
+    rules = [ct.rules.Surrogate(rate=rate) for rate in (60.0, 4.0)]
+    shown = {"duration": 5.0, "gate": (2.0, 5.0)}
+    assert digits(ct.LIF(), rules, ct.rules.SoftmaxCosine(beta=20.0), ct.solvers.Hybrid(dt=0.25), **shown) >= 0.9
 
 
 def network(sizes: Any, **settings: Any) -> Callable[[], Any]:
@@ -506,7 +525,7 @@ BAD: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     },
     "images": (
         ValueError,
-        "x must be 2-D|samples, inputs|two dimensions|2 dimensions|shape",
+        r"x must have two dimensions .* got shape \(4, 1, 6, 6\): give each sample as one row, reshape\(len\(x\), -1\)",
         lambda: ct.Presentations(np.zeros((4, 1, 6, 6)), None, 2),
     ),
 }
@@ -517,6 +536,24 @@ def test_what_makes_no_sense_is_refused_by_name(case: str) -> None:
     error, words, act = BAD[case]
     with pytest.raises(error, match=words):
         act()
+
+
+def test_networks_are_compared_and_their_seeds_repeat() -> None:
+    data = ct.datasets.digits(seed=0)
+    nets = {
+        f"{channels} channels": ct.Network(
+            [(1, 8, 8), ct.Conv2d(channels, pool=2), 8],
+            10,
+            signal=ct.TargetStream(),
+            rule=ct.rules.ContrastiveHebbian(rate=4.0),
+        )
+        for channels in (2, 4)
+    }
+    stimulus = ct.Presentations(data.x_train[:128], data.y_train[:128], 64, duration=1.0, epochs=2)
+    runs = ct.compare(nets, stimulus, seeds=range(2), solver=ct.solvers.Euler(dt=1.0))
+    again = ct.compare(nets, stimulus, seeds=range(2), solver=ct.solvers.Euler(dt=1.0))
+    assert "4 completed" in repr(runs)
+    assert runs.dataset["accuracy"].equals(again.dataset["accuracy"])
 
 
 def test_images_may_be_read_by_a_dense_layer() -> None:
