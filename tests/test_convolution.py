@@ -352,9 +352,27 @@ def test_members_of_an_ensemble_are_runs_of_their_own(rule: str) -> None:
         if kind is ct.solvers.FactoredEuler and OF_RATES[rule].dense:
             continue
         runs = ct.simulate(net, stimulus, kind(dt=0.2), ensemble=2, seed=3)
-        assert [run.stats["path"] for run in runs] == ["batched"] * 2
+        assert [run.stats["path"] for run in runs] == ["side by side"] * 2
         for seed, run in zip((3, 4), runs, strict=True):
             alone = ct.simulate(net, stimulus, kind(dt=0.2), seed=seed).final
+            for name in alone:
+                torch.testing.assert_close(run.final[name], alone[name], rtol=1e-10, atol=1e-12, msg=name)
+
+
+def test_members_that_differ_in_their_pooling_or_stride_are_runs_of_their_own() -> None:
+    specs = [
+        ct.Conv2d(2, 2, pool=2),
+        ct.Conv2d(2, 2, pool=2, pooling="max"),
+        ct.Conv2d(2, 2, stride=2, padding=1, pool=1),
+        ct.Conv2d(2, 2, stride=1, padding=0, pool=1),
+    ]
+    nets = [ct.Network([(1, 5, 5), spec, ct.Conv2d(2, 2), ct.Conv2d(2, 1)], rule=ct.rules.Hebb()) for spec in specs]
+    assert all(net.weight_shapes == nets[0].weight_shapes for net in nets)
+    stimulus = ct.Presentations(numbers(4, 25), None, 2, 0.6)
+    for members, solver in product((nets, nets[:2]), (ct.solvers.Euler(dt=0.2), ct.solvers.FactoredEuler(dt=0.2))):
+        runs = ct.simulate(members, stimulus, solver, ensemble=len(members), seed=[1] * len(members))
+        for net, run in zip(members, runs, strict=True):
+            alone = ct.simulate(net, stimulus, solver, seed=1).final
             for name in alone:
                 torch.testing.assert_close(run.final[name], alone[name], rtol=1e-10, atol=1e-12, msg=name)
 
