@@ -5,6 +5,7 @@ from ctsigprop.activations import Activation
 from ctsigprop.alignment import alignment
 from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
 from ctsigprop.combine import concat
+from ctsigprop.convolution import Conv2d
 from ctsigprop.encoders import Latency, Poisson
 from ctsigprop.ensemble import Ensemble
 from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
@@ -33,6 +34,7 @@ __all__ = [
     "Activation",
     "AdaptiveLIF",
     "Backprop",
+    "Conv2d",
     "DirectFeedbackAlignment",
     "Ensemble",
     "FeedbackAlignment",

@@ -144,9 +144,8 @@ def gain_of(network: Network, field: Field, state: State, index: int) -> Tensor:
     layer = network.layers[index - 1]
     shown = field.shown(0.0)
     below = shown.x if index == 1 else output_of(network, state, index - 1)
-    drive = below @ state[layer.name("W")].mT
-    if network.bias:
-        drive = drive + state[layer.name("b")]
+    bias = state[layer.name("b")] if network.bias else None
+    drive = layer.drive(DenseWeight(state[layer.name("W")]), layer.synapses.read(below), bias)
     if index == 1 and shown.context is not None:
         drive = torch.cat([drive, shown.context @ state["S"].mT])
     return layer.neuron.gain({name: state[layer.name(name)] for name in layer.neuron.variables()}, drive)
@@ -167,9 +166,8 @@ def minus_gradient(network: Network, field: Field, state: State, of: str) -> lis
     matrices = [state[layer.name("W")].clone().requires_grad_() for layer in network.layers]
     drives, r = [], shown.x
     for layer, matrix in zip(network.layers, matrices, strict=True):
-        drive = r @ matrix.mT
-        if network.bias:
-            drive = drive + state[layer.name("b")]
+        bias = state[layer.name("b")] if network.bias else None
+        drive = layer.drive(DenseWeight(matrix), layer.synapses.read(r), bias)
         drives.append(drive)
         if layer.index == 1 and shown.context is not None:
             drive = torch.cat([drive, shown.context @ state["S"].mT])

@@ -49,6 +49,10 @@ OUT: dict[Any, Callable[..., Any]] = {
 functions, not the overloads, which take a microsecond more. Any other one is carried out and its result copied."""
 POINTWISE = {*ARITHMETIC, aten.addcmul.default, aten.neg.default, aten.relu.default, aten.sigmoid.default}
 """Operations that may write over an operand."""
+WINDOWS = {aten.unfold.default, aten.unfold_copy.default}
+"""Views that compiled code does not know."""
+SHAPES = {aten.view.default, aten.view_copy.default, aten._unsafe_view.default, aten.reshape.default}
+"""Views of another shape, which elements in another order do not have."""
 
 
 class Memory:
@@ -110,9 +114,13 @@ class Program:
             given, options = self.actual(args, shape), {key: self.actual(v, shape) for key, v in kwargs.items()}
             read = results(args)
             over = [n for n in dict.fromkeys(map(self.root, read)) if last.get(n) == k and n in self.owned & own]
-            if renames(node):
-                self.at[node] = given[0] if compared(node) else as_view(node, given, options)
+            view = given[0] if compared(node) else as_view(node, given, options) if renames(node) else None
+            if view is not None:
+                self.at[node] = view
                 self.owner[node] = self.root(read[0])
+            elif renames(node):  # elements that no view shows in this order: they are put in order at every step
+                self.at[node] = memory.take(node.meta["val"])
+                calls.append(partial(self.at[node].view(given[0].shape).copy_, given[0]))
             elif node.target in FILLS or node.target in FILLS_WITH:
                 filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
                 self.at[node] = filled(*given, **options)
@@ -178,7 +186,7 @@ def compared(node: Node) -> bool:
 
 def renames(node: Node) -> bool:
     """Whether a node's value lies where that of its first operand does."""
-    return node.target in SAME or is_view(node) or compared(node) or of_one(node)
+    return node.target in SAME or is_view(node) or node.target in WINDOWS or compared(node) or of_one(node)
 
 
 def of_one(node: Node) -> bool:
@@ -210,8 +218,8 @@ def results(value: Any) -> list[Node]:
     return [node for part in parts for node in results(part)]
 
 
-def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """A view on the first argument."""
+def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
+    """A view on the first argument, or None where there is none of this shape."""
     first: Tensor = args[0]
     if node.target in SAME:
         return first
@@ -219,8 +227,15 @@ def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
         return first.reshape(node.meta["val"].shape)
     packet, overload = str(node.target).removeprefix("aten.").split(".")
     operation: Any = getattr(getattr(aten, packet.removesuffix("_copy")), overload, node.target)
+    if node.target in SHAPES and not viewable(first, node.meta["val"].shape):
+        return None
     found: Tensor = operation(*args, **kwargs)
     return found
+
+
+def viewable(tensor: Tensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor has a view of a shape."""
+    return tensor.reshape(shape).data_ptr() == tensor.data_ptr()
 
 
 def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:

@@ -23,7 +23,8 @@ def as_inputs(name: str, values: Any, width: int | None = None) -> Tensor:
     if tensor.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {tensor.dtype}")
     if tensor.dim() != 2:
-        raise ValueError(f"{name} must have two dimensions (samples, features), got shape {tuple(tensor.shape)}")
+        flat = ": give each sample as one row, reshape(len(x), -1)" if tensor.dim() > 2 else ""
+        raise ValueError(f"{name} must have two dimensions (samples, features), got shape {tuple(tensor.shape)}{flat}")
     if tensor.numel() == 0:
         raise ValueError(f"{name} must not be empty, got shape {tuple(tensor.shape)}")
     if width is not None and tensor.shape[1] != width:

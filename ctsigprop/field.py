@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctsigprop.network import Layer, Network
+from ctsigprop.layer import Layer
+from ctsigprop.network import Network
 from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
@@ -62,8 +63,8 @@ class Moment:
 
 @dataclass(slots=True)
 class Moving:
-    """A layer at one moment: its output, what is below it (None where spikes are, which arrive by jumps), the slope of
-    its variables, and phi' of its drive.
+    """A layer at one moment: its output, what its synapses read below (None where spikes are, which arrive by jumps),
+    the slope of its variables, and phi' of its drive.
     """
 
     layer: Layer
@@ -129,6 +130,7 @@ class Field:
         for layer in self.network.layers:
             variables = layer_variables(layer, now.activities)
             output = layer.neuron.output(variables)
+            below = None if below is None else layer.synapses.read(below)
             drive = self.drive(layer, below, now)
             slopes: Mapping[str, Tensor] = {}
             if now.dt is None or (layer.rule is not None and layer.rule.differential):
@@ -148,13 +150,12 @@ class Field:
         return moving
 
     def drive(self, layer: Layer, below: Tensor | None, now: Moment) -> Tensor:
-        """The drive of all rows of a layer: what is below through W, and at layer 1 the contexts through S."""
+        """The drive of all rows of a layer: what is read below, through W, and at layer 1 the contexts through S."""
+        bias = now.activities[layer.name("b")] if self.network.bias else None
         if below is not None:
-            drive = now.weights[layer.name("W")].drive(below)
+            drive = layer.drive(now.weights[layer.name("W")], below, bias)
         else:
-            drive = now.shown.x.new_zeros(1, layer.n_post)
-        if self.network.bias:
-            drive = drive + now.activities[layer.name("b")].unsqueeze(-2)
+            drive = layer.offset(now.shown.x, bias)
         if layer.index == 1 and now.shown.context is not None:
             if below is None:
                 drive = drive.expand(*now.shown.x.shape[:-1], -1)
@@ -237,19 +238,24 @@ class Field:
             place=f" of layer {layer.index}",
         )
         if not rule.supervised:
-            return both.rows(slice(0, samples), pre[..., :samples, :]), None
+            return self.seen(layer, rule, both.rows(slice(0, samples), pre[..., :samples, :])), None
         delta = self.delta(layer, read(layer, part.variables, part.output), label, activities)
         inside = self.network.signal is not None and self.network.signal.gain_inside
         both = replace(both, delta=delta, gain=None if inside else gain)
         if layer.index > 1 or context is None:
-            return both, None
-        inputs = both.rows(slice(0, samples), pre)  # layer 1 has two populations: from the inputs, from the contexts
+            return self.seen(layer, rule, both), None
+        # layer 1 has two populations: from the inputs, from the contexts
+        inputs = self.seen(layer, rule, both.rows(slice(0, samples), pre))
         if not self.network.learns_generator:
             return inputs, None
         own = {name: activities[f"{name}.S"] for name in layer.rule_shapes}
         weight = now.weights["S"].dense() if rule.dense else None
         onto_targets = replace(both, variables=own, weight=weight, bias=None)
         return inputs, onto_targets.rows(slice(samples, None), context)
+
+    def seen(self, layer: Layer, rule: Rule, rows: Local) -> Local:
+        """What the synapses of W see of these rows."""
+        return layer.synapses.local(rows, rule.spike_traces())
 
     def delta(self, layer: Layer, output: Tensor, label: Tensor, activities: Mapping[str, Tensor]) -> Tensor:
         """The learning signal of a layer's rows."""

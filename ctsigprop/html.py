@@ -35,8 +35,9 @@ def of_network(network: Any) -> str:
     rows = []
     for layer in network.layers:
         rule = "fixed" if layer.rule is None else repr(layer.rule)
-        parameters = layer.n_post * (layer.n_pre + network.bias)
-        shape = f"{layer.n_pre} to {layer.n_post}"
+        post, pre = layer.shape
+        parameters = post * (pre + network.bias)
+        shape = f"{layer.n_pre} to {layer.synapses.described}"
         rows.append((layer.index, shape, repr(layer.neuron), f"{layer.neuron.tau:g}", rule, f"{parameters:,}"))
     head = ("layer", "units", "neuron", "tau", "rule", "weights" + (" and biases" if network.bias else ""))
     extra = {name: shape for name, shape in network.weight_shapes.items() if not name.startswith("W.")}

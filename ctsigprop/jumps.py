@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ctsigprop.field import Field, layer_variables
-from ctsigprop.network import Layer, Network
+from ctsigprop.layer import Layer
+from ctsigprop.network import Network
 from ctsigprop.readout import step_size
 from ctsigprop.rules.base import Local, Rule, check_update
 from ctsigprop.rules.update import DenseUpdate, Update
@@ -54,7 +55,8 @@ class JumpField(Field):
             if not layer.jumps:
                 spikes = None
                 continue
-            kick = None if spikes is None else weights[layer.name("W")].drive(spikes)
+            spikes = None if spikes is None else layer.synapses.read(spikes)
+            kick = None if spikes is None else layer.drive(weights[layer.name("W")], spikes)
             variables = layer_variables(layer, activities)
             if kick is not None and len(kick) < len(variables["n"]):
                 kick = torch.nn.functional.pad(kick, (0, 0, 0, len(variables["n"]) - len(kick)))  # no target row
@@ -103,6 +105,7 @@ class JumpField(Field):
                 t=t,
                 place=f" of layer {layer.index}",
             )
+            local = layer.synapses.local(local, traces)
             update, jumped = rule.jump(local)
             for name, value in jumped.items():
                 found[layer.name(name)] = value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,40 +13,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ctsigprop import html
+from ctsigprop.convolution import Conv2d
 from ctsigprop.data import as_inputs, check_labels
+from ctsigprop.layer import Layer
+from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, per_layer
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
 from ctsigprop.readout import respond
 from ctsigprop.rules.base import Rule, Shapes
 from ctsigprop.rules.checks import whole
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
-from ctsigprop.spiking import jumps
+from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.state import State
+from ctsigprop.synapses import arranged, inputs_below, structured
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer: its number (from 1), sizes, neuron, and rule (None: its weights stay as they are)."""
-
-    index: int
-    n_pre: int
-    n_post: int
-    neuron: Neuron
-    rule: Rule | None
-
-    @cached_property
-    def jumps(self) -> bool:
-        """Whether the neurons have a reset: their spikes reach the next layer as kicks, at jumps."""
-        return jumps(self.neuron)
-
-    @cached_property
-    def rule_shapes(self) -> Shapes:
-        """Name, shape and initial value of each ODE variable of the rule, for the synapses of W."""
-        return {} if self.rule is None else self.rule.variables(self.n_post, self.n_pre)
-
-    def name(self, variable: str) -> str:
-        """The name of one of this layer's tensors in a state."""
-        return f"{variable}.{self.index}"
+AT_ONCE = 2**24
+"""Elements of the patches that a prediction makes at once."""
 
 
 class Network:
@@ -55,7 +36,8 @@ class Network:
 
     Parameters
     ----------
-    sizes : sequence of int, [inputs, units of layer 1, ..., units of the top layer], each >= 1
+    sizes : sequence, [inputs, units of layer 1, ..., units of the top layer]: integers >= 1, or `Conv2d(...)` for a
+        convolutional layer. Images as inputs are (channels, height, width), and each a flat row in this order
     n_classes : int or None, number of classes, or width of the context vectors; needed with a signal
     neuron : a neuron, or one per layer; default `Rate()`: any object with the `Neuron` protocol
     signal : `TargetStream(...)`, a feedback signal such as `Backprop()` to compare with, or None (default) for
@@ -70,7 +52,7 @@ class Network:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[int | tuple[int, int, int] | Conv2d],
         n_classes: int | None = None,
         *,
         neuron: Neuron | Sequence[Neuron] | None = None,
@@ -78,8 +60,10 @@ class Network:
         rule: Rule | Sequence[Rule | None] | None = None,
         bias: bool = True,
     ) -> None:
-        self.sizes = check_sizes(sizes)
-        count = len(self.sizes) - 1
+        self.structure = structured(sizes)
+        synapses = arranged(self.structure)
+        self.sizes = (inputs_below(synapses[0].below), *(part.n_post for part in synapses))
+        count = len(synapses)
         neurons = per_layer("neuron", Rate() if neuron is None else neuron, count)
         rules = per_layer("rule", rule, count)
         for i in range(count):
@@ -97,14 +81,17 @@ class Network:
         self.n_classes = n_classes
         self.signal = signal
         self.bias = bool(bias)
-        self.layers = tuple(Layer(i + 1, self.sizes[i], self.sizes[i + 1], neurons[i], rules[i]) for i in range(count))
+        self.layers = tuple(Layer(i + 1, synapses[i], neurons[i], rules[i]) for i in range(count))
         self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
         self.jumps = any(layer.jumps for layer in self.layers)
         check_names(self.layers)
         check_spikes(self.layers, signal)
+        check_convolution(self.layers, signal)
 
     def __repr__(self) -> str:
-        lines = [f"  layer {a.index}: {a.n_pre} -> {a.n_post}, {a.neuron!r}, {a.rule!r}" for a in self.layers]
+        lines = [
+            f"  layer {a.index}: {a.n_pre} -> {a.synapses.described}, {a.neuron!r}, {a.rule!r}" for a in self.layers
+        ]
         return "\n".join([f"Network(n_classes={self.n_classes}, signal={self.signal!r}, bias={self.bias}):", *lines])
 
     def _repr_html_(self) -> str:
@@ -113,7 +100,7 @@ class Network:
     @cached_property
     def weight_shapes(self) -> dict[str, tuple[int, int]]:
         """Shape (post, pre) of each weight matrix in a state, by name; every other tensor is an activity or a bias."""
-        shapes = {layer.name("W"): (layer.n_post, layer.n_pre) for layer in self.layers}
+        shapes = {layer.name("W"): layer.shape for layer in self.layers}
         if self.signal is not None and self.n_classes is not None:
             shapes.update(self.signal.weights(self.sizes, self.n_classes))
         return shapes
@@ -180,7 +167,7 @@ class Network:
         shapes: Shapes = {}
         for layer in self.layers:
             if self.bias:
-                shapes[layer.name("b")] = ((layer.n_post,), 0.0)
+                shapes[layer.name("b")] = ((layer.shape[0],), 0.0)
             for variable, found in layer.rule_shapes.items():
                 shapes[layer.name(variable)] = found
         first = self.layers[0]
@@ -287,103 +274,22 @@ class Network:
         top = len(self.layers) if layer is None else layer
         if not isinstance(top, int | np.integer) or not 1 <= top <= len(self.layers):
             raise ValueError(f"layer must be between 1 and {len(self.layers)}, got {layer!r}")
+        layers = self.layers[:top]
+        shared = [part.synapses.positions * part.shape[1] for part in layers if part.synapses.positions > 1]
+        rows = max(1, AT_ONCE // max(shared)) if shared else max(1, len(x))
         with torch.inference_mode():
-            if self.jumps:
-                return respond(self.layers[:top], state, x, generator, self.bias).clone()
-            for part in self.layers[:top]:
-                from_context = generator is not None and part.index == 1
-                drive = x @ (generator if from_context and generator is not None else state[part.name("W")]).mT
-                if self.bias and not from_context:
-                    drive = drive + state[part.name("b")]
-                x = settle(part.neuron, drive)
-        return x.clone()
+            found = [self._answer(layers, state, part, generator) for part in torch.split(x, rows)]
+        return torch.cat(found)  # outside of that mode, so that a readout may be trained on it
 
-
-def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    """Layer sizes as a tuple, at least an input and one layer of at least one unit each."""
-    try:
-        values = tuple(sizes)
-    except TypeError:
-        raise TypeError(f"sizes must be a sequence of integers [inputs, units, ...], got {sizes!r}") from None
-    if len(values) < 2:
-        raise ValueError(f"sizes must name the inputs and at least one layer, got {list(values)}")
-    for i, value in enumerate(values):
-        whole(f"sizes[{i}]", value, 1)
-    return tuple(int(value) for value in values)
-
-
-def per_layer(name: str, value: Any, count: int) -> list[Any]:
-    """`value` for every layer, or one value per layer where a list or tuple is given."""
-    if not isinstance(value, list | tuple):
-        return [value] * count
-    if len(value) != count:
-        raise ValueError(f"{name} must be one for all layers or a list of {count}, got a list of {len(value)}")
-    return list(value)
-
-
-def check_rule(name: str, rule: object, signal: object) -> None:
-    """Raise unless `rule` is a rule or None, and has the signal that it needs."""
-    if rule is None:
-        return
-    if not isinstance(rule, Rule):
-        raise TypeError(f"{name} must be a rule such as ct.rules.Oja(rate=0.01), or None, got {rule!r}")
-    if rule.supervised and signal is None:
-        raise ValueError(
-            f"{name} is {type(rule).__name__}, which needs a learning signal: give signal=ct.TargetStream()"
-        )
-
-
-def check_names(layers: Sequence[Layer]) -> None:
-    """Raise where a neuron and a rule call two variables by one name, or a neuron lacks what a rule needs."""
-    reserved = {"W", "b", "x", "y", "g", "c", "k", "B"}
-    for layer in layers:
-        own = list(layer.neuron.variables())
-        own += list(layer.rule_shapes)
-        own += [] if layer.rule is None else list(layer.rule.spike_traces())
-        clash = sorted({name for name in own if name in reserved or own.count(name) > 1 or "." in name})
-        if clash:
-            raise ValueError(
-                f"layer {layer.index}: the variable name {clash[0]!r} is taken or has a dot; "
-                f"neuron and rule must use names of their own, other than {', '.join(sorted(reserved))}"
-            )
-        if layer.rule is not None and layer.rule.differential and not hasattr(layer.neuron, "output_slope"):
-            raise ValueError(
-                f"rule of layer {layer.index} multiplies derivatives: its neuron needs output_slope(variables, slopes)"
-            )
-
-
-def check_spikes(layers: Sequence[Layer], signal: object) -> None:
-    """Raise where neurons with a reset, what lies above them, their rules and the signal do not go together."""
-    spiking = [layer for layer in layers if layer.jumps]
-    if spiking and signal is not None and not isinstance(signal, TargetStream):
-        raise ValueError(
-            f"signal={type(signal).__name__} feeds phi' back, and the spikes of {type(spiking[0].neuron).__name__} "
-            "have none: use signal=ct.TargetStream() or None"
-        )
-    for layer in layers:
-        neuron, rule = type(layer.neuron).__name__, layer.rule
-        below = layers[layer.index - 2] if layer.index > 1 else None
-        from_spikes = below is not None and below.jumps
-        if from_spikes and not layer.jumps:
-            raise ValueError(
-                f"neuron of layer {layer.index} is {neuron}, which takes no spikes, and layer {layer.index - 1} "
-                f"sends spikes: give it a neuron with a reset, such as ct.LIF()"
-            )
-        if rule is None:
-            continue
-        kind = type(rule).__name__
-        if not layer.jumps and (rule.potential or rule.of_voltage or rule.jumps):
-            raise ValueError(
-                f"rule of layer {layer.index} is {kind}, which needs spikes and membrane potentials, and its neuron is "
-                f"{neuron}: give it a neuron with a reset, such as ct.LIF()"
-            )
-        if rule.jumps and below is not None and not from_spikes:
-            raise ValueError(
-                f"rule of layer {layer.index} is {kind}, which needs presynaptic spikes, and layer {layer.index - 1} "
-                f"is {type(below.neuron).__name__}, which sends none"
-            )
-        if from_spikes and not rule.traces and rule.uses_pre and not rule.jumps:
-            raise ValueError(
-                f"rule of layer {layer.index} is {kind}(traces=False), and its presynaptic side is spikes, which have "
-                "no value at an instant: set traces=True"
-            )
+    def _answer(self, layers: Sequence[Layer], state: State, x: Tensor, generator: Tensor | None) -> Tensor:
+        """The steady output of the last of `layers`."""
+        if self.jumps:
+            return respond(layers, state, x, generator, self.bias)
+        for part in layers:
+            if generator is not None and part.index == 1:
+                drive = x @ generator.mT
+            else:
+                bias = state[part.name("b")] if self.bias else None
+                drive = part.drive(DenseWeight(state[part.name("W")]), part.synapses.read(x), bias)
+            x = settle(part.neuron, drive)
+        return x

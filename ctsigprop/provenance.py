@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctsigprop.convolution import Conv2d
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.solvers.base import Counts, Solver
@@ -50,7 +51,7 @@ def attributes(base: Mapping[str, Any], network: Network, seed: int) -> dict[str
     The hash is that of what decides a run, not of the versions: it is the same for the same run in any process.
     """
     described = {
-        "sizes": list(network.sizes),
+        "sizes": [repr(part) if isinstance(part, Conv2d) else part for part in network.structure],
         "n_classes": network.n_classes,
         "signal": plain(network.signal),
         "bias": network.bias,

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctsigprop.solvers.field import DenseWeight
+
 BEFORE, DURING = 2.0, 8.0
 """How long the network runs before and during the average, in units of its longest tau."""
 
@@ -55,9 +57,11 @@ def respond(
         {name: x.new_full((len(x), layer.n_post), value) for name, value in layer.neuron.variables().items()}
         for layer in layers
     ]
-    offset = [state[layer.name("b")] if bias else x.new_zeros(layer.n_post) for layer in layers]
-    first = x @ (state["W.1"] if generator is None else generator).mT
-    drive = first + offset[0] if generator is None else first
+    biases = [state[layer.name("b")] if bias else None for layer in layers]
+    weights = [DenseWeight(state[layer.name("W")]) for layer in layers]
+    drive = (
+        layers[0].drive(weights[0], layers[0].synapses.read(x), biases[0]) if generator is None else x @ generator.mT
+    )
     total = x.new_zeros(len(x), top.n_post)
     for step in range(before + during):
         kick: Tensor | None = None
@@ -71,12 +75,13 @@ def respond(
             now[k] = found
             if k + 1 < len(layers):
                 above = layers[k + 1]
-                current, kick = offset[k + 1].unsqueeze(0), None
+                current, kick = above.offset(x, biases[k + 1]), None
                 if spikes is not None:
-                    kick = spikes @ state[above.name("W")].mT
+                    kick = above.drive(weights[k + 1], above.synapses.read(spikes))
                 else:
-                    current = current + layer.neuron.output(found) @ state[above.name("W")].mT
+                    read = above.synapses.read(layer.neuron.output(found))
+                    current = above.drive(weights[k + 1], read, biases[k + 1])
         if step >= before:
-            read = top.rule is not None and top.rule.of_voltage
-            total += top.neuron.voltage(now[-1]) if read else top.neuron.output(now[-1])
+            of_voltage = top.rule is not None and top.rule.of_voltage
+            total += top.neuron.voltage(now[-1]) if of_voltage else top.neuron.output(now[-1])
     return total / during

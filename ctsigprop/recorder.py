@@ -60,7 +60,7 @@ class Recorder:
         if what == "target_generator":
             layers = [1]
         if what == "feedback":
-            shapes = {i: (network.sizes[i], network.sizes[i - 1]) for i in layers}
+            shapes = {i: network.layers[i - 1].shape for i in layers}
             layers = [i for i in layers if network.weight_shapes.get(f"B.{i}") == shapes[i]]
             if not layers:
                 raise ValueError("Probe('feedback') needs feedback weights from layer to layer, this network has none")
@@ -74,7 +74,10 @@ class Recorder:
         """Size of each dimension of one layer's value, before selection."""
         part = self.network.layers[layer - 1]
         row = self.samples if self.probe.what == "traces" and layer == 1 else self.rows
-        size = {"post": part.n_post, "pre": part.n_pre, "row": row, "context": self.network.n_classes or 1}
+        of_units = {"post": part.n_post, "pre": part.n_pre}
+        of_weights = {"post": part.shape[0], "pre": part.shape[1]}
+        size = of_weights if self.probe.what in ("weights", "biases", "feedback") else of_units
+        size |= {"row": row, "context": self.network.n_classes or 1}
         return tuple(size[dim] for dim in self.probe.dims)
 
     def _chosen(self) -> dict[int, list[np.ndarray]]:

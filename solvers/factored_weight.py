@@ -99,6 +99,20 @@ def times_stages(post: Posts, share: Tensor) -> Posts:
     return (by_stage * share.unsqueeze(-2)).reshape(post.shape)
 
 
+def condensed(update: Update) -> Update:
+    """The same update in as few rows as its matrix has at its shorter side, where that saves work: shared weights meet
+    far more pairs of rows than they have elements.
+    """
+    post, pre = update.post, update.pre
+    if post.shape[-2] <= post.shape[-1] + pre.shape[-1]:
+        return update
+    product = post.mT @ pre
+    n_post, n_pre = product.shape[-2:]
+    one = torch.eye(min(n_post, n_pre), dtype=product.dtype, device=product.device)
+    one = one.expand(*product.shape[:-2], *one.shape)
+    return Update(one, product, update.decay) if n_post <= n_pre else Update(product.mT, one, update.decay)
+
+
 def stack_of_zeros(factor: Tensor, stages: int) -> Tensor:
     """Room for the factors of all stages, (..., stages x rows, n)."""
     return factor.new_zeros(*factor.shape[:-2], stages * factor.shape[-2], factor.shape[-1])
@@ -139,6 +153,7 @@ class StagedWeight:
                 self.post[..., part, :].zero_()
                 self.pre[..., part, :].zero_()
             return
+        update = condensed(update)
         decay = update.decay
         self.decays.append(float(decay) if isinstance(decay, Tensor) and decay.dim() == 0 else decay)
         self.moving = True

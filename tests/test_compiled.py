@@ -305,9 +305,7 @@ def test_a_folder_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize(
-    "solver", [ct.solvers.Euler(dt=0.25, compile=True), ct.solvers.RK4(dt=0.25, compile=True)]
-)
+@pytest.mark.parametrize("solver", [ct.solvers.Euler(dt=0.25, compile=True), ct.solvers.RK4(dt=0.25, compile=True)])
 def test_members_may_have_their_own_numbers_and_stimuli(solver: Any) -> None:
     nets = [
         network(

@@ -76,6 +76,13 @@ def test_every_signal_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) ->
     same(*both(monkeypatch, network(rule, SIGNALS[name]()), shown(gate=(0.3, 1.2)), EULER, seed=1))
 
 
+@pytest.mark.parametrize("per", ["class", "sample"])
+def test_matrices_that_are_their_own_shape_turned_over_are_the_same(per: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many samples as targets, three layers: memory that a product has read the other way round is used again."""
+    deep = ct.Network((4, 5, 4, 3), 2, signal=ct.TargetStream(per=per), rule=ct.rules.ContrastiveHebbian())
+    same(*both(monkeypatch, deep, ct.Presentations(X, Y % 2, 2, duration=1.5, epochs=3), EULER))
+
+
 @pytest.mark.parametrize("activation", ["linear", "relu", "softplus", "sigmoid"])
 def test_every_activation_is_the_same(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     same(*both(monkeypatch, network(ct.rules.ContrastiveHebbian(), None, activation), shown(), EULER, seed=1))

@@ -152,7 +152,7 @@ def shape(job: Job) -> tuple[Any, ...]:
     parts = [(type(layer.neuron), type(layer.rule), tuple(layer.rule_shapes)) for layer in network.layers]
     shown = (type(stimulus), stimulus.rows, stimulus.duration_total, stimulus.dtype, getattr(stimulus, "duration", 0.0))
     common = (repr(job.solver), job.every, job.budget, job.measures.names, job.test is None)
-    return (network.sizes, network.n_classes, network.bias, repr(network.signal), *parts, *shown, *common)
+    return (network.structure, network.n_classes, network.bias, repr(network.signal), *parts, *shown, *common)
 
 
 def run_job(job: Job) -> tuple[Record, Solution | None]:

@@ -199,7 +199,7 @@ def distinct(networks: Sequence[Network]) -> tuple[list[Network], list[int]]:
     first: list[Network] = []
     for network in networks:
         layers = tuple((layer.neuron, layer.rule) for layer in network.layers)
-        key: Any = (network.sizes, network.n_classes, network.bias, network.signal, layers)
+        key: Any = (network.structure, network.n_classes, network.bias, network.signal, layers)
         try:
             hash(key)
         except TypeError:  # something without a value to compare: it is equal to itself alone

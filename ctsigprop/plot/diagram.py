@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from ctsigprop.network import Layer, Network
+from ctsigprop.layer import Layer
+from ctsigprop.network import Network
 from ctsigprop.plot.style import COLOURS, canvas
 from ctsigprop.signals.target_stream import TargetStream
 
