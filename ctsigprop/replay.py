@@ -3,194 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch.fx import Node
 
-from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
 from ctsigprop.compiled.trace import INPUTS, Traced, merged, record
-from ctsigprop.compiled.views import is_view
 from ctsigprop.field import Shown
+from ctsigprop.in_place import Call, Program
 from ctsigprop.network import Network
 from ctsigprop.solvers.base import first_nonfinite
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.stimuli import Input
+from ctsigprop.tape import nodes_in
 
-aten = torch.ops.aten
-Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
-ARITHMETIC: dict[Any, Callable[..., Any]] = {
-    aten.add.Tensor: torch.add,
-    aten.sub.Tensor: torch.sub,
-    aten.mul.Tensor: torch.mul,
-    aten.div.Tensor: torch.div,
-}
-OUT: dict[Any, Callable[..., Any]] = {
-    aten.mm.default: torch.mm,
-    aten.bmm.default: torch.bmm,
-    aten.cat.default: torch.cat,
-    aten.addcmul.default: torch.addcmul,
-    aten.neg.default: torch.neg,
-    aten.sigmoid.default: torch.sigmoid,
-    aten.tanh.default: torch.tanh,
-    aten.exp.default: torch.exp,
-    aten.log.default: torch.log,
-    aten.sqrt.default: torch.sqrt,
-    aten.softplus.default: aten.softplus.out,
-    aten.pow.Tensor_Scalar: torch.pow,
-    aten.gt.Scalar: torch.gt,
-    aten.sum.dim_IntList: aten.sum.IntList_out,
-    aten.mean.dim: aten.mean.out,
-    aten.amax.default: aten.amax.out,
-    aten.linalg_vector_norm.default: aten.linalg_vector_norm.out,
-    aten._softmax.default: aten._softmax.out,
-    aten.clamp_min.default: aten.clamp_min.out,
-    aten.maximum.default: torch.maximum,
-    aten.where.self: torch.where,
-}
-"""Operations that write into memory that they are given. Any other one is carried out and its result copied."""
-POINTWISE = {*ARITHMETIC, aten.addcmul.default, aten.neg.default, aten.relu.default, aten.sigmoid.default}
-"""Operations that may write over an operand."""
 BETWEEN = 16
 """Steps from one look at the state to the next."""
 KNOWN: WeakKeyDictionary[Network, dict[Any, Traced]] = WeakKeyDictionary()
 """Graphs of networks that are still in use: to record one takes as long as some hundred steps."""
-
-
-class Memory:
-    """Buffers by shape and type, used again once nothing reads them any more."""
-
-    def __init__(self) -> None:
-        self.free: dict[Any, list[Tensor]] = {}
-
-    def take(self, like: Tensor) -> Tensor:
-        """A buffer of a shape."""
-        kept = self.free.setdefault((tuple(like.shape), like.dtype), [])
-        return kept.pop() if kept else torch.empty(like.shape, dtype=like.dtype, device=like.device)
-
-    def give(self, buffer: Tensor) -> None:
-        """A buffer that nothing reads any more."""
-        self.free.setdefault((tuple(buffer.shape), buffer.dtype), []).append(buffer)
-
-
-class Program:
-    """The calls that compute rates and factors from given places of inputs and state."""
-
-    def __init__(self, trace: Traced, places: Mapping[Node, Tensor]) -> None:
-        self.calls: list[Call] = []
-        self.at: dict[Node, Tensor] = dict(places)
-        self.owner: dict[Node, Node] = {}
-        self.owned: set[Node] = set()
-        memory = Memory()
-        kept = set(results(trace.rates)) | set(results(trace.updates))
-        last = self.last_reads(trace, kept)
-        for k, (node, (args, kwargs)) in enumerate(trace.arguments.items()):
-            given, options = self.actual(args), {key: self.actual(value) for key, value in kwargs.items()}
-            over = [
-                n for n in dict.fromkeys(results(args)) if last.get(self.root(n)) == k and self.root(n) in self.owned
-            ]
-            if node.target in SAME or is_view(node):
-                self.at[node] = as_view(node, given, options)
-                self.owner[node] = self.root(results(args)[0])
-            elif node.target in FILLS or node.target in FILLS_WITH:
-                filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
-                self.at[node] = filled(*given, **options)
-            elif node.target is aten.constant_pad_nd.default:
-                self.at[node], call = padded(given, node.meta["val"])
-                self.calls.append(call)
-            else:
-                if node.target in POINTWISE:
-                    for n in sorted(over, key=str):
-                        memory.give(self.at[n])
-                out = memory.take(node.meta["val"])
-                if node.target not in POINTWISE:
-                    for n in sorted(over, key=str):
-                        memory.give(self.at[n])
-                self.at[node] = out
-                self.owned.add(node)
-                self.calls.append(call_of(node.target, given, options, out))
-
-    def root(self, node: Node) -> Node:
-        """The node whose memory a node shows."""
-        return self.owner.get(node, node)
-
-    def last_reads(self, trace: Traced, kept: set[Node]) -> dict[Node, int]:
-        """Number of the operation that reads each node's memory for the last time; none for results."""
-        roots: dict[Node, Node] = {}
-        last: dict[Node, int] = {}
-        for k, (node, (args, _)) in enumerate(trace.arguments.items()):
-            read = [roots.get(n, n) for n in results(args)]
-            if (node.target in SAME or is_view(node)) and read:
-                roots[node] = read[0]
-            for n in read:
-                last[n] = k
-        for node in kept:
-            last.pop(roots.get(node, node), None)
-        return last
-
-    def actual(self, value: Any) -> Any:
-        """An argument with tensors for nodes."""
-        if isinstance(value, Node):
-            return self.at[value]
-        if isinstance(value, tuple | list):
-            return type(value)(self.actual(part) for part in value)
-        return value
-
-
-def results(value: Any) -> list[Node]:
-    """All nodes in some arguments."""
-    if isinstance(value, Node):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return [node for part in parts for node in results(part)]
-
-
-def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """A view on the first argument."""
-    if node.target in SAME:
-        first: Tensor = args[0]
-        return first
-    packet, overload = str(node.target).removeprefix("aten.").split(".")
-    operation: Any = getattr(getattr(aten, packet.removesuffix("_copy")), overload, node.target)
-    found: Tensor = operation(*args, **kwargs)
-    return found
-
-
-def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:
-    """The call that writes an operation's result to `out`."""
-    if target is aten._to_copy.default:
-        return out.copy_, (args[0],), {}
-    if target is aten.relu.default:
-        return aten.clamp_min.out, (args[0], 0), {"out": out}
-    if target in ARITHMETIC or target is aten.gt.Scalar:  # a number would be made a tensor at every call
-        kind = args[0].dtype
-        args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
-    operation = ARITHMETIC.get(target) or OUT.get(target)
-    if operation is not None:
-        return operation, args, {**kwargs, "out": out}
-    return copied, (target, args, kwargs, out), {}
-
-
-def padded(args: Sequence[Any], like: Tensor) -> tuple[Tensor, Call]:
-    """Memory with a border that stays, and the call that fills its inside."""
-    source, pads, value = args[0], args[1], args[2] if len(args) > 2 else 0.0
-    out = torch.full(like.shape, value, dtype=like.dtype, device=like.device)
-    inside, kept = out, source
-    for k in range(len(pads) // 2):
-        dim, (before, after) = source.dim() - 1 - k, pads[2 * k : 2 * k + 2]
-        inside = inside.narrow(dim, max(0, before), out.shape[dim] - max(0, before) - max(0, after))
-        kept = kept.narrow(dim, max(0, -before), source.shape[dim] - max(0, -before) - max(0, -after))
-    return out, (inside.copy_, (kept,), {})
-
-
-def copied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
-    """Carry an operation out and copy its result."""
-    out.copy_(target(*args, **kwargs))
 
 
 class Replay:
@@ -224,7 +57,7 @@ class Replay:
         trace = traced(self.network, self.example, both, gate)
         places = {node: self.inputs[name] for name, node in trace.inputs.items()}
         places |= {node: both[name] for name, node in trace.state.items()}
-        program = Program(trace, places)
+        program = Program(trace.arguments, {*nodes_in(trace.rates), *nodes_in(trace.updates)}, places)
         calls, own = list(program.calls), {value.data_ptr() for value in both.values()}
         rates: dict[str, Tensor] = {}
         for name, node in trace.rates.items():
@@ -291,20 +124,7 @@ class Replay:
         """The changes of a step of length dt: W += dt (post^T pre - diag(decay) W), activities += dt rate."""
         found: list[Call] = []
         for name, parts in plan.parts.items():
-            weight = self.weights[name]
-            if len(parts) == 1:
-                found.append((weight.add_, (parts[0],), {"alpha": dt}))
-                continue
-            post, pre, decay = parts
-            product = weight.addmm_ if weight.dim() == 2 else weight.baddbmm_
-            room = plan.room.get(name)
-            if room is not None:
-                found.append((torch.mul, (decay, -dt), {"out": room}))
-                found.append((room.add_, (1.0,), {}))
-                found.append((weight.mul_, (room.unsqueeze(-1),), {}))
-            found.append(
-                (product, (post.mT, pre), {"beta": 1.0 if room is not None else 1.0 - dt * decay, "alpha": dt})
-            )
+            found += learning(self.weights[name], parts, plan.room.get(name), dt)
         found += [(self.activities[name].add_, (rate,), {"alpha": dt}) for name, rate in plan.rates.items()]
         plan.dt, plan.changes = dt, found[::-1]
 
@@ -334,6 +154,21 @@ class Replay:
                 return len(steps) - k, t, wrong
             self.keep()
         raise RuntimeError("steps taken again went another way")
+
+
+def learning(weight: Tensor, parts: tuple[Any, ...], room: Tensor | None, dt: float) -> list[Call]:
+    """W += dt (post^T pre - diag(decay) W), or W += dt change, in place; `room` for the share of W that stays."""
+    if len(parts) == 1:
+        return [(weight.add_, (parts[0],), {"alpha": dt})]
+    post, pre, decay = parts
+    found: list[Call] = []
+    if room is not None:
+        found.append((torch.mul, (decay, -dt), {"out": room}))
+        found.append((room.add_, (1.0,), {}))
+        found.append((weight.mul_, (room.unsqueeze(-1),), {}))
+    product = weight.addmm_ if weight.dim() == 2 else weight.baddbmm_
+    found.append((product, (post.mT, pre), {"beta": 1.0 if room is not None else 1.0 - dt * decay, "alpha": dt}))
+    return found
 
 
 @dataclass

@@ -32,6 +32,7 @@ from ctsigprop.progress import Progress
 from ctsigprop.provenance import attributes, outcome, shared
 from ctsigprop.recorder import Recorder
 from ctsigprop.recording import check_probes, lay_out, sinks_of
+from ctsigprop.replay import Replay
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.sinks import Sink
 from ctsigprop.solution import Solution
@@ -202,12 +203,9 @@ class Run:
         position = 0
         try:
             for frame in stimulus.frames(self.start, self.stop):
-                if self.network.jumps:
-                    self.field = JumpField(self.network, frame)
-                else:
-                    if place is None and worth_recording(self.network, solver, self.stop - frame.start, frame):
-                        place = recorded(self.network, frame, now)
-                    self.field = Field(self.network, frame, place)
+                if place is None and worth_recording(self.network, solver, self.stop - frame.start, frame):
+                    place = recorded(self.network, solver, frame, now)
+                self.field = (JumpField if self.network.jumps else Field)(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
@@ -222,7 +220,7 @@ class Run:
                     self.counts,
                 )
                 t = frame.stop
-            if place is not None and not place.verify():
+            if isinstance(place, Replay) and not place.verify():
                 return wrong_end(place, self.counts)
             return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
         except SolverStopped as stopped:

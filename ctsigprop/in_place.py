@@ -1,0 +1,285 @@
+"""Recorded operations as calls that write into memory of their own, the same at every call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
+from ctsigprop.compiled.views import is_view
+from ctsigprop.tape import Operations, nodes_in
+
+aten = torch.ops.aten
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+ARITHMETIC: dict[Any, Callable[..., Any]] = {
+    aten.add.Tensor: torch.add,
+    aten.sub.Tensor: torch.sub,
+    aten.mul.Tensor: torch.mul,
+    aten.div.Tensor: torch.div,
+}
+COMPARISONS: dict[Any, Callable[..., Any]] = {
+    aten.gt.Scalar: torch.gt,
+    aten.ge.Scalar: torch.ge,
+    aten.lt.Scalar: torch.lt,
+    aten.le.Scalar: torch.le,
+    aten.eq.Scalar: torch.eq,
+    aten.ne.Scalar: torch.ne,
+}
+OUT: dict[Any, Callable[..., Any]] = {
+    aten.mm.default: torch.mm,
+    aten.bmm.default: torch.bmm,
+    aten.cat.default: torch.cat,
+    aten.addcmul.default: torch.addcmul,
+    aten.neg.default: torch.neg,
+    aten.sigmoid.default: torch.sigmoid,
+    aten.tanh.default: torch.tanh,
+    aten.exp.default: torch.exp,
+    aten.log.default: torch.log,
+    aten.sqrt.default: torch.sqrt,
+    aten.softplus.default: aten.softplus.out,
+    aten.pow.Tensor_Scalar: torch.pow,
+    aten.sum.dim_IntList: aten.sum.IntList_out,
+    aten.mean.dim: aten.mean.out,
+    aten.amax.default: aten.amax.out,
+    aten.linalg_vector_norm.default: aten.linalg_vector_norm.out,
+    aten._softmax.default: aten._softmax.out,
+    aten.clamp_min.default: aten.clamp_min.out,
+    aten.maximum.default: torch.maximum,
+    aten.where.self: torch.where,
+    aten.lerp.Scalar: torch.lerp,
+    aten.bitwise_and.Tensor: torch.bitwise_and,
+    aten.clamp.default: torch.clamp,
+    aten.clamp_max.default: torch.clamp_max,
+    aten.reciprocal.default: torch.reciprocal,
+    aten.abs.default: torch.abs,
+    **COMPARISONS,
+}
+"""Operations that write into memory that they are given. Any other one is carried out and its result copied."""
+POINTWISE = {
+    *ARITHMETIC,
+    aten.addcmul.default,
+    aten.neg.default,
+    aten.relu.default,
+    aten.sigmoid.default,
+    aten.lerp.Scalar,
+    aten.masked_fill.Scalar,
+    aten.clamp_min.default,
+}
+"""Operations that may write over an operand."""
+
+
+class Memory:
+    """Buffers by shape and type, used again once nothing reads them any more."""
+
+    def __init__(self) -> None:
+        self.free: dict[Any, list[Tensor]] = {}
+        self.every: list[Tensor] = []
+
+    def take(self, like: Tensor) -> Tensor:
+        """A buffer of a shape."""
+        kept = self.free.setdefault((tuple(like.shape), like.dtype), [])
+        if not kept:
+            self.every.append(torch.empty(like.shape, dtype=like.dtype, device=like.device))
+        return kept.pop() if kept else self.every[-1]
+
+    def give(self, buffer: Tensor) -> None:
+        """A buffer that nothing reads any more."""
+        self.free.setdefault((tuple(buffer.shape), buffer.dtype), []).append(buffer)
+
+    def give_all(self) -> None:
+        """All buffers, for what comes at another time."""
+        self.free.clear()
+        for buffer in self.every:
+            self.give(buffer)
+
+
+class Program:
+    """The calls that carry out operations, from given places on.
+
+    Parameters
+    ----------
+    operations : of a graph, in order, with their arguments
+    kept : nodes whose values stay until the next time
+    places : memory of nodes that are known
+    into : memory for results of some of the operations
+    memory : buffers for all others
+    """
+
+    def __init__(
+        self,
+        operations: Operations,
+        kept: set[Node],
+        places: Mapping[Node, Tensor],
+        into: Mapping[Node, Tensor] | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.calls: list[Call] = []
+        self.at: dict[Node, Tensor] = dict(places)
+        self.into = into or {}
+        self.memory = memory or Memory()
+        self.owner: dict[Node, Node] = {}
+        self.owned: set[Node] = set()
+        self.last = self.last_reads(operations, kept)
+        self.parts = rows_of_others(operations, {*kept, *self.into, *self.at})
+        for k, (node, (args, kwargs)) in enumerate(operations.items()):
+            if node in places:
+                continue
+            given, options = self.actual(args), {key: self.actual(value) for key, value in kwargs.items()}
+            if node.target in SAME or is_view(node):
+                self.at[node] = as_view(node, given, options)
+                self.owner[node] = self.root(nodes_in(args)[0])
+            elif node.target in FILLS or node.target in FILLS_WITH:
+                filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
+                self.at[node] = filled(*given, **options)
+            elif node.target is aten.constant_pad_nd.default:
+                self.at[node], call = padded(given, node.meta["val"])
+                self.calls.append(call)
+            elif node.target is aten.cat.default and any(n in self.parts for n in nodes_in(args)):
+                self.together(node, args[0])
+                self.free(k, args)
+            else:
+                if node.target in POINTWISE:
+                    self.free(k, args, whole=True)
+                out = self.room(node)
+                self.free(k, args)
+                self.calls.append(call_of(node.target, given, options, out))
+
+    def room(self, node: Node) -> Tensor:
+        """Memory for the result of an operation: its own, or rows of what it becomes a part of."""
+        if node in self.parts:
+            whole, first = self.parts[node]
+            value = node.meta["val"]
+            self.at[node] = self.room_of(whole).narrow(0, first, value.shape[0])
+        else:
+            self.room_of(node)
+        return self.at[node]
+
+    def room_of(self, node: Node) -> Tensor:
+        """Memory of a whole result."""
+        if node not in self.at:
+            if node in self.into:
+                self.at[node] = self.into[node]
+            else:
+                self.at[node] = self.memory.take(node.meta["val"])
+                self.owned.add(node)
+        return self.at[node]
+
+    def together(self, node: Node, parts: Sequence[Node]) -> None:
+        """Rows one below the other: those of most parts are there already."""
+        out, first = self.room(node), 0
+        for part in parts:
+            rows = part.meta["val"].shape[0]
+            if part not in self.parts:
+                self.calls.append((out.narrow(0, first, rows).copy_, (self.at[part],), {}))
+            first += rows
+
+    def free(self, k: int, args: Any, whole: bool = False) -> None:
+        """Give memory back that operation k reads for the last time; with `whole`, only what it does not see a view of,
+        so that it may write over it.
+        """
+        for n in dict.fromkeys(nodes_in(args)):
+            root = self.root(n)
+            if self.last.get(root) == k and root in self.owned and (root is n or not whole):
+                self.owned.discard(root)
+                self.memory.give(self.at[root])
+
+    def root(self, node: Node) -> Node:
+        """The node whose memory a node shows."""
+        return self.owner.get(node, node)
+
+    def last_reads(self, operations: Operations, kept: set[Node]) -> dict[Node, int]:
+        """Number of the operation that reads each node's memory for the last time; none for what is kept."""
+        roots: dict[Node, Node] = {}
+        last: dict[Node, int] = {}
+        for k, (node, (args, _)) in enumerate(operations.items()):
+            read = [roots.get(n, n) for n in nodes_in(args)]
+            if (node.target in SAME or is_view(node)) and read:
+                roots[node] = read[0]
+            for n in read:
+                last[n] = k
+        for node in kept:
+            last.pop(roots.get(node, node), None)
+        return last
+
+    def actual(self, value: Any) -> Any:
+        """An argument with tensors for nodes."""
+        if isinstance(value, Node):
+            return self.at[value]
+        if isinstance(value, tuple | list):
+            return type(value)(self.actual(part) for part in value)
+        return value
+
+
+def rows_of_others(operations: Operations, apart: set[Node]) -> dict[Node, tuple[Node, int]]:
+    """Results that only stand below one another in a larger one: that one, and their first row in it."""
+    readers = Counter(n for arguments in operations.values() for n in nodes_in(arguments))
+    found: dict[Node, tuple[Node, int]] = {}
+    for node, (args, _) in operations.items():
+        if node.target is not aten.cat.default:
+            continue
+        rank = args[0][0].meta["val"].dim()
+        if len(args) > 1 and args[1] not in (0, -rank):
+            continue
+        first = 0
+        for part in args[0]:
+            if part in operations and part not in apart and readers[part] == 1 and computed(part):
+                found[part] = (node, first)
+            first += part.meta["val"].shape[0]
+    return found
+
+
+def computed(node: Node) -> bool:
+    """Whether the result of an operation has memory of its own that the operation writes."""
+    laid_out = is_view(node) or node.target in SAME or node.target in FILLS or node.target in FILLS_WITH
+    return not laid_out and node.target is not aten.constant_pad_nd.default and node.op == "call_function"
+
+
+def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """A view on the first argument."""
+    if node.target in SAME:
+        first: Tensor = args[0]
+        return first
+    packet, overload = str(node.target).removeprefix("aten.").split(".")
+    operation: Any = getattr(getattr(aten, packet.removesuffix("_copy")), overload, node.target)
+    found: Tensor = operation(*args, **kwargs)
+    return found
+
+
+def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:
+    """The call that writes an operation's result to `out`."""
+    if target is aten._to_copy.default:
+        return out.copy_, (args[0],), {}
+    if target is aten.relu.default:
+        return aten.clamp_min.out, (args[0], 0), {"out": out}
+    if target is aten.masked_fill.Scalar:
+        return torch.where, (args[1], torch.tensor(args[2], dtype=out.dtype), args[0]), {"out": out}
+    if target in ARITHMETIC or target in COMPARISONS:  # a number would be made a tensor at every call
+        kind = args[0].dtype
+        args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
+    operation = ARITHMETIC.get(target) or OUT.get(target)
+    if operation is not None:
+        return operation, args, {**kwargs, "out": out}
+    return copied, (target, args, kwargs, out), {}
+
+
+def padded(args: Sequence[Any], like: Tensor) -> tuple[Tensor, Call]:
+    """Memory with a border that stays, and the call that fills its inside."""
+    source, pads, value = args[0], args[1], args[2] if len(args) > 2 else 0.0
+    out = torch.full(like.shape, value, dtype=like.dtype, device=like.device)
+    inside, kept = out, source
+    for k in range(len(pads) // 2):
+        dim, (before, after) = source.dim() - 1 - k, pads[2 * k : 2 * k + 2]
+        inside = inside.narrow(dim, max(0, before), out.shape[dim] - max(0, before) - max(0, after))
+        kept = kept.narrow(dim, max(0, -before), source.shape[dim] - max(0, -before) - max(0, -after))
+    return out, (inside.copy_, (kept,), {})
+
+
+def copied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
+    """Carry an operation out and copy its result."""
+    out.copy_(target(*args, **kwargs))
