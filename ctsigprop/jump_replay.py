@@ -104,8 +104,6 @@ def recorded(
                 half = dict.fromkeys(tape.operations)
                 found = {n: DenseWeight(later[f"{n}'"]) for n in weights}
                 jumped, changes = field.jump((never, never), {**activities, **flowed}, found, 0.0)
-        except NotCompilable:
-            raise
         except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # of what cannot be written down
             raise NotCompilable(str(error).split("\n")[0]) from None
         after = {name: tape.noted(value) for name, value in {**flowed, **jumped}.items()}
