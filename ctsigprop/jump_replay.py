@@ -145,17 +145,28 @@ class JumpReplay:
         names = [name for name in INPUTS if getattr(self.shown, name) is not None]
         self.inputs = {name: getattr(self.shown, name).clone() for name in names}
         self.spikes = self.shown.x.clone()
-        for arriving in (False, True) if frame.events is not None else (False,):
-            self.plan(dt, arriving)
+        self.dt = dt
+        self.refused: set[float] = set()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Record whole steps under the gate at hand."""
+        for arriving in (False, True) if self.events is not None else (False,):
+            self.plan(self.dt, arriving)
 
     def show(self, shown: Shown, events: Events | None) -> bool:
-        """Take in an input; False where its gate is neither open nor closed."""
-        if shown.gate not in (0.0, 1.0):
+        """Take in an input; False where its gate is neither open nor closed, or steps under it cannot be recorded."""
+        if shown.gate not in (0.0, 1.0) or shown.gate in self.refused:
             return False
         if shown is not self.shown:
             for name, place in self.inputs.items():
                 place.copy_(getattr(shown, name))
         self.shown, self.events, self.last = shown, events, None
+        try:
+            self.prepare()
+        except NotCompilable:
+            self.refused.add(shown.gate)
+            return False
         return True
 
     def load(self, state: HybridState) -> None:

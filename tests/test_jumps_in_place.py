@@ -225,6 +225,14 @@ def test_no_step_takes_memory(rule: ct.rules.Rule) -> None:
     assert not {key: size for key, size in taken.items() if size > 0}
 
 
+def test_a_rule_that_asks_for_the_time_takes_the_plain_path_while_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = ct.rules.ThreeFactor(ct.rules.STDP(rate=0.05), modulator=lambda t: 1.0 if t > 5.0 else 0.0)
+    net = network(ct.LIF(), [rule, None], signal=False)
+    fast, plain = both(monkeypatch, net, spikes(ENCODERS[0], gate=(1.0, 2.5)), SOLVER, seed=1)
+    same(fast, plain)
+    assert not torch.equal(plain.final["W.1"], net.initial_state(1)["W.1"])
+
+
 def test_what_others_wrote_is_carried_out_at_every_step() -> None:
     calls = []
 
