@@ -25,6 +25,7 @@ bench: .venv/.installed
 	$(BIN)/python benchmarks/factored.py
 	$(BIN)/python benchmarks/compiled.py
 	$(BIN)/python benchmarks/recording.py --steps 20000
+	$(BIN)/python benchmarks/stdp.py --repeats 3
 	if [ -n "$$CTSIGPROP_DATA" ]; then $(BIN)/python benchmarks/mnist.py; fi
 
 # Draws every figure anew; a broken link or an unknown name fails it. The pages are in site/.

@@ -1,4 +1,4 @@
-"""MNIST with spikes: dense 784-500-500 LIF, constant current, 20 steps of tau / 4 for each batch, plastic after step 8.
+"""MNIST with spikes: dense 784-500-500 LIF, constant current, 20 steps for each batch, plastic after step 8.
 
     CTSIGPROP_DATA=/path/to/data python benchmarks/mnist_spiking.py --rules voltage fast_sigmoid boxcar --epochs 3
 
@@ -34,7 +34,8 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="+", default=[500, 500])
     parser.add_argument("--rate", type=float, default=4.0)
     parser.add_argument("--beta", type=float, default=20.0)
-    parser.add_argument("--dt", type=float, default=0.25)
+    parser.add_argument("--kappa", type=float, default=1.0)
+    parser.add_argument("--dt", type=float, default=0.25, help="length of a step in units of tau")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=None, help="training samples to use; default all")
     args = parser.parse_args()
@@ -50,13 +51,13 @@ def main() -> None:
             [784, *args.hidden],
             n_classes=10,
             neuron=ct.LIF(),
-            signal=ct.TargetStream(contrast=ct.rules.SoftmaxCosine(beta=args.beta)),
+            signal=ct.TargetStream(contrast=ct.rules.SoftmaxCosine(beta=args.beta, kappa=args.kappa)),
             rule=rule_called(name, args.rate),
         )
         state = None
         for epoch in range(args.epochs):
             seed = args.seed * 1000 + epoch
-            stimulus = ct.Presentations(x, y, 100, duration=5.0, gate=(2.0, 5.0), seed=seed)
+            stimulus = ct.Presentations(x, y, 100, duration=20 * args.dt, gate=(8 * args.dt, 20 * args.dt), seed=seed)
             sol = ct.simulate(network, stimulus, ct.solvers.Hybrid(dt=args.dt), state=state, seed=args.seed)
             if not sol.status.ok:
                 sys.exit(sol.message)

@@ -2,8 +2,10 @@
 
     python benchmarks/stdp.py
 
-prints milliseconds per run (the best of some) and the ratio to a plain torch loop with the same equations, written by
-hand. Both draw their own input spikes; the spikes of both layers are compared to see that they do the same work.
+prints milliseconds per run (medians, the runs taken in turns) and the ratio to a plain torch loop with the same
+equations, written by hand; beside them snnTorch, Norse and BindsNET where they can be imported (the last two ask for
+torchvision, whose usual build brings CUDA, so the extra `bench` has the first alone). All draw their own input spikes;
+the spikes of both layers tell that they do the same work.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -21,15 +25,17 @@ import ctsigprop as ct
 INPUTS, HIDDEN, OUTPUTS, STEPS = 100, 400, 10, 1000
 TAU, TAU_STDP, RATE = 20.0, 20.0, 1e-4
 P = 0.02  # spikes per ms of every input
+Counts = tuple[float, float]
 
 
 def start(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weights at the start."""
     random = torch.Generator().manual_seed(seed)
     first = torch.rand(HIDDEN, INPUTS, generator=random) * 0.1
     return first, torch.rand(OUTPUTS, HIDDEN, generator=random) * 0.02
 
 
-def plain(batch: int) -> tuple[float, float]:
+def plain(batch: int) -> Counts:
     """The loop that one writes by hand: mean spikes of both layers."""
     w1, w2 = start(0)
     random = torch.Generator().manual_seed(1)
@@ -54,7 +60,7 @@ def plain(batch: int) -> tuple[float, float]:
     return float(n1.mean()), float(n2.mean())
 
 
-def toolkit(batch: int) -> tuple[float, float]:
+def toolkit(batch: int) -> Counts:
     """The same network as a user of the toolkit writes it."""
     neuron = ct.LIF(tau=TAU, reset=0.0)
     rule = ct.rules.STDP(rate=RATE, tau_plus=TAU_STDP, tau_minus=TAU_STDP)
@@ -68,29 +74,117 @@ def toolkit(batch: int) -> tuple[float, float]:
     return float(sol.final["n.1"].mean()), float(sol.final["n.2"].mean())
 
 
-def best(run: Callable[[int], tuple[float, float]], batch: int, repeats: int) -> tuple[float, tuple[float, float]]:
-    """(milliseconds of the fastest run, what it counted)."""
-    found, fastest = run(batch), math.inf
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run(batch)
-        fastest = min(fastest, time.perf_counter() - began)
-    return 1e3 * fastest, found
+def snntorch(batch: int) -> Counts:
+    """`Leaky` neurons and the library's `STDPLearner`."""
+    import snntorch
+    from snntorch.functional.stdp_learner import STDPLearner
+
+    first, second = (torch.nn.Linear(*sizes, bias=False) for sizes in ((INPUTS, HIDDEN), (HIDDEN, OUTPUTS)))
+    settings: dict[str, Any] = {"beta": math.exp(-1 / TAU), "reset_mechanism": "zero", "init_hidden": True}
+    hidden, output = snntorch.Leaky(**settings), snntorch.Leaky(**settings)
+    up, down = RATE / batch, 1.05 * RATE / batch
+    learner = STDPLearner(first, hidden, TAU, TAU, f_pre=lambda w: down, f_post=lambda w: up)
+    random = torch.Generator().manual_seed(1)
+    n1, n2 = torch.zeros(batch, HIDDEN), torch.zeros(batch, OUTPUTS)
+    with torch.no_grad():
+        for layer, weight in zip((first, second), start(0), strict=True):
+            layer.weight.copy_(weight)
+        for _ in range(STEPS):
+            s1 = hidden(first((torch.rand(batch, INPUTS, generator=random) < P).float()))
+            first.weight += learner.step(on_grad=False)
+            s2 = output(second(s1))
+            n1 += s1
+            n2 += s2
+    return float(n1.mean()), float(n2.mean())
+
+
+def norse(batch: int) -> Counts:
+    """`LIFBoxCell` neurons and the library's `stdp_step_linear`; it counts time in seconds."""
+    from norse.torch import LIFBoxCell, LIFBoxParameters
+    from norse.torch.functional.stdp import STDPParameters, STDPState, stdp_step_linear
+
+    w1, w2 = start(0)
+    inverse = torch.tensor(1000.0 / TAU)
+    cells = [LIFBoxCell(LIFBoxParameters(tau_mem_inv=inverse), dt=1e-3) for _ in range(2)]
+    settings: dict[str, Any] = {"a_pre": TAU, "a_post": TAU, "tau_pre_inv": inverse, "tau_post_inv": inverse}
+    rule = STDPParameters(**settings, eta_plus=RATE / batch, eta_minus=1.05 * RATE / batch, hardbound=False)
+    traces = STDPState(torch.zeros(batch, INPUTS), torch.zeros(batch, HIDDEN))
+    random = torch.Generator().manual_seed(1)
+    v1 = v2 = None
+    n1, n2 = torch.zeros(batch, HIDDEN), torch.zeros(batch, OUTPUTS)
+    with torch.no_grad():
+        for _ in range(STEPS):
+            s0 = (torch.rand(batch, INPUTS, generator=random) < P).float()
+            s1, v1 = cells[0](TAU * (s0 @ w1.T), v1)
+            w1, traces = stdp_step_linear(s0, s1, w1, traces, rule, dt=1e-3)
+            s2, v2 = cells[1](TAU * (s1 @ w2.T), v2)
+            n1 += s1
+            n2 += s2
+    return float(n1.mean()), float(n2.mean())
+
+
+def bindsnet(batch: int) -> Counts:
+    """`LIFNodes`, and `PostPre` on the first connection."""
+    from bindsnet.learning import PostPre
+    from bindsnet.network import Network
+    from bindsnet.network.monitors import Monitor
+    from bindsnet.network.nodes import Input, LIFNodes
+    from bindsnet.network.topology import Connection
+
+    w1, w2 = start(0)
+    settings: dict[str, Any] = {"thresh": 1.0, "rest": 0.0, "reset": 0.0, "refrac": 0, "tc_decay": TAU}
+    traced: dict[str, Any] = {"traces": True, "tc_trace": TAU, "traces_additive": True}
+    network = Network(dt=1.0, batch_size=batch)
+    inputs, hidden, output = Input(INPUTS, **traced), LIFNodes(HIDDEN, **settings, **traced), LIFNodes(10, **settings)
+    for name, nodes in (("X", inputs), ("H", hidden), ("Y", output)):
+        network.add_layer(nodes, name)
+    rule: dict[str, Any] = {"update_rule": PostPre, "nu": (1.05 * RATE, RATE), "reduction": torch.mean}
+    network.add_connection(Connection(inputs, hidden, w=w1.T.clone(), **rule), "X", "H")
+    network.add_connection(Connection(hidden, output, w=w2.T.clone()), "H", "Y")
+    counts = {name: Monitor(layer, ["s"], time=STEPS) for name, layer in (("H", hidden), ("Y", output))}
+    for name, monitor in counts.items():
+        network.add_monitor(monitor, name)
+    random = torch.Generator().manual_seed(1)
+    network.run({"X": torch.rand(STEPS, batch, INPUTS, generator=random) < P}, time=STEPS)
+    n1, n2 = (monitor.get("s").float().sum(0).mean() for monitor in counts.values())
+    return float(n1), float(n2)
+
+
+PEERS = {"snnTorch": snntorch, "Norse": norse, "BindsNET": bindsnet}
+
+
+def timed(run: Callable[[int], Counts], batch: int) -> tuple[float, Counts]:
+    """(milliseconds, what it counted)."""
+    began = time.perf_counter()
+    found = run(batch)
+    return 1e3 * (time.perf_counter() - began), found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--no-peers", action="store_true", help="leave the other libraries out")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    every: dict[str, Callable[[int], Counts]] = {"plain torch loop": plain, "ctsigprop, Hybrid(dt=1.0)": toolkit}
+    every |= {} if args.no_peers else PEERS
     print("| batch | run | ms | ratio to the plain loop | spikes per unit |\n|---|---|---|---|---|")
     for batch in args.batches:
-        reference = math.nan
-        for name, run in (("plain torch loop", plain), ("ctsigprop, Hybrid(dt=1.0)", toolkit)):
-            ms, spikes = best(run, batch, args.repeats)
-            reference = ms if run is plain else reference
-            counted = ", ".join(f"{n:.2f}" for n in spikes)
+        runs, spikes = dict(every), {}
+        for name, run in every.items():
+            try:
+                spikes[name] = run(batch)  # once to warm up
+            except (ImportError, RuntimeError) as missing:
+                print(f"| {batch} | {name} | left out: {str(missing).splitlines()[0]} | | |")
+                del runs[name]
+        taken: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(args.repeats):
+            for name, run in runs.items():
+                taken[name].append(timed(run, batch)[0])
+        reference = statistics.median(taken["plain torch loop"])
+        for name, times in taken.items():
+            ms, counted = statistics.median(times), ", ".join(f"{n:.2f}" for n in spikes[name])
             print(f"| {batch} | {name} | {ms:.0f} | {ms / reference:.2f} | {counted} |", flush=True)
 
 

@@ -1,7 +1,8 @@
-"""A recorded right-hand side as a list of calls, each with its operands and the memory that it writes to."""
+"""Recorded operations as calls that write into memory of their own, the same at every call."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
@@ -11,8 +12,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
-from ctsigprop.compiled.trace import Member, NotCompilable, Traced
+from ctsigprop.compiled.trace import Member, NotCompilable
 from ctsigprop.compiled.views import is_view
+from ctsigprop.tape import Operations, nodes_in
 
 aten = torch.ops.aten
 Call = Callable[[], Any]
@@ -22,6 +24,14 @@ ARITHMETIC: dict[Any, Callable[..., Any]] = {
     aten.sub.Tensor: torch.sub,
     aten.mul.Tensor: torch.mul,
     aten.div.Tensor: torch.div,
+}
+COMPARISONS: dict[Any, Callable[..., Any]] = {
+    aten.gt.Scalar: torch.gt,
+    aten.ge.Scalar: torch.ge,
+    aten.lt.Scalar: torch.lt,
+    aten.le.Scalar: torch.le,
+    aten.eq.Scalar: torch.eq,
+    aten.ne.Scalar: torch.ne,
 }
 OUT: dict[Any, Callable[..., Any]] = {
     aten.mm.default: torch.mm,
@@ -35,19 +45,36 @@ OUT: dict[Any, Callable[..., Any]] = {
     aten.log.default: torch.log,
     aten.sqrt.default: torch.sqrt,
     aten.pow.Tensor_Scalar: torch.pow,
-    aten.gt.Scalar: torch.gt,
     aten.sum.dim_IntList: torch.sum,
     aten.mean.dim: torch.mean,
     aten.amax.default: torch.amax,
     aten.linalg_vector_norm.default: torch.linalg.vector_norm,
+    aten._softmax.default: aten._softmax.out,
     aten.clamp_min.default: torch.clamp_min,
     aten.softplus.default: aten.softplus.out,
     aten.maximum.default: torch.maximum,
     aten.where.self: torch.where,
+    aten.lerp.Scalar: torch.lerp,
+    aten.bitwise_and.Tensor: torch.bitwise_and,
+    aten.clamp.default: torch.clamp,
+    aten.clamp_max.default: torch.clamp_max,
+    aten.reciprocal.default: torch.reciprocal,
+    aten.abs.default: torch.abs,
+    **COMPARISONS,
 }
-"""Operations that write into memory that they are given. Torch's own
-functions, not the overloads, which take a microsecond more. Any other one is carried out and its result copied."""
-POINTWISE = {*ARITHMETIC, aten.addcmul.default, aten.neg.default, aten.relu.default, aten.sigmoid.default}
+"""Operations that write into memory that they are given: torch's own functions, not the overloads, which take a
+microsecond more. Any other one is carried out and its result copied.
+"""
+POINTWISE = {
+    *ARITHMETIC,
+    aten.addcmul.default,
+    aten.neg.default,
+    aten.relu.default,
+    aten.sigmoid.default,
+    aten.lerp.Scalar,
+    aten.masked_fill.Scalar,
+    aten.clamp_min.default,
+}
 """Operations that may write over an operand."""
 WINDOWS = {aten.unfold.default, aten.unfold_copy.default}
 """Views that compiled code does not know."""
@@ -60,105 +87,132 @@ class Memory:
 
     def __init__(self) -> None:
         self.free: dict[Any, list[Tensor]] = {}
+        self.every: list[Tensor] = []
 
     def take(self, like: Tensor) -> Tensor:
         """A buffer of a shape."""
         kept = self.free.setdefault((tuple(like.shape), like.dtype), [])
-        return kept.pop() if kept else torch.empty(like.shape, dtype=like.dtype, device=like.device)
+        if not kept:
+            self.every.append(torch.empty(like.shape, dtype=like.dtype, device=like.device))
+        return kept.pop() if kept else self.every[-1]
 
     def give(self, buffer: Tensor) -> None:
         """A buffer that nothing reads any more."""
         self.free.setdefault((tuple(buffer.shape), buffer.dtype), []).append(buffer)
 
+    def give_all(self) -> None:
+        """All buffers, for what comes at another time."""
+        self.free.clear()
+        for buffer in self.every:
+            self.give(buffer)
+
 
 class Program:
-    """The calls that compute rates and factors from given places of inputs and state.
+    """The calls that carry out operations, from given places on.
 
-    `once` are those that depend on the inputs alone, `calls` those of every step.
-    `constants` (members, numbers) : where members of an ensemble, along the first dimension of every tensor, differ
+    Parameters
+    ----------
+    operations : of a graph, in order, with their arguments
+    kept : nodes whose values stay until the next time
+    places : memory of nodes that are known
+    into : memory for results of some of the operations
+    memory : buffers for all others
+    constants : (members, numbers), where members of an ensemble, along the first dimension of every tensor, differ
 
     Raises
     ------
     NotCompilable : an operation that takes no number for each member
     """
 
-    def __init__(self, trace: Traced, places: Mapping[Node, Tensor], constants: Tensor) -> None:
-        self.constants = constants
+    def __init__(
+        self,
+        operations: Operations,
+        kept: Set[Node],
+        places: Mapping[Node, Tensor],
+        into: Mapping[Node, Tensor] | None = None,
+        memory: Memory | None = None,
+        constants: Tensor | None = None,
+    ) -> None:
+        self.calls: list[Call] = []
         self.at: dict[Node, Tensor] = dict(places)
+        self.into = into or {}
+        self.memory = memory or Memory()
+        self.constants = torch.empty(0, 0) if constants is None else constants
         self.owner: dict[Node, Node] = {}
         self.owned: set[Node] = set()
-        moving = self.moving(trace)
-        still = [node for node in trace.arguments if node not in moving]
-        ends = {*results(trace.rates), *results(trace.updates)}
-        read = {n for node in moving for n in results(trace.arguments.get(node, ()))}
-        self.once = self.written(trace, still, ends | read)
-        self.calls = self.written(trace, [node for node in trace.arguments if node in moving], ends)
-
-    def moving(self, trace: Traced) -> set[Node]:
-        """The nodes whose value depends on the state."""
-        found = set(trace.state.values())
-        for node, (args, kwargs) in trace.arguments.items():
-            if any(n in found for n in results([args, kwargs])):
-                found.add(node)
-        return found
-
-    def written(self, trace: Traced, nodes: Sequence[Node], kept: Set[Node]) -> list[Call]:
-        """The calls that compute some nodes, in order; memory of those that are not kept is used again."""
-        calls: list[Call] = []
-        memory = Memory()
-        last = self.last_reads(trace, nodes, kept)
-        own = set(nodes)
-        for k, node in enumerate(nodes):
-            args, kwargs = trace.arguments[node]
+        self.last = last_reads(operations, kept)
+        self.parts = rows_of_others(operations, {*kept, *self.into, *self.at})
+        for k, (node, (args, kwargs)) in enumerate(operations.items()):
+            if node in places:
+                continue
             shape = tuple(node.meta["val"].shape) if isinstance(node.meta["val"], Tensor) else ()
             given, options = self.actual(args, shape), {key: self.actual(v, shape) for key, v in kwargs.items()}
-            read = results(args)
-            over = [n for n in dict.fromkeys(map(self.root, read)) if last.get(n) == k and n in self.owned & own]
             view = given[0] if compared(node) else as_view(node, given, options) if renames(node) else None
             if view is not None:
                 self.at[node] = view
-                self.owner[node] = self.root(read[0])
+                self.owner[node] = self.root(nodes_in(args)[0])
             elif renames(node):  # elements that no view shows in this order: they are put in order at every step
-                self.at[node] = memory.take(node.meta["val"])
-                calls.append(partial(self.at[node].view(given[0].shape).copy_, given[0]))
+                self.at[node] = self.memory.take(node.meta["val"])
+                self.calls.append(partial(self.at[node].view(given[0].shape).copy_, given[0]))
             elif node.target in FILLS or node.target in FILLS_WITH:
                 filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
                 self.at[node] = filled(*given, **options)
             elif node.target is aten.constant_pad_nd.default:
                 self.at[node], call = padded(given, node.meta["val"])
-                calls.append(call)
+                self.calls.append(call)
+            elif node.target is aten.cat.default and any(n in self.parts for n in nodes_in(args)):
+                self.together(node, args[0])
+                self.free(k, args)
             else:
-                viewed = {self.root(n) for n in read if n is not self.root(n)}
-                apart = [n for n in over if node.target not in POINTWISE or n in viewed]
-                for n in over:
-                    if n not in apart:
-                        memory.give(self.at[n])
-                out = memory.take(next(iter(node.users)).meta["val"] if as_number(node) else node.meta["val"])
-                for n in apart:
-                    memory.give(self.at[n])
-                self.at[node] = out
+                if node.target in POINTWISE:
+                    self.free(k, args, whole=True)
+                out = self.room(node)
+                self.free(k, args)
+                self.calls += calls_of(node.target, given, options, out)
+
+    def room(self, node: Node) -> Tensor:
+        """Memory for the result of an operation: its own, or rows of what it becomes a part of."""
+        if node in self.parts:
+            whole, first = self.parts[node]
+            value = node.meta["val"]
+            self.at[node] = self.room_of(whole).narrow(0, first, value.shape[0])
+        else:
+            self.room_of(node)
+        return self.at[node]
+
+    def room_of(self, node: Node) -> Tensor:
+        """Memory of a whole result."""
+        if node not in self.at:
+            if node in self.into:
+                self.at[node] = self.into[node]
+            else:
+                self.at[node] = self.memory.take(value_of(node))
                 self.owned.add(node)
-                softened = node.target is aten._softmax.default
-                calls += softmax(given[0], given[1], out) if softened else [call_of(node.target, given, options, out)]
-        return calls
+        return self.at[node]
+
+    def together(self, node: Node, parts: Sequence[Node]) -> None:
+        """Rows one below the other: those of most parts are there already."""
+        out, first = self.room(node), 0
+        for part in parts:
+            rows = part.meta["val"].shape[0]
+            if part not in self.parts:
+                self.calls.append(partial(out.narrow(0, first, rows).copy_, self.at[part]))
+            first += rows
+
+    def free(self, k: int, args: Any, whole: bool = False) -> None:
+        """Give memory back that operation k reads for the last time; with `whole`, only what it does not see a view of,
+        so that it may write over it.
+        """
+        read = nodes_in(args)
+        viewed = {self.root(n) for n in read if n is not self.root(n)}
+        for root in dict.fromkeys(map(self.root, read)):
+            if self.last.get(root) == k and root in self.owned and not (whole and root in viewed):
+                self.owned.discard(root)
+                self.memory.give(self.at[root])
 
     def root(self, node: Node) -> Node:
         """The node whose memory a node shows."""
         return self.owner.get(node, node)
-
-    def last_reads(self, trace: Traced, nodes: Sequence[Node], kept: Set[Node]) -> dict[Node, int]:
-        """Number of the operation that reads each node's memory for the last time; none for what is kept."""
-        roots: dict[Node, Node] = {}
-        last: dict[Node, int] = {}
-        for k, node in enumerate(nodes):
-            read = [roots.get(n, n) for n in results(trace.arguments[node][0])]
-            if renames(node) and read:
-                roots[node] = read[0]
-            for n in read:
-                last[n] = k
-        for node in kept:
-            last.pop(roots.get(node, node), None)
-        return last
 
     def actual(self, value: Any, shape: Sequence[int] = (0, 0)) -> Any:
         """An argument with tensors for nodes, and for numbers of members as they meet a result of this shape."""
@@ -173,10 +227,55 @@ class Program:
         return value
 
 
+def last_reads(operations: Operations, kept: Set[Node]) -> dict[Node, int]:
+    """Number of the operation that reads each node's memory for the last time; none for what is kept."""
+    roots: dict[Node, Node] = {}
+    last: dict[Node, int] = {}
+    for k, (node, (args, _)) in enumerate(operations.items()):
+        read = [roots.get(n, n) for n in nodes_in(args)]
+        if renames(node) and read:
+            roots[node] = read[0]
+        for n in read:
+            last[n] = k
+    for node in kept:
+        last.pop(roots.get(node, node), None)
+    return last
+
+
+def rows_of_others(operations: Operations, apart: Set[Node]) -> dict[Node, tuple[Node, int]]:
+    """Results that only stand below one another in a larger one: that one, and their first row in it."""
+    readers = Counter(n for arguments in operations.values() for n in nodes_in(arguments))
+    found: dict[Node, tuple[Node, int]] = {}
+    for node, (args, _) in operations.items():
+        if node.target is not aten.cat.default:
+            continue
+        rank = args[0][0].meta["val"].dim()
+        if len(args) > 1 and args[1] not in (0, -rank):
+            continue
+        first = 0
+        for part in args[0]:
+            if part in operations and part not in apart and readers[part] == 1 and computed(part):
+                found[part] = (node, first)
+            first += part.meta["val"].shape[0]
+    return found
+
+
+def computed(node: Node) -> bool:
+    """Whether the result of an operation has memory of its own that the operation writes."""
+    laid_out = renames(node) or node.target in FILLS or node.target in FILLS_WITH
+    return not laid_out and node.target is not aten.constant_pad_nd.default and node.op == "call_function"
+
+
+def value_of(node: Node) -> Tensor:
+    """A tensor like the result of a node."""
+    found: Tensor = next(iter(node.users)).meta["val"] if as_number(node) else node.meta["val"]
+    return found
+
+
 def as_number(node: Node) -> bool:
     """Whether a comparison can be written as 1 and 0 at once: its only readers turn it into numbers."""
     readers = [user.target is aten._to_copy.default and user.meta["val"].is_floating_point() for user in node.users]
-    return node.target is aten.gt.Scalar and bool(readers) and all(readers)
+    return node.target in COMPARISONS and bool(readers) and all(readers)
 
 
 def compared(node: Node) -> bool:
@@ -210,14 +309,6 @@ def softmax(source: Tensor, dim: int, out: Tensor) -> list[Call]:
     ]
 
 
-def results(value: Any) -> list[Node]:
-    """All nodes in some arguments."""
-    if isinstance(value, Node):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return [node for part in parts for node in results(part)]
-
-
 def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
     """A view on the first argument, or None where there is none of this shape."""
     first: Tensor = args[0]
@@ -238,19 +329,28 @@ def viewable(tensor: Tensor, shape: Sequence[int]) -> bool:
     return tensor.reshape(shape).data_ptr() == tensor.data_ptr()
 
 
+def calls_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> list[Call]:
+    """The calls that write an operation's result to `out`."""
+    if target is aten._softmax.default and out.dim() > 2:
+        return softmax(args[0], args[1], out)
+    return [call_of(target, args, kwargs, out)]
+
+
 def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:
     """The call that writes an operation's result to `out`."""
     if target is aten._to_copy.default:
         return partial(out.copy_, args[0])
     if target is aten.relu.default:
         return partial(torch.clamp_min, args[0], 0, out=out)
+    if target is aten.masked_fill.Scalar:
+        return partial(torch.where, args[1], torch.tensor(args[2], dtype=out.dtype), args[0], out=out)
     alpha = kwargs.get("alpha")
     if isinstance(alpha, Tensor):
         sign = 1.0 if target is aten.add.Tensor else -1.0
         return partial(torch.addcmul, args[0], args[1], alpha, value=sign, out=out)
     if target is aten.clamp_min.default and isinstance(args[1], Tensor):
         return partial(torch.maximum, *args, out=out)
-    if target in ARITHMETIC or target is aten.gt.Scalar:  # a number would be made a tensor at every call
+    if target in ARITHMETIC or target in COMPARISONS:  # a number would be made a tensor at every call
         kind = args[0].dtype
         args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
     operation = ARITHMETIC.get(target) or OUT.get(target)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ctsigprop.compiled import Engine, Method, NotCompilable, Outcome
 from ctsigprop.field import Field
+from ctsigprop.jump_replay import JumpReplay
 from ctsigprop.network import Network
 from ctsigprop.neurons import Rate
 from ctsigprop.replay import Replay
@@ -25,7 +26,9 @@ from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
 from ctsigprop.solvers.factored_methods import FactoredEuler
 from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.hybrid import Hybrid
 from ctsigprop.solvers.status import Status
+from ctsigprop.spiking import IF, LIF, AdaptiveLIF
 from ctsigprop.state import State
 from ctsigprop.stimuli import Frame, Stimulus
 
@@ -133,14 +136,19 @@ def batchable(networks: Sequence[Network], solver: Solver) -> bool:
     """Whether members can be one leading dimension: one network, whose parts are known to take it, in fixed steps."""
     first = networks[0]
     same = all(network is first for network in networks)
-    return same and known_parts(first) and hasattr(solver, "dt")
+    return same and not first.jumps and known_parts(first) and hasattr(solver, "dt")
 
 
 def known_parts(network: Network) -> bool:
     """Whether neurons, rules and signal are the library's own: pure functions, of any leading dimensions."""
-    neurons = (type(layer.neuron) is Rate and isinstance(layer.neuron.activation, str) for layer in network.layers)
     rules = (known_rule(layer.rule) for layer in network.layers)
-    return all(neurons) and all(rules) and (network.signal is None or type(network.signal) in SIGNALS.values())
+    own = all(known_neuron(layer.neuron) for layer in network.layers) and all(rules)
+    return own and (network.signal is None or type(network.signal) in SIGNALS.values())
+
+
+def known_neuron(neuron: Any) -> bool:
+    """Whether a neuron is one of the library's that have an exact step."""
+    return type(neuron) in (LIF, IF, AdaptiveLIF) or (type(neuron) is Rate and isinstance(neuron.activation, str))
 
 
 def known_rule(rule: Rule | None) -> bool:
@@ -187,7 +195,7 @@ def batched(
     alive = list(range(len(runs)))
     parts = [split(network, state) for state in states]
     now = stacked(parts)
-    t, position, place = runs[0].start, 0, None
+    t, position = runs[0].start, 0
 
     def end(k: int, status: Status, message: str, state: HybridState, when: float) -> None:
         ended[k] = Outcome(status, message, own_state(state, when), replace(counts))
@@ -203,13 +211,9 @@ def batched(
             position, due = dues(runs[0], frame, position)
             span = (frame.start, frame.stop)
             shown = repeated(frame, len(alive))
-            if place is None and worth_recording(network, solver, frame.stop - frame.start, frame):
-                place = recorded(network, shown, now)
-            before, cost = (now if place is None else copied(now)), replace(counts)
+            before, cost = now, replace(counts)
             try:
-                now = solver.advance(Field(network, shown, place), now, span, frame.origin, due, group, counts)
-                if place is not None and not place.verify():
-                    raise SolverStopped(Status.DIVERGED, frame.stop, now, "")
+                now = solver.advance(Field(network, shown), now, span, frame.origin, due, group, counts)
             except SolverStopped as stopped:
                 if stopped.status is not Status.DIVERGED:
                     raise
@@ -228,7 +232,7 @@ def batched(
                 vars(counts).update(vars(cost))
                 if not alive:
                     break
-                now, place = stacked(kept), None
+                now = stacked(kept)
             t = frame.stop
     except SolverStopped as stopped:
         for row, k in enumerate(alive):
@@ -247,20 +251,25 @@ RECORD = 256
 
 
 def worth_recording(network: Network, solver: Solver, left: float, frame: Frame) -> bool:
-    """Whether what is left of a run is long enough, of fixed Euler steps under a constant input on the CPU.
+    """Whether what is left of a run is long enough, and takes steps of Euler or exact ones with jumps, under a constant
+    input on the CPU.
 
     What others wrote is carried out anew at every step: it may not be a pure function of what it sees.
     """
-    if not isinstance(solver, FactoredEuler) or not frame.constant or left / solver.dt < RECORD:
+    if network.jumps:
+        fitting = isinstance(solver, Hybrid) and solver.flow == "exponential"
+    else:
+        fitting = isinstance(solver, FactoredEuler)
+    if not fitting or not frame.constant or left / solver.dt < RECORD:  # type: ignore[attr-defined]
         return False
-    if not known_parts(network):
-        return False
-    return frame.at(frame.start).x.device.type == "cpu"
+    return known_parts(network) and frame.at(frame.start).x.device.type == "cpu"
 
 
-def recorded(network: Network, frame: Frame, state: HybridState) -> Replay | None:
-    """Steps in place from `state` on, or None where the right-hand side cannot be recorded."""
+def recorded(network: Network, solver: Any, frame: Frame, state: HybridState) -> Replay | JumpReplay | None:
+    """Steps in place from `state` on, or None where they cannot be recorded."""
     try:
+        if network.jumps:
+            return JumpReplay(network, frame, state, solver.dt)
         return Replay(network, frame.at(frame.start), state)
     except NotCompilable:
         return None
@@ -273,14 +282,6 @@ def wrong_end(place: Replay, counts: Counts) -> Outcome:
     counts.rhs_evaluations -= given_up - 1
     message = f"{Status.DIVERGED} {name} became non-finite after t={t:g}."
     return Outcome(Status.DIVERGED, message, own_state(place.current, t), counts)
-
-
-def copied(state: HybridState) -> HybridState:
-    """A state that steps in place do not reach."""
-    return HybridState(
-        {name: value.clone() for name, value in state.activities.items()},
-        {name: value.clone() for name, value in state.weights.items()},
-    )
 
 
 class Only:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.field import Weight
 from ctsigprop.solvers.hybrid import Hybrid
+from ctsigprop.stimuli import Frame
 
 
 class JumpField(Field):
@@ -26,6 +28,11 @@ class JumpField(Field):
     Spikes from outside or from the layer below kick the potentials (or synaptic currents) and traces of a layer
     through its weights; units that have reached their threshold then spike and are reset, at the same instant.
     """
+
+    def __init__(self, network: Network, frame: Frame, place: Any = None) -> None:
+        super().__init__(network, frame)
+        shows = place is not None and self.fixed is not None and place.show(self.fixed, frame.events)
+        self.in_place = place if shows else None
 
     def margin(self, activities: Mapping[str, Tensor]) -> Tensor:
         """The largest margin of all units."""
@@ -51,6 +58,8 @@ class JumpField(Field):
         found: dict[str, Tensor] = {}
         updates: dict[str, Update | DenseUpdate] = {}
         spikes = None if self.frame.events is None else self.frame.events.between(*span)
+        if spikes is not None:
+            spikes = spikes.clone()  # where an operand lies in memory decides the last bit of a product
         for layer in self.network.layers:
             if not layer.jumps:
                 spikes = None

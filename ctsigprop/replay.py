@@ -18,6 +18,7 @@ from ctsigprop.network import Network
 from ctsigprop.solvers.base import first_nonfinite
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.stimuli import Input
+from ctsigprop.tape import following, nodes_in
 
 BETWEEN = 16
 """Steps from one look at the state to the next."""
@@ -89,7 +90,11 @@ class Replay:
         constants = torch.tensor(rows, dtype=next(iter(both.values())).dtype)[self.which]
         places = {node: self.inputs[name] for name, node in trace.inputs.items()}
         places |= {node: both[name] for name, node in trace.state.items()}
-        program = Program(trace, places, constants)
+        still = following(trace.arguments, dict.fromkeys(trace.inputs.values()))
+        shown, moving = ({n: a for n, a in trace.arguments.items() if (n in still) == early} for early in (True, False))
+        ends = {*nodes_in(trace.rates), *nodes_in(trace.updates)}
+        once = Program(shown, {*ends, *nodes_in(list(moving.values()))}, places, constants=constants)
+        program = Program(moving, ends, once.at, constants=constants)
         calls, own = list(program.calls), {value.data_ptr() for value in both.values()}
         rates: dict[str, Tensor] = {}
         for name, node in trace.rates.items():
@@ -98,7 +103,7 @@ class Replay:
                 rates[name] = torch.empty_like(both[name])
                 calls.append(partial(rates[name].copy_, program.at[node]))
         parts = {name: program.actual(found) for name, found in trace.updates.items()}
-        return Plan(program.once, calls, rates, parts, constants)
+        return Plan(once.calls, calls, rates, parts, constants)
 
     def load(self, state: HybridState) -> None:
         """Go on from `state`, which is good."""
@@ -156,20 +161,7 @@ class Replay:
         """
         found: list[Call] = []
         for name, parts in plan.parts.items():
-            weight = self.weights[name]
-            if len(parts) == 1:
-                found.append(partial(weight.add_, parts[0], alpha=dt))
-                continue
-            post, pre, decay = parts
-            product = weight.addmm_ if weight.dim() == 2 else weight.baddbmm_
-            beta = 1.0
-            if isinstance(decay, Tensor):
-                kept = torch.empty_like(decay)
-                found.append(partial(torch.sub, torch.ones_like(decay), decay, alpha=dt, out=kept))
-                found.append(partial(weight.mul_, kept.unsqueeze(-1)))
-            else:
-                beta = 1.0 - dt * decay
-            found.append(partial(product, post.mT, pre, beta=beta, alpha=dt))
+            found += learning(self.weights[name], parts, dt)
         found += [partial(self.activities[name].add_, rate, alpha=dt) for name, rate in plan.rates.items()]
         plan.dt, plan.changes = dt, found
 
@@ -245,6 +237,22 @@ class Replay:
                 return len(steps) - k, t, wrong
             self.keep()
         raise RuntimeError("steps taken again went another way")
+
+
+def learning(weight: Tensor, parts: tuple[Any, ...], dt: float) -> list[Call]:
+    """W += dt (post^T pre - diag(decay) W), or W += dt change, in place."""
+    if len(parts) == 1:
+        return [partial(weight.add_, parts[0], alpha=dt)]
+    post, pre, decay = parts
+    product = weight.addmm_ if weight.dim() == 2 else weight.baddbmm_
+    if not isinstance(decay, Tensor):
+        return [partial(product, post.mT, pre, beta=1.0 - dt * decay, alpha=dt)]
+    kept = torch.empty_like(decay)
+    return [
+        partial(torch.sub, torch.ones_like(decay), decay, alpha=dt, out=kept),
+        partial(weight.mul_, kept.unsqueeze(-1)),
+        partial(product, post.mT, pre, beta=1.0, alpha=dt),
+    ]
 
 
 @dataclass

@@ -34,6 +34,7 @@ from ctsigprop.progress import Progress
 from ctsigprop.provenance import attributes, outcome, shared
 from ctsigprop.recorder import Recorder
 from ctsigprop.recording import check_probes, lay_out, sinks_of
+from ctsigprop.replay import Replay
 from ctsigprop.side_by_side import SideBySide, possible
 from ctsigprop.sinks import Sink
 from ctsigprop.solution import Solution
@@ -138,10 +139,11 @@ def simulate(
     for one, shown, begin, own in zip(networks, stimuli, given, seeds, strict=True):
         check_stimulus(one, shown)
         states.append(fitted(one, begin, own, shown))
+        records = check_probes(probes, one, shown)
         if begin is not given[0] or id(shown) not in about:
             about[id(shown)] = shared(shown, method, probes, (start, stop), begin)
         attrs = attributes(about[id(shown)], one, own)
-        runs.append(Run(one, check_probes(probes, one, shown), states[-1], attrs, (start, stop), progress and not runs))
+        runs.append(Run(one, records, states[-1], attrs, (start, stop), progress and not runs))
     opened = sinks_of([(run.layouts, run.attrs) for run in runs], store, ensemble is not None, repr(method), progress)
     began = time.perf_counter()
     with torch.inference_mode(), ExitStack() as stack:
@@ -213,12 +215,9 @@ class Run:
         position = 0
         try:
             for frame in stimulus.frames(self.start, self.stop):
-                if self.network.jumps:
-                    self.field = JumpField(self.network, frame)
-                else:
-                    if place is None and worth_recording(self.network, solver, self.stop - frame.start, frame):
-                        place = recorded(self.network, frame, now)
-                    self.field = Field(self.network, frame, place)
+                if place is None and worth_recording(self.network, solver, self.stop - frame.start, frame):
+                    place = recorded(self.network, solver, frame, now)
+                self.field = (JumpField if self.network.jumps else Field)(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)
                     position = 1
@@ -233,7 +232,7 @@ class Run:
                     self.counts,
                 )
                 t = frame.stop
-            if place is not None and not place.verify():
+            if isinstance(place, Replay) and not place.verify():
                 return wrong_end(place, self.counts)
             return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
         except SolverStopped as stopped:

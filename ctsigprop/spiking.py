@@ -161,9 +161,13 @@ class IntegrateAndFire(ABC):
     def voltage(self, variables: Variables) -> Units:
         return variables["v"]
 
+    def compared(self, variables: Variables) -> Units:
+        """What is compared with the threshold: v."""
+        return variables["v"]
+
     def above(self, variables: Variables) -> Units:
-        """V - threshold."""
-        return variables["v"] - self.threshold
+        """How far that is above the threshold."""
+        return self.compared(variables) - self.threshold
 
     def distance(self, variables: Variables) -> Units:
         above = self.above(variables)
@@ -185,13 +189,15 @@ class IntegrateAndFire(ABC):
             found["i"] = variables["i"] + kick
         elif kick is not None:
             v = v + (kick if ready is None else kick * ready)
-        fires = self.above({**variables, "v": v}) >= -slack
+        fires = self.compared({**variables, "v": v}) >= self.threshold - slack
         if ready is not None:
             fires = fires & ready
             found["q"] = variables["q"].masked_fill(ready, 0.0).masked_fill(fires, self.refractory)
         spikes = fires.to(v.dtype)
         if self.reset == "subtract":
             found["v"] = torch.sub(v, spikes, alpha=self.gap)
+        elif self.reset == 0:
+            found["v"] = torch.addcmul(v, v, spikes, value=-1)
         else:
             found["v"] = v.masked_fill(fires, float(self.reset))
         found["r"] = torch.add(variables["r"], spikes, alpha=1 / self.rate_tau)
@@ -303,8 +309,9 @@ class AdaptiveLIF(IntegrateAndFire):
     def exact(self, variables: Variables, drive: Drive, dt: float) -> dict[str, Tensor]:
         return {**super().exact(variables, drive, dt), "a": variables["a"] * math.exp(-dt / self.tau_a)}
 
-    def above(self, variables: Variables) -> Units:
-        return variables["v"] - variables["a"] - self.threshold
+    def compared(self, variables: Variables) -> Units:
+        """The threshold moves by a: v - a."""
+        return variables["v"] - variables["a"]
 
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Units]:
         found, spikes = super().jump(variables, kick, slack)

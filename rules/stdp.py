@@ -71,7 +71,7 @@ class STDP(Rule):
     def jump(self, local: Local) -> tuple[Update | None, dict[str, Tensor]]:
         post, pre = spikes(local)
         x, y = local.variables["x_plus"], local.variables["y_minus"]
-        return pairs(local, (post * (self.rate * self.a_plus), x), (y * (-self.rate * self.a_minus), pre)), {}
+        return pairs(local, (post, x, self.rate * self.a_plus), (y, pre, -self.rate * self.a_minus)), {}
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class TripletSTDP(Rule):
         seen = local.variables
         up = post * (self.a2_plus + self.a3_plus * seen["y_slow"])
         down = pre * (self.a2_minus + self.a3_minus * seen["x_slow"])
-        return pairs(local, (up * self.rate, seen["x_plus"]), (seen["y_minus"] * -self.rate, down)), {}
+        return pairs(local, (up, seen["x_plus"], self.rate), (seen["y_minus"], down, -self.rate)), {}
 
 
 def spikes(local: Local) -> tuple[Tensor, Tensor]:
@@ -150,7 +150,7 @@ def spikes(local: Local) -> tuple[Tensor, Tensor]:
     return local.post_spikes, local.pre_spikes
 
 
-def pairs(local: Local, up: tuple[Tensor, Tensor], down: tuple[Tensor, Tensor]) -> Update:
-    """The mean over rows of both (post, pre) products."""
-    post = torch.cat([local.share * up[0], local.share * down[0]], -2)
+def pairs(local: Local, up: tuple[Tensor, Tensor, float], down: tuple[Tensor, Tensor, float]) -> Update:
+    """The mean over rows of both (post, pre, factor) products."""
+    post = torch.cat([local.share * factor * side for side, _, factor in (up, down)], -2)
     return Update(post, torch.cat([up[1], down[1]], -2))

@@ -123,6 +123,26 @@ class InPlace(Protocol):
         ...
 
 
+@runtime_checkable
+class JumpsInPlace(Protocol):
+    """Steps of flow and jump in memory of their own. A field may offer one as its attribute `in_place`."""
+
+    current: HybridState
+    """The state at hand; it changes with every step."""
+
+    def load(self, state: HybridState) -> None:
+        """Go on from `state`."""
+        ...
+
+    def keep(self) -> HybridState:
+        """The state at hand, in memory of its own until the next time."""
+        ...
+
+    def step(self, t0: float, t1: float, dt: float) -> None:
+        """One step from t0 to t1, of length dt, and the jump at its end."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class HybridState:
     """Activities (any dense ODE variable: activity, trace, threshold, bias) and weights, each by name."""

@@ -15,12 +15,14 @@ from torch import Tensor
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, first_nonfinite
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, VectorField
+from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import SLACK, blocks
 from ctsigprop.solvers.status import Status
 
 FLOWS = ("exponential", "euler", "midpoint", "rk4")
+ROUNDING = 1e-15
+"""Share of the time by which the length of a step may be off."""
 Updates = Mapping[str, Update | DenseUpdate]
 
 
@@ -81,17 +83,20 @@ class Hybrid(Solver):
             for points in blocks(span, origin, self.dt):
                 walk.good = (points[0], walk.snapshot())
                 if self.flow == "exponential":
-                    walk.exactly(points)
+                    walk.exactly(points, self.dt)
                 else:
                     walk.by_odeint(self.flow, points)
                 walk.check(points[-1])
         except KeyboardInterrupt:
             raise walk.stop(Status.INTERRUPTED, f"It stood at t={walk.good[0]:g}.") from None
-        return walk.snapshot()
+        return walk.end()
 
 
 class Walk:
-    """A run in progress: activities, weights that are written in place (copies of the caller's), and the listener."""
+    """A run in progress: activities, weights that are written in place (copies of the caller's), and the listener.
+
+    Where the field has `in_place` steps, the exact ones are taken there.
+    """
 
     def __init__(
         self,
@@ -112,9 +117,21 @@ class Walk:
         self.times, self.position = times, 0
         self.good = (span[0], state)
         self.updates: Updates = {}
+        place = getattr(field, "in_place", None)
+        self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None
+        if self.place is not None:
+            self.place.load(state)
+            self.activities, self.matrices = dict(self.place.current.activities), dict(self.place.current.weights)
+            self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
+
+    def end(self) -> HybridState:
+        """The state at the end of the run."""
+        return self.snapshot() if self.place is None else self.place.current
 
     def snapshot(self) -> HybridState:
         """The state as it stands; weights that go on being written are copied when they next change."""
+        if self.place is not None:
+            return self.place.keep()
         self.shared = set(self.matrices)
         return HybridState(dict(self.activities), dict(self.matrices))
 
@@ -148,9 +165,9 @@ class Walk:
                 self.weights[name] = DenseWeight(self.matrices[name])
             add(self.matrices[name], update, share)
 
-    def land(self, t0: float, t1: float) -> Mapping[str, Tensor]:
+    def land(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
         """End the step at t1: learn what was noted at t0, then jump. Returns the activities that jumped."""
-        self.learn(self.updates, t1 - t0)
+        self.learn(self.updates, dt)
         if self.jumping is None:
             return {}
         jumped, updates = self.jumping.jump((t0, t1), self.activities, self.weights, 0.0)
@@ -178,8 +195,8 @@ class Walk:
             add(matrices[name], update, share)
         self.monitor.sample(time, HybridState({**self.activities, **activities}, matrices))
 
-    def exactly(self, points: Sequence[float]) -> None:
-        """Take the steps between `points` by the field's own exact step."""
+    def exactly(self, points: Sequence[float], whole: float) -> None:
+        """Take the steps between `points`, of length `whole` but for the ends, by the field's own exact step."""
         field = self.field
         if not isinstance(field, ExactField):
             raise TypeError(f"{type(field).__name__} has no exact step")
@@ -188,9 +205,13 @@ class Walk:
             for time in self.due(t1, inclusive=False):
                 self.hand_out(time, *field.exact(t0, time - t0, self.activities, self.weights), time - t0)
             self.counts.rhs_evaluations += 1
-            flowed, self.updates = field.exact(t0, t1 - t0, self.activities, self.weights)
-            self.activities.update(flowed)
-            self.land(t0, t1)
+            dt = whole if abs(t1 - t0 - whole) <= SLACK * whole + ROUNDING * abs(t1) else t1 - t0
+            if self.place is not None:
+                self.place.step(t0, t1, dt)
+            else:
+                flowed, self.updates = field.exact(t0, dt, self.activities, self.weights)
+                self.activities.update(flowed)
+                self.land(t0, t1, dt)
             self.sample(t1)
         self.monitor.progress(points[-1])
 
@@ -248,7 +269,7 @@ class GridFlow:
         """Jump at the end of the step just taken, in the memory of y."""
         t0, t1 = self.points[self.step - 1], self.points[self.step]
         self.walk.activities = dict(self.packing.unpack(y).activities)
-        jumped = self.walk.land(t0, t1)
+        jumped = self.walk.land(t0, t1, t1 - t0)
         if jumped:
             for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
                 if name in jumped:
@@ -270,7 +291,7 @@ def add(matrix: Tensor, update: Update | DenseUpdate, share: float) -> None:
         return
     decay = update.decay
     if isinstance(decay, Tensor):
-        matrix.mul_((1 - share * decay).unsqueeze(-1))
+        matrix.mul_(torch.rsub(decay, 1.0, alpha=share).unsqueeze(-1))
         keep = 1.0
     else:
         keep = 1 - share * decay
