@@ -24,9 +24,11 @@ bench: .venv/.installed
 	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/factored.py
 	$(BIN)/python benchmarks/compiled.py
+	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/recording.py --steps 20000
 	$(BIN)/python benchmarks/stdp.py --repeats 3
 	if [ -n "$$CTSIGPROP_DATA" ]; then $(BIN)/python benchmarks/mnist.py; fi
+	@echo 'tables and plots: benchmarks/results/'
 
 # Draws every figure anew; a broken link or an unknown name fails it. The pages are in site/.
 docs: export NO_MKDOCS_2_WARNING = 1

@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import peers  # type: ignore[import-not-found]  # it stands beside this script
 import torch
+from report import Table  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 
@@ -101,9 +103,9 @@ def medians(repeats: int, calls: dict[str, Callable[[], Any]]) -> dict[str, floa
 
 
 def table(title: str, found: dict[str, float], base: str) -> None:
-    print(f"\n| {title} | ms | ratio to {base} |\n|---|---|---|")
-    for name, value in found.items():
-        print(f"| {name} | {value:.1f} | {value / found[base]:.2f} |", flush=True)
+    with Table(title, "run", "ms", f"ratio to {base}", drawn="ms") as row:
+        for name, value in found.items():
+            row(name, value, value / found[base])
 
 
 def main() -> None:
@@ -144,12 +146,17 @@ def main() -> None:
         "Euler (torchdiffeq)": lambda: ct.simulate(net2, stim2, ct.solvers.Euler(dt=DT)),
         "compile=True": lambda: ct.simulate(net2, stim2, compiled),
     }
+    if has_jax:
+        calls["diffrax Euler, jit"] = peers.by_diffrax_euler([net2.initial_state(0, 32)], stim2, DT)
     found = medians(args.repeats, calls)
     table("20-30-10, batch 32, 2,000 steps", found, "FactoredEuler (in place)")
     calls = {
         "FactoredEuler, ensemble=64": lambda: ct.simulate(net2, stim2, plain, ensemble=64),
         "compile=True, ensemble=64": lambda: ct.simulate(net2, stim2, compiled, ensemble=64),
     }
+    if has_jax:
+        many_states = [net2.initial_state(k, 32) for k in range(64)]
+        calls["diffrax Euler, jit of vmap"] = peers.by_diffrax_euler(many_states, stim2, DT)
     together = medians(2, calls)
     together = {"FactoredEuler, 64 runs in a loop (64 x one)": 64 * found["FactoredEuler (in place)"], **together}
     table("20-30-10, 64 seeds", together, "FactoredEuler, 64 runs in a loop (64 x one)")

@@ -72,13 +72,12 @@ def by_torchdiffeq(state: ct.State, shown: Batches, rtol: float, atol: float) ->
     return run
 
 
-def by_diffrax(state: ct.State, shown: Batches, rtol: float, atol: float) -> Callable[[], dict[str, torch.Tensor]]:
-    """Dopri5 under jit, batch after batch."""
-    import diffrax
+def slope_in_jax(relu: bool = False) -> Callable[[Any, Any, Any], Any]:
+    """The same right-hand side for diffrax, of softplus or relu units; its last argument is what is shown."""
     import jax
     import jax.numpy as jnp
 
-    def contrast_jax(r: Any, label: Any) -> Any:
+    def contrast_in_jax(r: Any, label: Any) -> Any:
         n = label.shape[0]
         h, z = r[:n], r[n:]
         norm_h, norm_z = (jnp.linalg.norm(part, axis=1, keepdims=True) for part in (h, z))
@@ -95,14 +94,26 @@ def by_diffrax(state: ct.State, shown: Batches, rtol: float, atol: float) -> Cal
         r1, y1, x1, g1, b1, r2, y2, x2, g2, b2, w1, w2, s = now
         x, label = args
         n = x.shape[0]
+        phi, gain = (jax.nn.relu, lambda d: (d > 0) * 1.0) if relu else (jax.nn.softplus, jax.nn.sigmoid)
         d1 = jnp.concatenate([x @ w1.T + b1, s.T])
         d2 = r1 @ w2.T + b2
-        post1, post2 = RATE * contrast_jax(r1, y1) * g1, RATE * contrast_jax(r2, y2) * g2
+        post1, post2 = RATE * contrast_in_jax(r1, y1) * g1, RATE * contrast_in_jax(r2, y2) * g2
         return (
-            *(jax.nn.softplus(d1) - r1, label - y1, x - x1, jax.nn.sigmoid(d1) - g1, post1[:n].sum(0)),
-            *(jax.nn.softplus(d2) - r2, y1 - y2, r1 - x2, jax.nn.sigmoid(d2) - g2, post2.sum(0)),
+            *(phi(d1) - r1, label - y1, x - x1, gain(d1) - g1, post1[:n].sum(0)),
+            *(phi(d2) - r2, y1 - y2, r1 - x2, gain(d2) - g2, post2.sum(0)),
             *(post1[:n].T @ x1, post2.T @ x2, post1[n:].T),
         )
+
+    return slope
+
+
+def by_diffrax(state: ct.State, shown: Batches, rtol: float, atol: float) -> Callable[[], dict[str, torch.Tensor]]:
+    """Dopri5 under jit, batch after batch."""
+    import diffrax
+    import jax
+    import jax.numpy as jnp
+
+    slope = slope_in_jax()
 
     @jax.jit
     def frame(now: Any, args: Any) -> Any:
@@ -121,3 +132,27 @@ def by_diffrax(state: ct.State, shown: Batches, rtol: float, atol: float) -> Cal
         return {name: torch.tensor(jax.device_get(value)) for name, value in zip(NAMES, now, strict=True)}
 
     return run
+
+
+def by_diffrax_euler(states: list[ct.State], stimulus: ct.Presentations, dt: float) -> Callable[[], Any]:
+    """Euler's steps of relu units under jit through the one batch of a stimulus, from each of some states."""
+    import diffrax
+    import jax
+    import jax.numpy as jnp
+
+    ((x, label),) = batches(stimulus)
+    args = (jnp.asarray(x.numpy()), jnp.asarray(label.numpy()))
+    steps = round(stimulus.duration / dt)
+    slope = slope_in_jax(relu=True)
+
+    def solve(now: Any) -> Any:
+        term, method = diffrax.ODETerm(slope), diffrax.Euler()
+        sol = diffrax.diffeqsolve(term, method, 0.0, stimulus.duration, dt, now, args, max_steps=steps + 8)
+        return tuple(value[-1] for value in sol.ys)
+
+    start = tuple(jnp.stack([jnp.asarray(state[name].numpy()) for state in states]) for name in NAMES)
+    every = jax.jit(jax.vmap(solve))
+    if len(states) == 1:
+        one = jax.jit(solve)
+        return lambda: [value.block_until_ready() for value in one(tuple(value[0] for value in start))]
+    return lambda: [value.block_until_ready() for value in every(start)]

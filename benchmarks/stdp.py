@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from report import Table  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 
@@ -169,23 +170,24 @@ def main() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     every: dict[str, Callable[[int], Counts]] = {"plain torch loop": plain, "ctsigprop, Hybrid(dt=1.0)": toolkit}
     every |= {} if args.no_peers else PEERS
-    print("| batch | run | ms | ratio to the plain loop | spikes per unit |\n|---|---|---|---|---|")
+    columns = ("batch", "run", "ms", "ratio to the plain loop", "spikes per unit")
     for batch in args.batches:
         runs, spikes = dict(every), {}
-        for name, run in every.items():
-            try:
-                spikes[name] = run(batch)  # once to warm up
-            except (ImportError, RuntimeError) as missing:
-                print(f"| {batch} | {name} | left out: {str(missing).splitlines()[0]} | | |")
-                del runs[name]
-        taken: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(args.repeats):
-            for name, run in runs.items():
-                taken[name].append(timed(run, batch)[0])
-        reference = statistics.median(taken["plain torch loop"])
-        for name, times in taken.items():
-            ms, counted = statistics.median(times), ", ".join(f"{n:.2f}" for n in spikes[name])
-            print(f"| {batch} | {name} | {ms:.0f} | {ms / reference:.2f} | {counted} |", flush=True)
+        with Table(f"STDP, batch {batch}", *columns, drawn="ms") as row:
+            for name, run in every.items():
+                try:
+                    spikes[name] = run(batch)  # once to warm up
+                except (ImportError, RuntimeError) as missing:
+                    row(batch, name, f"left out: {str(missing).splitlines()[0]}", "", "")
+                    del runs[name]
+            taken: dict[str, list[float]] = {name: [] for name in runs}
+            for _ in range(args.repeats):
+                for name, run in runs.items():
+                    taken[name].append(timed(run, batch)[0])
+            reference = statistics.median(taken["plain torch loop"])
+            for name, times in taken.items():
+                ms, counted = statistics.median(times), ", ".join(f"{n:.2f}" for n in spikes[name])
+                row(batch, name, ms, ms / reference, counted)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from itertools import product
 
 import joblib
 import torch
+from report import Table  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 
@@ -90,10 +91,10 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - began)
             mean[name] = statistics.mean(accuracies)
     reference = statistics.median(seconds["loop of single runs"])
-    print("| 256 runs | seconds | times as fast as the loop | mean accuracy |\n|---|---|---|---|")
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        print(f"| {name} | {median:.2f} | {reference / median:.1f} | {mean[name]:.4f} |", flush=True)
+    with Table("256 runs", "way", "seconds", "times as fast as the loop", "mean accuracy", drawn="seconds") as row:
+        for name, times in seconds.items():
+            median = statistics.median(times)
+            row(name, median, reference / median, mean[name])
 
 
 if __name__ == "__main__":

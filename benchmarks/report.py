@@ -1,0 +1,68 @@
+"""Tables of measurements: printed row by row, and written to `benchmarks/results/` as CSV and as a plot."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+FOLDER = Path(__file__).parent / "results"
+
+
+class Table:
+    """One table; use it in a `with` block, and call it with the cells of each row.
+
+    Parameters
+    ----------
+    title : str, names the files too
+    columns : heads; the first ones say what was measured
+    drawn : str, the column of numbers that the plot shows
+    """
+
+    def __init__(self, title: str, *columns: str, drawn: str) -> None:
+        self.title, self.columns, self.drawn = title, columns, drawn
+        self.rows: list[tuple[str, ...]] = []
+
+    def __enter__(self) -> Table:
+        print(f"\n**{self.title}**\n\n| {' | '.join(self.columns)} |\n|{'---|' * len(self.columns)}", flush=True)
+        return self
+
+    def __call__(self, *cells: object) -> None:
+        """One row; numbers are written with three digits."""
+        texts = tuple(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells)
+        self.rows.append(texts)
+        print(f"| {' | '.join(texts)} |", flush=True)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self.rows:
+            name = re.sub(r"[^a-z0-9]+", "_", self.title.lower()).strip("_")
+            FOLDER.mkdir(exist_ok=True)
+            with (FOLDER / f"{name}.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([self.columns, *self.rows])
+            self.plot(FOLDER / f"{name}.png")
+
+    def plot(self, path: Path) -> None:
+        """A bar for every row that has a number in the drawn column."""
+        place = self.columns.index(self.drawn)
+        shown = [row for row in self.rows if re.fullmatch(r"[0-9.e+-]+", row[place])]
+        named = [column for column in range(place) if len({row[column] for row in shown}) > 1] or [0]
+        words = [k for k in named if not all(re.fullmatch(r"[0-9.e+-]+", row[k]) for row in shown)] or named[:1]
+        labels = [", ".join(row[k] for k in words) for row in shown]
+        values = [float(row[place]) for row in shown]
+        figure, ax = plt.subplots(figsize=(7.0, 0.6 + 0.32 * len(shown)), layout="constrained")
+        bars = ax.barh(range(len(shown)), values, color="#0072B2")
+        ax.set_yticks(range(len(shown)), labels)
+        ax.invert_yaxis()
+        if values and max(values) > 20 * min(values) > 0:
+            ax.set_xscale("log")
+        ax.bar_label(bars, labels=[row[place] for row in shown], padding=3)
+        ax.margins(x=0.12)
+        ax.set_xlabel(self.drawn)
+        ax.set_title(self.title, fontsize="medium")
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
