@@ -30,8 +30,8 @@ from numba.extending import intrinsic
 T = np.{kind}
 {numbers}
 BLOCK, CHECK, NEAR = {block}, {check}, {near}
-fast = njit(fastmath={{"reassoc", "contract", "nsz"}}, error_model="numpy", nogil=True, cache=True)
-inside = njit(fastmath={{"reassoc", "contract", "nsz"}}, error_model="numpy", nogil=True, forceinline=True)
+fast = njit(fastmath={{"reassoc", "contract", "nsz", "arcp"}}, error_model="numpy", nogil=True, cache=True)
+inside = njit(fastmath={{"reassoc", "contract", "nsz", "arcp"}}, error_model="numpy", nogil=True, forceinline=True)
 
 
 @inside

@@ -7,6 +7,7 @@ code, so that the compiler knows that no two of them overlap.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ from ctsigprop.compiled.values import (
     blas_view,
     contiguous,
     in_memory,
+    is_contiguous,
     number,
     spread,
 )
@@ -87,8 +89,39 @@ class Kernel:
         if place is None and value.buffer is not None:
             return value
         target = self.room(value.shape) if place is None else place
-        self.loops(value.shape, lambda index: [f"{target.at(index)} = {number(value, index)}"])
+        self.assign(value, target)
         return in_memory(value.shape, target)
+
+    def assign(self, value: Value, target: Buffer, sign: str = "=", factor: str = "") -> None:
+        """Target = factor value, or with another sign such as "+=", element by element: in one loop where that can be.
+
+        What does not change in the innermost loop is read before it: the compiler cannot know that it does not.
+        """
+        shape = value.shape
+        if value.even and is_contiguous(shape, target.strides) and math.prod(shape) > 1:
+            last = max(d for d, n in enumerate(shape) if n > 1)
+            shape = tuple(math.prod(shape) if d == last else 1 for d in range(len(shape)))
+        index = []
+        headers = []
+        for n in shape:
+            self.names += n != 1
+            index.append(f"i{self.names}" if n != 1 else "0")
+            headers += [f"for i{self.names} in range({n}):"] if n != 1 else []
+        code = f"{factor}{number(value, tuple(index))}"
+        ahead: dict[str, str] = {}
+        if headers and " if " not in code:
+            inner = headers[-1].split()[1]
+            for term in dict.fromkeys(re.findall(r"m\[[^\[\]]*\]", code)):
+                if inner not in re.findall(r"\w+", term):
+                    self.names += 1
+                    ahead[term] = f"h{self.names}"
+                    code = code.replace(term, ahead[term])
+        for depth, header in enumerate(headers):
+            if depth == len(headers) - 1:
+                for term, name in ahead.items():
+                    self.emit(depth, f"{name} = {term}")
+            self.emit(depth, header)
+        self.emit(len(headers), f"{target.at(tuple(index))} {sign} {code}")
 
     def write(self) -> None:
         """Every operation of the graph, in order."""
@@ -190,7 +223,8 @@ class Kernel:
             return template.format(*codes)
 
         reads = frozenset().union(*(part.reads for part in parts))
-        return Value(shape, at, None, target in LOGICAL, reads)
+        even = all(part.shape == () or (part.even and part.shape == shape) for part in parts)
+        return Value(shape, at, None, target in LOGICAL, reads, even)
 
     def reduction(self, target: Any, shape: Shape, args: tuple[Any, ...]) -> Value:
         """Over some dimensions, into memory."""

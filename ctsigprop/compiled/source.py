@@ -179,11 +179,7 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
         change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
     for name, rate in rates.items():
         offset, shape = state[name]
-        place = Buffer(offset, contiguous(shape))
-        kernel.loops(
-            shape,
-            lambda index, place=place, rate=rate: [f"{place.at(index)} += span * {number(rate, index)}"],  # type: ignore[misc]
-        )
+        kernel.assign(rate, Buffer(offset, contiguous(shape)), "+=", "span * ")
 
 
 def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: tuple[Value, Value, Any]) -> None:

@@ -27,7 +27,8 @@ class Buffer:
 class Value:
     """A tensor: its shape, code of its elements, and where it lies if it lies in memory.
 
-    `logical` : its elements are true or false; `reads` : names of the state's tensors that the code reads
+    `logical` : its elements are true or false; `reads` : names of the state's tensors that the code reads; `even` :
+    its elements can be taken in one row, k along its last dimension of more than one
     """
 
     shape: Shape
@@ -35,11 +36,12 @@ class Value:
     buffer: Buffer | None = None
     logical: bool = False
     reads: frozenset[str] = frozenset()
+    even: bool = False
 
 
 def in_memory(shape: Shape, buffer: Buffer, reads: frozenset[str] = frozenset()) -> Value:
     """A tensor that lies in memory."""
-    return Value(shape, buffer.at, buffer, False, reads)
+    return Value(shape, buffer.at, buffer, False, reads, is_contiguous(shape, buffer.strides))
 
 
 def contiguous(shape: Shape) -> tuple[int, ...]:
@@ -60,7 +62,7 @@ def number(value: Value, index: Index) -> str:
 
 def as_numbers(value: Value) -> Value:
     """True and false as 1 and 0."""
-    return Value(value.shape, lambda index: number(value, index), value.buffer, False, value.reads)
+    return Value(value.shape, lambda index: number(value, index), value.buffer, False, value.reads, value.even)
 
 
 def spread(shape: Shape, larger: Shape, index: Index) -> Index:
