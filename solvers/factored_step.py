@@ -114,6 +114,7 @@ class RungeKutta(Stepper):
         self.places = [self.views(slope) for slope in self.slopes]
         self.scratch = like.new_empty(sum(self.sizes))
         self.at_stage = self.views(self.scratch)
+        self.spare = like.new_empty(2, sum(self.sizes))
         self.weights = {name: StagedWeight(tableau.slots) for name in state.weights}
         self.last: Slope | None = None
         self.after: HybridState | None = None

@@ -65,9 +65,11 @@ def largest(values: Iterable[float]) -> float:
 
 
 def relative(step: RungeKutta, flat: Flat, at: Flat, tol: Tolerances) -> float:
-    """Largest root mean square, over the activities, of `flat` in units of the tolerance at |y| = `at`."""
-    scale = at.mul(tol.rtol).add_(tol.atol)
-    parts = torch.split(flat / scale, step.sizes)
+    """Largest root mean square, over the activities, of `flat` in units of the tolerance at |y| = `at`, which is
+    written over, as is the first spare vector of the step.
+    """
+    scale = at.mul_(tol.rtol).add_(tol.atol)
+    parts = torch.split(torch.div(flat, scale, out=step.spare[0]), step.sizes)
     found = torch.stack([*(torch.linalg.vector_norm(part) for part in parts), scale.sum()])
     *norms, total = found.tolist()
     means = [norm / math.sqrt(max(1, n)) for norm, n in zip(norms, step.sizes, strict=True)]
@@ -85,14 +87,16 @@ def error_ratio(step: RungeKutta, row: Sequence[float], after: HybridState, y: F
     Activities count as root mean square of each element over its own tolerance, weights as one Frobenius
     norm over that of the matrix. y (flat) and `after` are the state at the other end of the step.
     """
-    error = step.slopes.new_tensor([step.dt * e for e in row]) @ step.slopes[: len(row)]
-    ratios = [relative(step, error, torch.maximum(step.y.abs(), y.abs()), tol)]
+    factors = step.slopes.new_tensor([step.dt * e for e in row])
+    error = torch.mv(step.slopes[: len(row)].mT, factors, out=step.spare[0])
+    size = torch.maximum(torch.abs(step.y, out=step.spare[1]), torch.abs(y, out=step.scratch), out=step.spare[1])
+    ratios = [relative(step, error, size, tol)]
     for name, weight in step.weights.items():
         change = weight.weight(*weight.combine(row, step.dt, 0.0))
         if isinstance(change, FactoredWeight):
             unit = weight_unit(after.weights[name], tol)
-            size = frobenius(change.shared_post(), change.pre, change.base, change.scale)
-            ratios.append(size / unit if math.isfinite(unit) else math.inf)
+            found = frobenius(change.shared_post(), change.pre, change.base, change.scale)
+            ratios.append(found / unit if math.isfinite(unit) else math.inf)
     return largest(ratios)
 
 

@@ -43,7 +43,7 @@ from ctsigprop.compiled.values import (
 from ctsigprop.compiled.views import consumers, is_view, padded, view
 
 aten = torch.ops.aten
-BLAS = 6000
+BLAS = 2000
 """Multiplications from which on a product of matrices is left to BLAS, whose call costs some hundred of them."""
 
 

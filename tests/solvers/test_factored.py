@@ -582,3 +582,17 @@ def test_every_factored_method_has_its_name() -> None:
     names = {name for name in ct.solvers.available() if name.startswith("factored_")}
     assert {ct.solvers.get(name) for name in names} == {*FIXED, *ADAPTIVE}
     assert all(ct.solvers.get(name).__name__.lower() == name.replace("_", "") for name in names)
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.3, "vector"])
+def test_the_estimated_norm_of_a_large_change_is_near_its_norm(scale: Any) -> None:
+    """To within four standard deviations, sqrt(2 / 64) / 2 of the norm each."""
+    base = random(600, 500, seed=9)
+    by = random(600, seed=3) if scale == "vector" else scale
+    for seed in range(5):
+        post, pre = random(300, 600, seed=seed), random(300, 500, seed=seed + 50)
+        dense = post.mT @ pre + (by.unsqueeze(-1) if isinstance(by, Tensor) else by) * base
+        found = frobenius(post, pre, base, by)
+        assert found == frobenius(post, pre, base, by)
+        assert found != by_blocks(post, pre, base, by)
+        assert found == pytest.approx(float(dense.norm()), rel=4 * math.sqrt(2 / 64) / 2)
