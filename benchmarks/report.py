@@ -55,13 +55,19 @@ class Table:
         labels = [", ".join(row[k] for k in words) for row in shown]
         values = [float(row[place]) for row in shown]
         figure, ax = plt.subplots(figsize=(7.0, 0.6 + 0.32 * len(shown)), layout="constrained")
-        bars = ax.barh(range(len(shown)), values, color="#0072B2")
-        ax.set_yticks(range(len(shown)), labels)
-        ax.invert_yaxis()
-        if values and max(values) > 20 * min(values) > 0:
+        wide = bool(values) and max(values) > 10 * min(values) > 0
+        if wide:  # bars would have no foot
+            ax.plot(values, range(len(shown)), "o", color="#0072B2")
             ax.set_xscale("log")
-        ax.bar_label(bars, labels=[row[place] for row in shown], padding=3)
-        ax.margins(x=0.12)
+            ax.grid(axis="x", alpha=0.3)
+        else:
+            ax.barh(range(len(shown)), values, color="#0072B2")
+        for place_of, (value, row) in enumerate(zip(values, shown, strict=True)):
+            ax.annotate(row[place], (value, place_of), (7, 0), textcoords="offset points", va="center")
+        ax.set_yticks(range(len(shown)), labels)
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        if values:
+            ax.set_xlim(right=max(values) * (2.0 if wide else 1.15))
         ax.set_xlabel(self.drawn)
         ax.set_title(self.title, fontsize="medium")
         figure.savefig(path, dpi=120)
