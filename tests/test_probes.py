@@ -263,7 +263,7 @@ def test_every_time_that_was_asked_for_is_recorded_once(times: list[float]) -> N
     clock = ct.Probe(lambda state: state.t, times=times, name="clock")
     data = run(clock, net=ct.Network([4, 1]), solver=ct.solvers.Euler(dt=0.5)).dataset
     assert data["time"].values.tolist() == times
-    np.testing.assert_allclose(data["clock"], times, atol=4e-9)  # within 1e-9 of the 3 that the run lasts, times are one
+    np.testing.assert_allclose(data["clock"], times, atol=4e-9)  # times within 1e-9 of the 3 that it lasts are one
 
 
 def test_times_count_from_the_stimulus_and_intervals_from_the_start_of_the_run() -> None:
