@@ -115,13 +115,13 @@ def by_diffrax(state: ct.State, shown: Batches, rtol: float, atol: float) -> Cal
 
     slope = slope_in_jax()
 
-    @jax.jit
-    def frame(now: Any, args: Any) -> Any:
+    def through(now: Any, args: Any) -> Any:
         control = diffrax.PIDController(rtol=rtol, atol=atol)
         term, method = diffrax.ODETerm(slope), diffrax.Dopri5()
         sol = diffrax.diffeqsolve(term, method, 0.0, 1.0, None, now, args, stepsize_controller=control, max_steps=4096)
         return tuple(value[-1] for value in sol.ys)
 
+    frame = jax.jit(through)
     start = tuple(jnp.asarray(state[name].numpy()) for name in NAMES)
     inputs = [(jnp.asarray(x.numpy()), jnp.asarray(label.numpy())) for x, label in shown]
 
