@@ -4,6 +4,10 @@
 
 prints test accuracy of both layers and the cost for each rule and epoch: `hebbian`, `voltage`, and the surrogate rule
 with each of its derivatives. Prediction is label-free: rates (or potentials) averaged over 8 tau of constant current.
+
+A layer that learns by its potentials alone is close to linear, and tends to as many directions as there are classes:
+its spikes are then worth little to the next one. Under the voltage rule the first layer therefore learns slowly, from
+weights large enough to spike, and the target generator is large enough for the target stream to spike too.
 """
 
 from __future__ import annotations
@@ -11,11 +15,30 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 import ctsigprop as ct
 from ctsigprop.rules.surrogates import SURROGATES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Learning rate of each layer, factor on them from epoch to epoch, factors on the weights of both layers and on the
+    target generator at the start, inverse temperature of the contrast.
+    """
+
+    rates: Sequence[float] = (4.0, 4.0)
+    cooling: float = 1.0
+    gain: float = 1.0
+    generator: float = 1.0
+    beta: float = 20.0
+
+
+SETTINGS = {"voltage": Settings(rates=(0.4, 32.0), cooling=0.5, gain=2.0, generator=8.0, beta=10.0)}
+"""Where a rule has its own."""
 
 
 def rule_called(name: str, rate: float) -> ct.rules.Rule:
@@ -26,15 +49,26 @@ def rule_called(name: str, rate: float) -> ct.rules.Rule:
     return ct.rules.Surrogate(rate=rate, psi=name)
 
 
+def network_of(hidden: Sequence[int], name: str, own: Settings, share: float = 1.0) -> ct.Network:
+    """The network taught by the rule of this name, at a share of its rates."""
+    return ct.Network(
+        [784, *hidden],
+        n_classes=10,
+        neuron=ct.LIF(),
+        signal=ct.TargetStream(contrast=ct.rules.SoftmaxCosine(beta=own.beta)),
+        rule=[rule_called(name, share * rate) for rate in own.rates],
+    )
+
+
 def main() -> None:
     every = ["hebbian", "voltage", *SURROGATES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rules", nargs="+", default=every, choices=every)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[500, 500])
-    parser.add_argument("--rate", type=float, default=4.0)
-    parser.add_argument("--beta", type=float, default=20.0)
-    parser.add_argument("--kappa", type=float, default=1.0)
+    parser.add_argument("--hidden", type=int, nargs=2, default=[500, 500])
+    parser.add_argument("--rates", type=float, nargs=2, default=None)
+    parser.add_argument("--beta", type=float, default=None)
+    parser.add_argument("--cooling", type=float, default=None)
     parser.add_argument("--dt", type=float, default=0.25, help="length of a step in units of tau")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=None, help="training samples to use; default all")
@@ -46,19 +80,17 @@ def main() -> None:
     data = ct.datasets.mnist(root)
     x, y = data.x_train[: args.samples], data.y_train[: args.samples]
     print("| rule | epoch | accuracy per layer | steps | seconds |\n|---|---|---|---|---|")
+    given = {name: value for name in ("rates", "beta", "cooling") if (value := getattr(args, name)) is not None}
     for name in args.rules:
-        network = ct.Network(
-            [784, *args.hidden],
-            n_classes=10,
-            neuron=ct.LIF(),
-            signal=ct.TargetStream(contrast=ct.rules.SoftmaxCosine(beta=args.beta, kappa=args.kappa)),
-            rule=rule_called(name, args.rate),
-        )
-        state = None
+        own = replace(SETTINGS.get(name, Settings()), **given)
+        state = network_of(args.hidden, name, own).initial_state(args.seed, 100)
+        factors = {"W.1": own.gain, "W.2": own.gain, "S": own.generator}
+        state = state.replace({key: factor * state[key] for key, factor in factors.items()})
         for epoch in range(args.epochs):
-            seed = args.seed * 1000 + epoch
-            stimulus = ct.Presentations(x, y, 100, duration=20 * args.dt, gate=(8 * args.dt, 20 * args.dt), seed=seed)
-            sol = ct.simulate(network, stimulus, ct.solvers.Hybrid(dt=args.dt), state=state, seed=args.seed)
+            seed, dt = args.seed * 1000 + epoch, args.dt
+            network = network_of(args.hidden, name, own, own.cooling**epoch)
+            stimulus = ct.Presentations(x, y, 100, duration=20 * dt, gate=(8 * dt, 20 * dt), seed=seed)
+            sol = ct.simulate(network, stimulus, ct.solvers.Hybrid(dt=dt), state=state)
             if not sol.status.ok:
                 sys.exit(sol.message)
             state = sol.final
