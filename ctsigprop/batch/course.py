@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ctsigprop.batch.job import COSTS, Curve, Job, Record
 from ctsigprop.batch.memory import PeakMemory
+from ctsigprop.compiled.trace import Evaluation, NotCompilable
 from ctsigprop.network import Network
-from ctsigprop.shows import at_same_times
-from ctsigprop.side_by_side import possible
+from ctsigprop.shows import SAME, at_same_times
+from ctsigprop.side_by_side import possible, variables
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.status import Status
 from ctsigprop.stimuli import Presentations, Stimulus
+
+KNOWN: WeakKeyDictionary[Network, dict[Any, str]] = WeakKeyDictionary()
+"""What networks that are in use compute."""
 
 
 class Course:
@@ -145,14 +151,37 @@ def together(jobs: Sequence[Job], networks: Sequence[Network], stimuli: Sequence
 
 
 def shape(job: Job) -> tuple[Any, ...]:
-    """What runs must have in common to be integrated together: everything but numbers and seeds."""
+    """What runs must have in common to be integrated together: everything but numbers and seeds. Runs of one shape can
+    all go side by side or none can, so that it does not depend on which of them are left how a run is done.
+    """
     network, stimulus = job.network, job.stimulus
     if network is None or stimulus is None:
         return ("failed",)
     parts = [(type(layer.neuron), type(layer.rule), tuple(layer.rule_shapes)) for layer in network.layers]
-    shown = (type(stimulus), stimulus.rows, stimulus.duration_total, stimulus.dtype, getattr(stimulus, "duration", 0.0))
+    shown = [getattr(stimulus, name, None) for name in ("duration_total", *SAME)]
     common = (repr(job.solver), job.every, job.budget, job.measures.names, job.test is None)
-    return (network.structure, network.n_classes, network.bias, repr(network.signal), *parts, *shown, *common)
+    whole = (network.structure, network.n_classes, network.bias, repr(network.signal), repr(variables(network)))
+    own = (type(stimulus), getattr(stimulus, "encoder", None) is None, operations(job, network, stimulus))
+    return (*whole, *parts, *map(repr, shown), *own, *common)
+
+
+def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
+    """A digest of what a run that can go side by side computes, its numbers left out; looked at once per network."""
+    if not isinstance(job.solver, Solver) or not possible([network], job.solver, [stimulus]):
+        return ""
+    frame = next(stimulus.frames(0.0, stimulus.duration_total))
+    shown = frame.at(frame.start)
+    key = (tuple(shown.x.shape), shown.x.dtype, shown.target is None)
+    known = KNOWN.setdefault(network, {})
+    if key not in known:
+        rest = network.rest(stimulus.rows, stimulus.dtype, stimulus.device)
+        weights = {name: shown.x.new_zeros(shape) for name, shape in network.weight_shapes.items()}
+        try:
+            lines = Evaluation(network, shown, {**rest, **weights}, 1.0).log().lines
+        except NotCompilable:
+            lines = []
+        known[key] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return known[key]
 
 
 def run_job(job: Job) -> tuple[Record, Solution | None]:

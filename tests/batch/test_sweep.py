@@ -245,3 +245,25 @@ def test_torch_keeps_its_threads() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_how_a_run_is_done_does_not_depend_on_which_others_are_left() -> None:
+    """Settings that change what is computed, not only its numbers, are put in groups of their own."""
+
+    def mixed(decay: float, traces: bool, tau: float) -> ct.Network:
+        rule = ct.rules.ContrastiveHebbian(rate=1.0, decay=decay, traces=traces)
+        neuron = ct.Rate(tau=tau, activation="tanh")
+        return ct.Network([2, 5, 4], 2, neuron=neuron, signal=ct.TargetStream(), rule=rule)
+
+    grid = {"decay": [0.0, 0.1], "traces": [True, False], "tau": [1.0, 1.5]}
+    given: dict[str, Any] = {"test": DATA, "solver": EULER, "n_jobs": 1, "metrics": ["margin"]}
+    whole = ct.sweep(mixed, grid, SHOWN, seeds=2, **given).table
+    for one in (
+        {"decay": [0.1], "traces": [True], "tau": [1.0]},
+        {**grid, "traces": [False]},
+        {**grid, "decay": [0.0]},
+    ):
+        part = ct.sweep(mixed, one, SHOWN, seeds=2, **given).table
+        both = part.merge(whole, on=["decay", "traces", "tau", "seed"])
+        assert (both["margin_x"] == both["margin_y"]).all()
+        assert len(both) == len(part)
