@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ctsigprop.compiled import NotCompilable, Outcome
 from ctsigprop.ensemble import Running, known_parts, member_of, own_state
@@ -19,6 +20,7 @@ from ctsigprop.solvers.factored_methods import FactoredEuler
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.methods import Euler
 from ctsigprop.solvers.reference import blocks
+from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.stimuli import Stimulus
 
@@ -60,17 +62,19 @@ class SideBySide:
         self.runs, self.dt, self.max_steps = runs, solver.dt, solver.max_steps
         start, stop = runs[0].start, runs[0].stop
         self.shows = Shows(stimuli, start, stop)
-        self.frames = self.shows.frames()
-        self.frame = next(self.frames)
+        frames = self.shows.frames()
+        self.frame = next(frames)
+        self.frames = chain([self.frame], frames)
         self.place = Replay([run.network for run in runs], self.frame.at(start), now)
-        self.slack = 1e-9 * max(1.0, abs(stop))
-        self.position, self.t = 0, start
+        self.samples, self.slack = Samples(runs[0].times), 1e-9 * max(1.0, abs(stop))
+        self.t = start
 
     def run(self) -> list[Outcome]:
         """Take all members to the end, or as far as each goes."""
         status, message = Status.COMPLETED, str(Status.COMPLETED)
         try:
-            self.sample(self.runs[0].start, self.due(self.t), self.place.current)
+            for time in self.samples.until(self.t + self.slack):
+                self.sample(time, self.place.current)
             reason = self.advance()
             if reason is not None:
                 status, message = reason
@@ -82,8 +86,8 @@ class SideBySide:
     def advance(self) -> tuple[Status, str] | None:
         """Frame by frame; why it stopped where it did not reach the end."""
         place, progress = self.place, self.runs[0].progress
-        while True:
-            frame = self.frame
+        for frame in self.frames:
+            self.frame = frame
             if not place.show(Shown.to(self.runs[0].network, frame.at(frame.start))):
                 raise NotCompilable("a gate other than open and closed cannot be carried out in place")
             for points in blocks((frame.start, frame.stop), frame.origin, self.dt):
@@ -97,47 +101,37 @@ class SideBySide:
                         return None
                     self.t = t1
                 progress(points[-1])
-            following = next(self.frames, None)
-            if following is None:
-                return None
-            self.frame = following
+        return None
 
     def step(self, t: float, t1: float) -> bool:
         """One step of all members, with the samples that are due in it; False where none goes on."""
-        place, due = self.place, self.due(t1)
+        place, due = self.place, self.samples.until(t1 + self.slack)
         if not due:
             return place.step(t, t1 - t)
         within = [time for time in due if time < t1 - ON_GRID * (t1 - t)]
-        before = dict(place.current.items())
+        before: dict[str, Tensor] = {}
         if within:
             place.verify()
-            before = {name: value.clone() for name, value in before.items()}
+            before = {name: value.clone() for name, value in place.current.items()}
         place.step(t, t1 - t)
         if not place.verify():
             return False
         after = dict(place.current.items())
-        for time in due:
+        for time in within:
             share = (time - t) / (t1 - t)
-            inside = {name: torch.lerp(value, after[name], share) for name, value in before.items()}
-            self.sample(self.frame.start, [time], HybridState(inside, {}) if time in within else place.current)
+            self.sample(time, HybridState({n: torch.lerp(value, after[n], share) for n, value in before.items()}, {}))
+        for time in due[len(within) :]:
+            self.sample(time, place.current)
         return True
 
-    def due(self, t: float) -> list[float]:
-        """The times up to t at which a sample is to be taken and has not been."""
-        first, times = self.position, self.runs[0].times
-        while self.position < len(times) and times[self.position] <= t + self.slack:
-            self.position += 1
-        return list(times[first : self.position])
-
-    def sample(self, start: float, times: Sequence[float], state: HybridState) -> None:
-        """Hand out the states of those that go on; their frame began at `start`."""
-        for time in times:
-            for member, run in enumerate(self.runs):
-                if self.place.alive[member]:
-                    frame = self.shows.of(member, start)
-                    if run.field is None or run.field.frame is not frame:
-                        run.field = Field(run.network, frame)
-                    run.sample(time, member_of(state, member))
+    def sample(self, time: float, state: HybridState) -> None:
+        """Hand out the states of those that go on."""
+        for member, run in enumerate(self.runs):
+            if self.place.alive[member]:
+                frame = self.shows.of(member, self.frame.start)
+                if run.field is None or run.field.frame is not frame:
+                    run.field = Field(run.network, frame)
+                run.sample(time, member_of(state, member))
 
     def outcome(self, member: int, status: Status, message: str) -> Outcome:
         """How one member ended."""

@@ -20,6 +20,7 @@ from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfini
 from ctsigprop.solvers.factored_step import RungeKutta, Slope, Stepper, Tolerances, dense
 from ctsigprop.solvers.field import HybridState, InPlace, VectorField, Weight
 from ctsigprop.solvers.reference import blocks
+from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.step_control import StepControl, error_ratio, first_step
 from ctsigprop.solvers.tableaus import Tableau
@@ -123,20 +124,6 @@ class Course:
                 self.monitor.sample(time, after)
             else:
                 self.monitor.sample(time, self.state if theta < ON_GRID else step.between(theta))
-
-
-class Samples:
-    """The times at which a state is asked for, taken off one step after another."""
-
-    def __init__(self, times: Sequence[float]) -> None:
-        self.times, self.position = times, 0
-
-    def until(self, t: float) -> Sequence[float]:
-        """Those not yet taken, up to t."""
-        first = self.position
-        while self.position < len(self.times) and self.times[self.position] <= t:
-            self.position += 1
-        return self.times[first : self.position]
 
 
 def advance_fixed(

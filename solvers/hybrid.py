@@ -18,6 +18,7 @@ from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import SLACK, blocks
+from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 
 FLOWS = ("exponential", "euler", "midpoint", "rk4")
@@ -114,7 +115,7 @@ class Walk:
         self.matrices = dict(state.weights)
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
         self.shared = set(self.matrices)
-        self.times, self.position = times, 0
+        self.samples = Samples(times)
         self.good = (span[0], state)
         self.updates: Updates = {}
         place = getattr(field, "in_place", None)
@@ -175,13 +176,10 @@ class Walk:
         self.activities.update(jumped)
         return jumped
 
-    def due(self, t: float, inclusive: bool) -> list[float]:
+    def due(self, t: float, inclusive: bool) -> Sequence[float]:
         """The sample times up to t that have not been taken; those equal to t up to rounding where inclusive."""
-        first, slack = self.position, SLACK * max(1.0, abs(t))
-        last = t + slack if inclusive else t - slack
-        while self.position < len(self.times) and self.times[self.position] <= last:
-            self.position += 1
-        return list(self.times[first : self.position])
+        slack = SLACK * max(1.0, abs(t))
+        return self.samples.until(t + slack if inclusive else t - slack)
 
     def sample(self, t: float) -> None:
         """Hand out the state at the grid point t, after its jump."""

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ctsigprop.solvers.base import Counts, Monitor, Solver
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.factored import ON_GRID, Course, Samples
+from ctsigprop.solvers.factored import ON_GRID, Course
 from ctsigprop.solvers.factored_step import Slope, dense
 from ctsigprop.solvers.factored_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState, VectorField, Weight
 from ctsigprop.solvers.reference import blocks
+from ctsigprop.solvers.samples import Samples
 
 Activities = dict[str, Tensor]
 

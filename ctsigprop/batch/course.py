@@ -102,36 +102,46 @@ def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
 
     Whether they can does not depend on how many they are, and side by side each has the same bits as alone.
     """
-    first = jobs[0] if jobs else None
-    if first is not None and first.budget.kind != "seconds" and isinstance(first.solver, Solver):
-        pairs = [(job.network, job.stimulus) for job in jobs]
-        networks = [network for network, _ in pairs if network is not None]
-        stimuli = [stimulus for _, stimulus in pairs if stimulus is not None]
-        whole = len(networks) == len(stimuli) == len(jobs)
-        machine_code = getattr(first.solver, "compile", False) and whole and at_same_times(stimuli)
-        if machine_code or (whole and possible(networks, first.solver, stimuli)):
-            try:
-                with PeakMemory() as memory:
-                    found = [course.result() for course in together(jobs, networks, stimuli)]
-            except Exception as error:
-                if len(jobs) == 1:
-                    yield failure(first, error), None
-                else:  # somebody's metric, say: find out whose
-                    for job in jobs:
-                        yield from run_group([job])
-                return
-            for record, sol in found:
-                yield replace(record, megabytes=memory.megabytes), sol
-            return
-    for job in jobs:
+    if not fit_together(jobs):
+        for job in jobs:
+            with PeakMemory() as memory:
+                record, sol = run_job(job)
+            yield replace(record, megabytes=memory.megabytes), sol
+        return
+    try:
         with PeakMemory() as memory:
-            record, sol = run_job(job)
+            found = [course.result() for course in together(jobs)]
+    except Exception as error:
+        if len(jobs) == 1:
+            yield failure(jobs[0], error), None
+        else:  # somebody's metric, say: find out whose
+            for job in jobs:
+                yield from run_group([job])
+        return
+    for record, sol in found:
         yield replace(record, megabytes=memory.megabytes), sol
 
 
-def together(jobs: Sequence[Job], networks: Sequence[Network], stimuli: Sequence[Stimulus]) -> list[Course]:
+def fit_together(jobs: Sequence[Job]) -> bool:
+    """Whether these runs can be integrated together."""
+    parts = [(job.network, job.stimulus) for job in jobs if job.network is not None and job.stimulus is not None]
+    if (
+        not parts
+        or len(parts) < len(jobs)
+        or jobs[0].budget.kind == "seconds"
+        or not isinstance(jobs[0].solver, Solver)
+    ):
+        return False
+    networks, stimuli = zip(*parts, strict=True)
+    machine_code = getattr(jobs[0].solver, "compile", False) and at_same_times(stimuli)
+    return machine_code or possible(networks, jobs[0].solver, stimuli)
+
+
+def together(jobs: Sequence[Job]) -> list[Course]:
     """The courses of runs side by side, each to its end; the time that they take is shared out evenly."""
-    courses = [Course(*parts) for parts in zip(jobs, networks, stimuli, strict=True)]
+    courses = [
+        Course(job, job.network, job.stimulus) for job in jobs if job.network is not None and job.stimulus is not None
+    ]
     for span in courses[0].spans:
         going = [course for course in courses if course.goes_on]
         if not going:
