@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import peers  # type: ignore[import-not-found]  # it stands beside this script
 import torch
-from report import Table  # type: ignore[import-not-found]  # it stands beside this script
+from report import Table, medians  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 
@@ -88,18 +86,6 @@ def small() -> tuple[ct.Network, ct.Presentations]:
     x, y = torch.rand(32, 20, generator=random), torch.randint(0, 10, (32,), generator=random)
     net = ct.Network([20, 30, 10], 10, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
     return net, ct.Presentations(x, y, 32, duration=200.0)
-
-
-def medians(repeats: int, calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Median wall time of each call in ms, taken in turns after a warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for k in range(repeats + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if k:
-                times[name].append(1e3 * (time.perf_counter() - began))
-    return {name: statistics.median(kept) for name, kept in times.items()}
 
 
 def table(title: str, found: dict[str, float], base: str) -> None:

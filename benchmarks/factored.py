@@ -15,17 +15,16 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import peers  # type: ignore[import-not-found]  # it stands beside this script
 import psutil
 import torch
-from report import Table  # type: ignore[import-not-found]  # it stands beside this script
+from report import Table, medians  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 from ctsigprop.batch.memory import PeakMemory
@@ -50,17 +49,6 @@ def problem(sizes: Sequence[int], batch: int, count: int, activation: str) -> tu
     return network, ct.Presentations(x, y, batch)
 
 
-def medians(repeats: int, *calls: Callable[[], object]) -> list[float]:
-    """Median wall time of each call in ms, taken in turns after one warm-up of each."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats + 1):
-        for kept, call in zip(times, calls, strict=True):
-            began = time.perf_counter()
-            call()
-            kept.append(1e3 * (time.perf_counter() - began))
-    return [statistics.median(kept[1:]) for kept in times]
-
-
 def adaptive(
     sizes: Sequence[int], batch: int, pair: tuple[Solver, Solver], count: int, repeats: int
 ) -> tuple[object, ...]:
@@ -72,7 +60,8 @@ def adaptive(
     evaluations = [run.stats["rhs_evaluations"] for run in runs]
     names = [name for name in exact if name.startswith("W")]
     errors = [max(float((run.final[n] - exact[n]).norm() / exact[n].norm()) for n in names) for run in runs]
-    wall = medians(repeats, *(lambda s=s: ct.simulate(network, stimulus, s, state=state) for s in pair))
+    calls = {str(s): partial(ct.simulate, network, stimulus, s, state=state) for s in pair}
+    wall = list(medians(repeats, calls).values())
     each = [time / count for time, count in zip(wall, evaluations, strict=True)]
     return (
         f"{'-'.join(map(str, sizes))}, batch {batch}",
@@ -120,7 +109,7 @@ def against_peers(problem_of: tuple[Sequence[int], int, int], repeats: int, comp
     """Table rows: time of each way, and how many times as long it takes as the toolkit's best."""
     sizes, batch, count = problem_of
     every = {name: call for name, call in ways(sizes, batch, count).items() if compiled or "compile" not in name}
-    times = dict(zip(every, medians(repeats, *every.values()), strict=True))
+    times = medians(repeats, every)
     ours = min(time for name, time in times.items() if name.startswith("Factored"))
     rows: list[tuple[object, ...]] = []
     for name, time_taken in times.items():
@@ -154,8 +143,8 @@ def streaming(sizes: Sequence[int], batch: int, count: int, repeats: int) -> tup
     network, stimulus = problem(sizes, batch, count, "relu")
     state = network.initial_state(0, batch)
     solvers = (ct.solvers.FactoredEuler(dt=1.0), ct.solvers.Euler(dt=1.0))
-    calls = [lambda s=s: ct.simulate(network, stimulus, s, state=state) for s in solvers]
-    ours, dense, bare = medians(repeats, *calls, bare_products(sizes, batch, count))
+    calls = {str(s): partial(ct.simulate, network, stimulus, s, state=state) for s in solvers}
+    ours, dense, bare = medians(repeats, {**calls, "bare": bare_products(sizes, batch, count)}).values()
     where = f"{'-'.join(map(str, sizes))}, batch {batch}"
     return where, ours / count, dense / count, bare / count, dense / ours, ours / bare
 

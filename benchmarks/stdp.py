@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from report import Table  # type: ignore[import-not-found]  # it stands beside this script
+from report import Table, medians  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 
@@ -154,13 +153,6 @@ def bindsnet(batch: int) -> Counts:
 PEERS = {"snnTorch": snntorch, "Norse": norse, "BindsNET": bindsnet}
 
 
-def timed(run: Callable[[int], Counts], batch: int) -> tuple[float, Counts]:
-    """(milliseconds, what it counted)."""
-    began = time.perf_counter()
-    found = run(batch)
-    return 1e3 * (time.perf_counter() - began), found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
@@ -176,18 +168,14 @@ def main() -> None:
         with Table(f"STDP, batch {batch}", *columns, drawn="ms") as row:
             for name, run in every.items():
                 try:
-                    spikes[name] = run(batch)  # once to warm up
+                    spikes[name] = run(batch)
                 except (ImportError, RuntimeError) as missing:
                     row(batch, name, f"left out: {str(missing).splitlines()[0]}", "", "")
                     del runs[name]
-            taken: dict[str, list[float]] = {name: [] for name in runs}
-            for _ in range(args.repeats):
-                for name, run in runs.items():
-                    taken[name].append(timed(run, batch)[0])
-            reference = statistics.median(taken["plain torch loop"])
-            for name, times in taken.items():
-                ms, counted = statistics.median(times), ", ".join(f"{n:.2f}" for n in spikes[name])
-                row(batch, name, ms, ms / reference, counted)
+            times = medians(args.repeats, {name: partial(run, batch) for name, run in runs.items()})
+            for name, ms in times.items():
+                counted = ", ".join(f"{n:.2f}" for n in spikes[name])
+                row(batch, name, ms, ms / times["plain torch loop"], counted)
 
 
 if __name__ == "__main__":

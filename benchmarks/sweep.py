@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import product
 
 import joblib
 import torch
-from report import Table  # type: ignore[import-not-found]  # it stands beside this script
+from report import Table, medians  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 
@@ -81,20 +80,16 @@ def main() -> None:
         "ct.sweep, n_jobs=1": partial(sweep, found, 1),
         "ct.sweep, n_jobs=2": partial(sweep, found, 2),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    mean = {}
-    for k in range(args.repeats + 1):  # the first round warms up: processes, caches
-        for name, way in ways.items():
-            began = time.perf_counter()
-            accuracies = way()
-            if k:
-                seconds[name].append(time.perf_counter() - began)
-            mean[name] = statistics.mean(accuracies)
-    reference = statistics.median(seconds["loop of single runs"])
+    mean: dict[str, float] = {}
+
+    def noted(name: str, way: Callable[[], list[float]]) -> None:
+        mean[name] = statistics.mean(way())
+
+    times = medians(args.repeats, {name: partial(noted, name, way) for name, way in ways.items()})
+    reference = times["loop of single runs"]
     with Table("256 runs", "way", "seconds", "times as fast as the loop", "mean accuracy", drawn="seconds") as row:
-        for name, times in seconds.items():
-            median = statistics.median(times)
-            row(name, median, reference / median, mean[name])
+        for name, ms in times.items():
+            row(name, ms / 1e3, reference / ms, mean[name])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ctsigprop.replay import BETWEEN, Replay
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.field import HybridState
+from tests.ways import ended_alike, in_place_and_not
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
 SIZES, CLASSES = (4, 5, 3), 3
@@ -38,29 +39,11 @@ def shown(**settings: Any) -> ct.Presentations:
 
 def both(monkeypatch: pytest.MonkeyPatch, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """The same run in place and not."""
-    taken: list[Replay] = []
-    original = Replay.step
-
-    def step(self: Replay, t: float, dt: float) -> bool:
-        taken.append(self)
-        return original(self, t, dt)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Replay, "step", step)
-        fast = ct.simulate(*args, **kwargs)
-    assert taken
-    with monkeypatch.context() as patch:
-        patch.setattr(ensemble, "RECORD", 10**12)
-        plain = ct.simulate(*args, **kwargs)
-    return fast, plain
+    return in_place_and_not(monkeypatch, Replay, *args, **kwargs)
 
 
 def same(fast: ct.Solution, plain: ct.Solution) -> None:
-    assert fast.status is plain.status
-    assert fast.message == plain.message
-    assert {key: fast.stats[key] for key in ("steps", "rhs_evaluations")} == {
-        key: plain.stats[key] for key in ("steps", "rhs_evaluations")
-    }
+    ended_alike(fast, plain)
     for name, value in plain.final.items():
         torch.testing.assert_close(fast.final[name], value, rtol=1e-10, atol=1e-12)
 

@@ -10,11 +10,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
-from ctsigprop import ensemble
 from ctsigprop.jump_replay import JumpReplay
 from ctsigprop.jumps import JumpField
 from ctsigprop.rules.surrogates import SURROGATES
 from ctsigprop.simulate import split
+from tests.ways import ended_alike, in_place_and_not
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
 SIZES, CLASSES = (6, 8, 5), 3
@@ -64,29 +64,11 @@ def spikes(encoder: Any, **settings: Any) -> ct.Presentations:
 
 def both(monkeypatch: pytest.MonkeyPatch, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """The same run in place and not."""
-    taken: list[JumpReplay] = []
-    original = JumpReplay.step
-
-    def step(self: JumpReplay, t0: float, t1: float, dt: float) -> None:
-        taken.append(self)
-        original(self, t0, t1, dt)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JumpReplay, "step", step)
-        fast = ct.simulate(*args, **kwargs)
-    assert taken
-    with monkeypatch.context() as patch:
-        patch.setattr(ensemble, "RECORD", 10**12)
-        plain = ct.simulate(*args, **kwargs)
-    return fast, plain
+    return in_place_and_not(monkeypatch, JumpReplay, *args, **kwargs)
 
 
 def same(fast: ct.Solution, plain: ct.Solution) -> None:
-    assert fast.status is plain.status
-    assert fast.message == plain.message
-    assert {key: fast.stats[key] for key in ("steps", "rhs_evaluations")} == {
-        key: plain.stats[key] for key in ("steps", "rhs_evaluations")
-    }
+    ended_alike(fast, plain)
     assert fast.final.t == plain.final.t
     for name, value in plain.final.items():
         assert torch.equal(fast.final[name], value), name
