@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ctsigprop.network import Network
+from ctsigprop.network_checks import of_each
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
@@ -20,25 +21,17 @@ def check_members(
         return [network], [stimulus], [state], [int(seed)]
     whole("ensemble", ensemble, 1)
     networks, stimuli, states = (
-        of_each(name, value, ensemble)
+        of_each(name, value, ensemble, "members")
         for name, value in (("network", network), ("stimulus", stimulus), ("state", state))
     )
     seeds = list(seed) if isinstance(seed, range) else seed
     if isinstance(seeds, list | tuple):
-        seeds = of_each("seed", seeds, ensemble)
+        seeds = of_each("seed", seeds, ensemble, "members")
         for k, value in enumerate(seeds):
             whole(f"seed[{k}]", value, 0)
         return networks, stimuli, states, [int(value) for value in seeds]
     whole("seed", seeds, 0)
     return networks, stimuli, states, [int(seeds) + k for k in range(ensemble)]
-
-
-def of_each(name: str, value: Any, members: int) -> list[Any]:
-    """One value for each member."""
-    values = list(value) if isinstance(value, list | tuple) else [value] * members
-    if len(values) != members:
-        raise ValueError(f"{name} must be one for all members or a list of {members}, got a list of {len(values)}")
-    return values
 
 
 def check_types(networks: Sequence[Any], stimuli: Sequence[Any], states: Sequence[Any]) -> None:

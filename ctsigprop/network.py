@@ -16,7 +16,7 @@ from ctsigprop import html
 from ctsigprop.convolution import Conv2d
 from ctsigprop.data import as_inputs, check_labels
 from ctsigprop.layer import Layer
-from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, per_layer
+from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, of_each
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
 from ctsigprop.readout import respond
 from ctsigprop.rules.base import Rule, Shapes
@@ -64,8 +64,8 @@ class Network:
         synapses = arranged(self.structure)
         self.sizes = (inputs_below(synapses[0].below), *(part.n_post for part in synapses))
         count = len(synapses)
-        neurons = per_layer("neuron", Rate() if neuron is None else neuron, count)
-        rules = per_layer("rule", rule, count)
+        neurons = of_each("neuron", Rate() if neuron is None else neuron, count, "layers")
+        rules = of_each("rule", rule, count, "layers")
         for i in range(count):
             check_neuron(f"neuron of layer {i + 1}", neurons[i])
             check_rule(f"rule of layer {i + 1}", rules[i], signal)

@@ -12,13 +12,12 @@ from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.synapses import Convolution
 
 
-def per_layer(name: str, value: Any, count: int) -> list[Any]:
-    """`value` for every layer, or one value per layer where a list or tuple is given."""
-    if not isinstance(value, list | tuple):
-        return [value] * count
-    if len(value) != count:
-        raise ValueError(f"{name} must be one for all layers or a list of {count}, got a list of {len(value)}")
-    return list(value)
+def of_each(name: str, value: Any, count: int, what: str) -> list[Any]:
+    """`value` for each of `count` layers or members, or one value each where a list or tuple is given."""
+    values = list(value) if isinstance(value, list | tuple) else [value] * count
+    if len(values) != count:
+        raise ValueError(f"{name} must be one for all {what} or a list of {count}, got a list of {len(values)}")
+    return values
 
 
 def check_rule(name: str, rule: object, signal: object) -> None:
