@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.fx import Node
 
 from ctsigprop.calls import POINTWISE, Call, Memory, Program, computed, renames
-from ctsigprop.compiled.trace import INPUTS, NotCompilable, NoTime
+from ctsigprop.compiled.trace import INPUTS, NotCompilable, NoTime, factors
 from ctsigprop.field import Shown
 from ctsigprop.jumps import JumpField
 from ctsigprop.network import Network
 from ctsigprop.replay import learning
-from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import DenseWeight, HybridState
 from ctsigprop.stimuli import Events, Frame, Input
 from ctsigprop.tape import Operations, Tape, following, needed, nodes_in
@@ -110,11 +109,6 @@ def recorded(
     operations = needed(tape.operations, nodes_in([after, *parts]))
     flow, jump = ({n: a for n, a in operations.items() if (n in half) == early} for early in (True, False))
     return Recording(given, flow, jump, tape.constants, after, parts[0], parts[1])
-
-
-def factors(update: Update | DenseUpdate) -> tuple[Any, ...]:
-    """(post, pre, decay) or (change,) of an update."""
-    return (update.post, update.pre, update.decay) if isinstance(update, Update) else (update.change,)
 
 
 class JumpReplay:
@@ -220,8 +214,8 @@ class JumpReplay:
         places = step.constants | {node: memory[name.removesuffix("'")] for name, node in step.given.items()}
         learned = {*step.flowed, *step.jumped}
         still = {n for name, n in step.given.items() if name in self.inputs or self.still(name, learned)}
-        fixed = following({**step.operations, **step.jump}, dict.fromkeys([*still, *step.constants]))
         everything = {**step.operations, **step.jump}
+        fixed = following(everything, dict.fromkeys([*still, *step.constants]))
         final = [*step.after.values(), *nodes_in([step.flowed, step.jumped])]
         ahead = {n: a for n, a in everything.items() if n in fixed}
         before = Program(ahead, set(ahead), places, memory=Memory())

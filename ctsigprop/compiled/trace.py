@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from ctsigprop.compiled.operations import Log
 from ctsigprop.field import Field, Shown
 from ctsigprop.network import Network
-from ctsigprop.rules.update import Update
+from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.stimuli import Frame, Input
 
@@ -103,11 +103,7 @@ class Evaluation:
         activities = {name: value for name, value in now.items() if name not in self.shapes}
         weights = {name: DenseWeight(value) for name, value in now.items() if name in self.shapes}
         rates, updates = self.field(NoTime(), activities, weights)  # type: ignore[arg-type]
-        parts: dict[str, tuple[Any, ...]] = {}
-        for name, update in updates.items():
-            is_factored = isinstance(update, Update)
-            parts[name] = (update.post, update.pre, update.decay) if is_factored else (update.change,)  # type: ignore[union-attr]
-        return rates, parts
+        return rates, {name: factors(update) for name, update in updates.items()}
 
     def log(self) -> Log:
         """What it computes, in order, and with which numbers.
@@ -156,6 +152,11 @@ class Evaluation:
             {node: (node.args, dict(node.kwargs)) for node in calls},
         )
         return Recorded(trace, first if same_numbers(met, numbers) else None)
+
+
+def factors(update: Update | DenseUpdate) -> tuple[Any, ...]:
+    """(post, pre, decay) or (change,) of an update."""
+    return (update.post, update.pre, update.decay) if isinstance(update, Update) else (update.change,)
 
 
 def record(
