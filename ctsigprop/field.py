@@ -15,6 +15,7 @@ from ctsigprop.network import Network
 from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
+from ctsigprop.solvers.still import Still
 from ctsigprop.spiking import charge
 from ctsigprop.stimuli import Frame, Input
 
@@ -82,6 +83,17 @@ class Field:
         self.network, self.frame = network, frame
         self.fixed = Shown.to(network, frame.at(frame.start)) if frame.constant else None
         self.in_place = place if place is not None and self.fixed is not None and place.show(self.fixed) else None
+
+    @property
+    def still(self) -> Still | None:
+        """What does not move during the frame: the inputs, and the traces of them that synapses of layer 1 keep."""
+        if self.fixed is None or self.frame.events is not None:
+            return None
+        first, context = self.network.layers[0], self.fixed.context
+        read = first.synapses.read(self.fixed.x)
+        inputs = (read,) if context is None else (read, context)
+        traced = first.rule is not None and first.rule.traces and not first.jumps
+        return Still(inputs, {first.name("x"): (read, first.neuron.tau)} if traced else {})
 
     def shown(self, t: float) -> Shown:
         """What is shown at time t."""

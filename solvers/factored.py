@@ -200,8 +200,8 @@ def advance_adaptive(
     """Advance in steps as long as the local error stays within tolerance, the last one ending with the span."""
     t, stop = span
     state, samples = course.state, Samples(times)
-    step = RungeKutta(course.slope, tableau, state)
-    slope = course.slope(t, state.activities, dense(state.weights))
+    step = RungeKutta(course.slope, tableau, state, getattr(course.field, "still", None))
+    slope = step.slope(t, state)
     control = StepControl(tableau.order, first_step(step, t, state, slope, tol, stop - t))
     while t < stop:
         course.before_step(t, state)

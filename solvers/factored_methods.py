@@ -118,7 +118,8 @@ class FactoredFixed(Solver, ABC):
     ) -> HybridState:
         course = Course(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
         euler = self.order == 1
-        step = EulerStepper(course.slope) if euler else RungeKutta(course.slope, self.tableau, state)
+        still = getattr(field, "still", None)
+        step = EulerStepper(course.slope) if euler else RungeKutta(course.slope, self.tableau, state, still)
         place = getattr(field, "in_place", None) if euler else None
         with course.interruptible():
             if place is not None:

@@ -13,6 +13,7 @@ from ctsigprop.rules.update import Update
 from ctsigprop.solvers.factored_weight import StagedWeight, form
 from ctsigprop.solvers.field import DenseWeight, HybridState, Weight
 from ctsigprop.solvers.packing import Flat
+from ctsigprop.solvers.still import Known, Still
 from ctsigprop.solvers.tableaus import Tableau
 
 
@@ -105,8 +106,8 @@ class RungeKutta(Stepper):
     Activities stand in one flat vector, so that a stage is one product with the slopes before it.
     """
 
-    def __init__(self, rhs: Rhs, tableau: Tableau, state: HybridState) -> None:
-        self.rhs, self.tableau = rhs, tableau
+    def __init__(self, rhs: Rhs, tableau: Tableau, state: HybridState, still: Still | None = None) -> None:
+        self.rhs, self.tableau, self.still = rhs, tableau, still or Still()
         self.shapes = {name: value.shape for name, value in state.activities.items()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         like = next(value for _, value in state.items())
@@ -116,8 +117,14 @@ class RungeKutta(Stepper):
         self.at_stage = self.views(self.scratch)
         self.spare = like.new_empty(2, sum(self.sizes))
         self.weights = {name: StagedWeight(tableau.slots) for name in state.weights}
+        self.bases: dict[str, Known] = {}
         self.last: Slope | None = None
         self.after: HybridState | None = None
+
+    def slope(self, t: float, state: HybridState) -> Slope:
+        """The right-hand side at the start or end of a step."""
+        self.bases = {name: Known(matrix, self.still.inputs) for name, matrix in state.weights.items()}
+        return self.rhs(t, state.activities, self.bases)
 
     def views(self, flat: Flat) -> dict[str, Tensor]:
         """The activities in a flat vector, as views on it."""
@@ -125,21 +132,22 @@ class RungeKutta(Stepper):
         return {name: part.view(self.shapes[name]) for name, part in parts}
 
     def begin(self, t: float, state: HybridState, first: Slope) -> None:
-        """Start a step from `state` at time t, whose slope is `first`."""
+        """Start a step from `state` at time t, whose slope is `first`, found by `slope`."""
         self.t = t
         parts = [value.reshape(-1) for value in state.activities.values()]
         self.y = torch.cat(parts) if parts else self.scratch
         for name, weight in self.weights.items():
-            weight.begin(state.weights[name])
-        self.push(0, first)
+            weight.begin(self.bases[name])
+        self.push(0, first, state.activities)
 
-    def push(self, i: int, slope: Slope) -> None:
-        """Take in the slope of stage i."""
+    def push(self, i: int, slope: Slope, activities: Mapping[str, Tensor]) -> None:
+        """Take in the slope of stage i, found at `activities`."""
         for name, place in self.places[i].items():
             rate = slope.rates.get(name)
             _ = place.zero_() if rate is None else place.copy_(rate)
         for name, weight in self.weights.items():
-            weight.push(slope.updates.get(name))
+            update = slope.updates.get(name)
+            weight.push(update, None if update is None else self.still.goal(update.pre, activities))
 
     def attempt(self, t1: float) -> HybridState:
         """Take the step that `begin` started to time t1; may be called again with another t1."""
@@ -150,7 +158,7 @@ class RungeKutta(Stepper):
             self.combine(table.a[i], self.scratch)
             t = t1 if table.c[i] == 1.0 else self.t + table.c[i] * self.dt
             weights = {name: weight.stage(table.a[i], self.dt) for name, weight in self.weights.items()}
-            self.push(i, self.rhs(t, self.at_stage, weights))
+            self.push(i, self.rhs(t, self.at_stage, weights), self.at_stage)
         formed = {name: weight.stage(table.b, self.dt).dense() for name, weight in self.weights.items()}
         self.y1 = self.combine(table.b)
         self.after, self.last = HybridState(self.views(self.y1), formed), None
@@ -161,7 +169,7 @@ class RungeKutta(Stepper):
         self.dt = dt
         self.combine((1.0,), self.scratch)
         weights = {name: weight.stage((1.0,), dt) for name, weight in self.weights.items()}
-        self.push(1, self.rhs(self.t + dt, self.at_stage, weights))
+        self.push(1, self.rhs(self.t + dt, self.at_stage, weights), self.at_stage)
 
     def combine(self, row: Sequence[float], out: Flat | None = None) -> Flat:
         """Y + dt sum_k row_k k_k of the activities."""
@@ -173,14 +181,14 @@ class RungeKutta(Stepper):
         if self.last is None:
             if self.after is None:
                 raise RuntimeError("the slope at the end of a step is asked for before the step")
-            self.last = self.rhs(self.t1, self.after.activities, dense(self.after.weights))
-            self.push(self.tableau.stages - 1, self.last)
+            self.last = self.slope(self.t1, self.after)
+            self.push(self.tableau.stages - 1, self.last, self.after.activities)
         return self.last
 
     def step(self, t: float, t1: float, state: HybridState) -> HybridState:
         first = self.last
         if first is None or state is not self.after:
-            first = self.rhs(t, state.activities, dense(state.weights))
+            first = self.slope(t, state)
         self.begin(t, state, first)
         return self.attempt(t1)
 

@@ -7,6 +7,11 @@ Stage i of dW/dt = post^T pre - diag(d) W has the weights
 
 with s and c numbers where the decay d is one, and one value per postsynaptic unit where the decay is. That is
 the Runge-Kutta method itself, up to rounding: it follows from W_i = W_0 + dt sum_j a_ij dW_j/dt, stage by stage.
+
+Where the pre factor is a trace of an input that stays, tau dx/dt = u - x, it has at every stage a share of x_0 and
+one of u, x_k = q_k x_0 + (1 - q_k) u, q being the s of a decay 1 / tau. Any number of stages then takes two factors:
+
+    W_i = diag(s_i) W_0 + (sum_k c_ik q_k post_k)^T x_0 + (sum_k c_ik (1 - q_k) post_k)^T u
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.rules.update import Update
-from ctsigprop.solvers.field import DenseWeight, Weight
+from ctsigprop.solvers.field import Weight
+from ctsigprop.solvers.still import Goal, Known
 
 Coefficient = float | Float[Tensor, "*batch post"]
 """A number, or one per postsynaptic unit."""
@@ -34,39 +40,42 @@ class FactoredWeight:
 
     Parameters
     ----------
-    base : Tensor (..., post, pre)
+    base : (..., post, pre)
     scale : number or Tensor (..., post)
-    post, pre : Tensors (..., factors, post) and (..., factors, pre), stages one after another
+    post : Tensor (..., factors, post), stages one after another
+    pre : (..., factors, pre)
     share : Tensor (stages, 1), c of each stage; None where `post` is multiplied with it already
+    room : Tensor as large as `post`, to be written over
     """
 
-    base: Matrix
+    base: Known
     scale: Coefficient
     post: Posts
-    pre: Pres
-    share: Float[Tensor, "stages 1"] | None
+    pre: Known
+    share: Float[Tensor, "stages 1"] | None = None
+    room: Posts | None = None
 
     def drive(self, pre: Float[Tensor, "*batch rows pre"]) -> Float[Tensor, "*batch rows post"]:
         """Pre W^T."""
-        out, scale = pre @ self.base.mT, self.scale
+        out, scale = self.base.drive(pre), self.scale
         if isinstance(scale, Tensor):
             out, scale = out.mul_(scale.unsqueeze(-2)), 1.0
-        return add_product(out, scale, self._shared(pre @ self.pre.mT), self.post)
+        return add_product(out, scale, self._shared(self.pre.drive(pre)), self.post)
 
     def feedback(self, post: Float[Tensor, "*batch rows post"]) -> Float[Tensor, "*batch rows pre"]:
         """Post W."""
         through, scale = self._shared(post @ self.post.mT), self.scale
         if isinstance(scale, Tensor):
             post, scale = post * scale.unsqueeze(-2), 1.0
-        return add_product(post @ self.base, scale, through, self.pre)
+        return add_product(self.base.feedback(post), scale, through, self.pre.matrix)
 
     def dense(self) -> Matrix:
         """W itself."""
-        return form(self.base, self.scale, self.shared_post(), self.pre)
+        return form(self.base.matrix, self.scale, self.shared_post(), self.pre.matrix)
 
     def shared_post(self) -> Posts:
         """The post factors, each times its share."""
-        return self.post if self.share is None else times_stages(self.post, self.share)
+        return self.post if self.share is None else times_stages(self.post, self.share, self.room)
 
     def _shared(self, through: Float[Tensor, "*batch rows factors"]) -> Float[Tensor, "*batch rows factors"]:
         """The products with each factor times the share of its stage, in place."""
@@ -92,11 +101,12 @@ def form(base: Matrix, scale: Coefficient, post: Posts, pre: Pres) -> Matrix:
     return (post.mT @ pre).add_(base, alpha=scale)
 
 
-def times_stages(post: Posts, share: Tensor) -> Posts:
+def times_stages(post: Posts, share: Tensor, out: Posts | None = None) -> Posts:
     """The post factors times the shares of their stages, (stages, 1) or (..., stages, post)."""
     stages, (rows, n) = share.shape[-2], post.shape[-2:]
-    by_stage = post.reshape(*post.shape[:-2], stages, rows // stages, n)
-    return (by_stage * share.unsqueeze(-2)).reshape(post.shape)
+    by_stage = (*post.shape[:-2], stages, rows // stages, n)
+    into = None if out is None else out.view(by_stage)
+    return torch.mul(post.reshape(by_stage), share.unsqueeze(-2), out=into).reshape(post.shape)
 
 
 def condensed(update: Update) -> Update:
@@ -129,23 +139,29 @@ class StagedWeight:
     def __init__(self, slots: Sequence[int]) -> None:
         self.slots = slots
         self.rows: int | None = None
-        self.post = self.pre = torch.empty(0, 0)
+        self.post = self.pre = self.room = torch.empty(0, 0)
 
-    def begin(self, base: Matrix) -> None:
+    def begin(self, base: Known) -> None:
         """Start a step from W_0."""
         self.base = base
         self.moving = False
+        self.goal: Goal | None = None
         self.decays: list[Coefficient] = []
         self.scales: list[Coefficient] = [1.0]
         self.shares: list[list[Coefficient]] = [[]]
+        self.kept = [1.0]
 
     def restart(self) -> None:
         """Forget all stages but the first."""
-        del self.decays[1:], self.scales[1:], self.shares[1:]
+        del self.decays[1:], self.scales[1:], self.shares[1:], self.kept[1:]
 
-    def push(self, update: Update | None) -> None:
-        """Take in what the field says of the stage at hand; None is a derivative of zero."""
-        slot = self.slots[len(self.decays)]
+    def push(self, update: Update | None, goal: Goal | None = None) -> None:
+        """Take in what the field says of the stage at hand; None is a derivative of zero.
+
+        `goal` is where the pre factor goes, where that is a trace of an input that stays.
+        """
+        stage = len(self.decays)
+        slot = self.slots[stage]
         if update is None:
             self.decays.append(0.0)
             if self.rows is not None:
@@ -153,45 +169,64 @@ class StagedWeight:
                 self.post[..., part, :].zero_()
                 self.pre[..., part, :].zero_()
             return
-        update = condensed(update)
-        decay = update.decay
+        few = condensed(update)
+        goal = goal if few is update else None
+        decay = few.decay
         self.decays.append(float(decay) if isinstance(decay, Tensor) and decay.dim() == 0 else decay)
         self.moving = True
-        rows = update.post.shape[-2]  # 0 for a rule that is nothing but decay
+        rows = few.post.shape[-2]  # 0 for a rule that is nothing but decay
         if self.rows is None:
             self.rows = rows
-            self.post = stack_of_zeros(update.post, len(self.slots))
-            self.pre = stack_of_zeros(update.pre, len(self.slots))
+            self.post = stack_of_zeros(few.post, len(self.slots))
+            self.pre = stack_of_zeros(few.pre, len(self.slots))
+            self.room = torch.empty_like(self.post)
         elif rows != self.rows:
             raise ValueError(f"the updates of one weight must have the same rows all along: {self.rows}, then {rows}")
         part = slice(slot * rows, (slot + 1) * rows)
-        self.post[..., part, :].copy_(update.post)
-        self.pre[..., part, :].copy_(update.pre)
+        self.post[..., part, :].copy_(few.post)
+        self.pre[..., part, :].copy_(few.pre)
+        if stage == 0 and goal is not None:
+            self.goal = goal
+            self.ends = Known(torch.cat([few.pre, goal[0].expand_as(few.pre)], -2), self.base.inputs)
+        elif goal is not self.goal:
+            self.goal = None
 
     def stage(self, row: Sequence[float], dt: float) -> Weight:
         """The weights of the next stage, a_ij in `row`."""
         scale, share = self.combine(row, dt, 1.0)
         self.scales.append(scale)
         self.shares.append(share)
+        if self.goal is not None:
+            self.kept.append(1.0 - dt / self.goal[1] * sum(a * q for a, q in zip(row, self.kept, strict=True)))
         return self.weight(scale, share)
 
     def weight(self, scale: Coefficient, share: Sequence[Coefficient]) -> Weight:
         """diag(scale) W_0 + sum_k (share_k * post_k)^T pre_k."""
         used = [self.slots[k] for k, c in enumerate(share) if isinstance(c, Tensor) or c != 0.0]
         if not self.moving or self.rows is None or not used:
-            return DenseWeight(self.base)
+            return self.base
         first, last = min(used), max(used) + 1
         part = slice(first * self.rows, last * self.rows)
         post, pre = self.post[..., part, :], self.pre[..., part, :]
         by_slot: list[Coefficient] = [0.0] * (last - first)
+        kept = [0.0] * (last - first)
         for k, c in enumerate(share):
             if first <= self.slots[k] < last:
                 by_slot[self.slots[k] - first] = c
+                kept[self.slots[k] - first] = self.kept[k] if self.goal is not None else 0.0
         vectors = [c for c in by_slot if isinstance(c, Tensor)]
         if vectors:
             full = [c if isinstance(c, Tensor) else torch.full_like(vectors[0], c) for c in by_slot]
-            return FactoredWeight(self.base, scale, times_stages(post, torch.stack(full, -2)), pre, None)
-        return FactoredWeight(self.base, scale, post, pre, self.base.new_tensor(by_slot).unsqueeze(-1))
+            return FactoredWeight(self.base, scale, times_stages(post, torch.stack(full, -2)), Known(pre))
+        numbers = self.base.matrix.new_tensor(by_slot)
+        if self.goal is not None:
+            share_of_start = self.base.matrix.new_tensor(kept)
+            both = torch.stack([numbers * share_of_start, numbers * (1.0 - share_of_start)])
+            stages = post.reshape(*post.shape[:-2], len(by_slot), -1)
+            two = (both @ stages).view(*post.shape[:-2], 2 * self.rows, post.shape[-1])
+            return FactoredWeight(self.base, scale, two, self.ends)
+        room = self.room[..., part, :]
+        return FactoredWeight(self.base, scale, post, Known(pre), numbers.unsqueeze(-1), room)
 
     def combine(self, row: Sequence[float], dt: float, unit: float) -> tuple[Coefficient, list[Coefficient]]:
         """(s, c) of unit W_0 + dt sum_j row_j dW_j/dt over the stages so far."""

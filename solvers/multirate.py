@@ -18,6 +18,7 @@ from ctsigprop.solvers.factored_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState, VectorField, Weight
 from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.samples import Samples
+from ctsigprop.solvers.still import Known
 
 Activities = dict[str, Tensor]
 
@@ -94,7 +95,7 @@ def macro_step(course: Course, state: HybridState, t: float, t1: float, micro: i
     first = course.slope(t, state.activities, dense(state.weights))
     staged = {name: StagedWeight((0, 1)) for name in state.weights}
     for name, weight in staged.items():
-        weight.begin(state.weights[name])
+        weight.begin(Known(state.weights[name]))
         weight.push(first.updates.get(name))
 
     def weights(share: float) -> dict[str, Weight]:

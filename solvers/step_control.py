@@ -95,7 +95,7 @@ def error_ratio(step: RungeKutta, row: Sequence[float], after: HybridState, y: F
         change = weight.weight(*weight.combine(row, step.dt, 0.0))
         if isinstance(change, FactoredWeight):
             unit = weight_unit(after.weights[name], tol)
-            found = frobenius(change.shared_post(), change.pre, change.base, change.scale)
+            found = frobenius(change.shared_post(), change.pre.matrix, change.base.matrix, change.scale)
             ratios.append(found / unit if math.isfinite(unit) else math.inf)
     return largest(ratios)
 

@@ -22,6 +22,7 @@ from ctsigprop.solvers.base import Counts, Solver
 from ctsigprop.solvers.factored_methods import FactoredAdaptive, FactoredFixed
 from ctsigprop.solvers.factored_norm import by_blocks, by_gram, frobenius
 from ctsigprop.solvers.factored_weight import StagedWeight
+from ctsigprop.solvers.still import Known
 from ctsigprop.solvers.tableaus import Tableau
 
 FLOAT64 = torch.float64
@@ -205,7 +206,7 @@ def test_stage_weights_equal_the_dense_recursion(name: str, kinds: list[str], se
     table, dt = TABLEAUS[name], 0.7
     base = random(3, 4, seed=seed)
     weight = StagedWeight(table.slots)
-    weight.begin(base)
+    weight.begin(Known(base))
     slopes: list[Tensor] = []
     now = base
     for i in range(table.stages):
