@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ctsigprop.compiled import Engine, Method, NotCompilable, Outcome
 from ctsigprop.field import Field
+from ctsigprop.jump_kernel import JumpKernel
 from ctsigprop.jump_replay import JumpReplay
 from ctsigprop.network import Network
 from ctsigprop.neurons import Rate
@@ -265,8 +266,21 @@ def worth_recording(network: Network, solver: Solver, left: float, frame: Frame)
     return known_parts(network) and frame.at(frame.start).x.device.type == "cpu"
 
 
-def recorded(network: Network, solver: Any, frame: Frame, state: HybridState) -> Replay | JumpReplay | None:
-    """Steps in place from `state` on, or None where they cannot be recorded."""
+def recorded(
+    network: Network, solver: Any, frame: Frame, state: HybridState, left: float
+) -> Replay | JumpReplay | None:
+    """Steps in place from `state` on, as machine code where that is asked for; None where they cannot be recorded, or
+    are too few to be worth it.
+    """
+    if isinstance(solver, Hybrid) and solver.compile:
+        try:
+            if not network.jumps or not frame.constant:
+                raise NotCompilable("Hybrid compiles neurons with a reset, under an input that is constant or spikes")
+            return JumpKernel(network, frame, state, solver.dt)
+        except NotCompilable as why:
+            warnings.warn(f"compile=True is without effect: {why}", stacklevel=6)
+    if not worth_recording(network, solver, left, frame):
+        return None
     try:
         if network.jumps:
             return JumpReplay(network, frame, state, solver.dt)

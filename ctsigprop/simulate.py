@@ -23,10 +23,10 @@ from ctsigprop.ensemble import (
     own_state,
     recorded,
     stacked,
-    worth_recording,
     wrong_end,
 )
 from ctsigprop.field import Field
+from ctsigprop.jump_kernel import JumpKernel
 from ctsigprop.jumps import JumpField, automatic, fitting
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
@@ -41,6 +41,7 @@ from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped
 from ctsigprop.solvers.factored_methods import FactoredDopri5
 from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.hybrid import Hybrid
 from ctsigprop.solvers.methods import Dopri5
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import get
@@ -168,7 +169,7 @@ def carry_out(
 ) -> tuple[str, list[Outcome]]:
     """(the way it was done, how each run ended)."""
     shared_by_all = all(stimulus is stimuli[0] for stimulus in stimuli)
-    if getattr(solver, "compile", False):
+    if getattr(solver, "compile", False) and not isinstance(solver, Hybrid):
         outcomes = compiled(runs, solver, stimuli, states)
         if outcomes is not None:
             return "compiled", outcomes
@@ -180,7 +181,8 @@ def carry_out(
     if len(runs) > 1 and shared_by_all and batchable(networks, solver):
         return "batched", batched(runs, solver, stimuli[0], states, split, take_due)
     ways = zip(runs, states, stimuli, strict=True)
-    return "eager", list(each(ways, lambda run, state, stimulus: run.integrate(solver, stimulus, state)))
+    outcomes = list(each(ways, lambda run, state, stimulus: run.integrate(solver, stimulus, state)))
+    return "compiled" if all(run.compiled for run in runs) else "eager", outcomes
 
 
 class Run:
@@ -206,17 +208,20 @@ class Run:
         self.times = apart(sorted({t for schedule in self.schedules for t in schedule}), self.slack)
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
+        self.compiled = False
         self.bar = Progress(self.start, self.stop, progress)
 
     def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
         """Advance frame by frame, to the end or as far as it goes."""
-        now, place = split(self.network, state), None
+        now = first = split(self.network, state)
+        place = None
         t = self.start
         position = 0
         try:
             for frame in stimulus.frames(self.start, self.stop):
-                if place is None and worth_recording(self.network, solver, self.stop - frame.start, frame):
-                    place = recorded(self.network, solver, frame, now)
+                if place is None and (now is first or not getattr(solver, "compile", False)):
+                    place = recorded(self.network, solver, frame, now, self.stop - frame.start)
+                    self.compiled = isinstance(place, JumpKernel)
                 self.field = (JumpField if self.network.jumps else Field)(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
                     self.sample(frame.start, now)

@@ -43,10 +43,14 @@ class Hybrid(Solver):
     flow : "exponential" (default), each neuron's own closed form under a drive that is constant during the step,
         exact for linear neurons between spikes; or "euler", "midpoint" or "rk4", for any neuron
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
+    compile : bool, take the exact steps of a network of neurons with a reset as machine code; default False. Without
+        a compiled form, a warning says why and the run goes on as if it were False. What is not the library's own (a
+        rule, neuron or activation) is asked once: it must be a pure function of its arguments
 
     Raises
     ------
-    ValueError, TypeError : a step, flow or limit out of its range; while running, a field without an exact step
+    ValueError, TypeError : a step, flow or limit out of its range, compile=True for another flow than the exact one;
+        while running, a field without an exact step
 
     References
     ----------
@@ -57,6 +61,7 @@ class Hybrid(Solver):
     dt: float
     flow: Literal["exponential", "euler", "midpoint", "rk4"] = "exponential"
     max_steps: int | None = None
+    compile: bool = False
     order: ClassVar[int] = 1
     jumps: ClassVar[bool] = True
 
@@ -66,6 +71,10 @@ class Hybrid(Solver):
             raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
         if self.max_steps is not None:
             number("Hybrid(max_steps=)", self.max_steps, above=0)
+        if not isinstance(self.compile, bool):
+            raise TypeError(f"Hybrid(compile=) must be True or False, got {self.compile!r}")
+        if self.compile and self.flow != "exponential":
+            raise ValueError(f"Hybrid(compile=True) needs flow='exponential', got flow={self.flow!r}")
 
     def advance(
         self,

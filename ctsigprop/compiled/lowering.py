@@ -7,14 +7,14 @@ code, so that the compiler knows that no two of them overlap.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.fx import Node
 
+from ctsigprop.compiled.code import Code
 from ctsigprop.compiled.operators import (
     DEFAULTS,
     FILLS,
@@ -33,98 +33,36 @@ from ctsigprop.compiled.values import (
     Shape,
     Value,
     as_numbers,
-    blas_view,
     contiguous,
     in_memory,
-    is_contiguous,
     number,
     spread,
 )
 from ctsigprop.compiled.views import consumers, is_view, padded, view
 
 aten = torch.ops.aten
-BLAS = 2000
-"""Multiplications from which on a product of matrices is left to BLAS, whose call costs some hundred of them."""
+EXCEEDS = {aten.gt.Scalar, aten.ge.Scalar, aten.gt.Tensor, aten.ge.Tensor}
+"""Comparisons that are true of few."""
+SPARED = {aten.mul.Tensor, aten.mul.Scalar, aten.div.Scalar, aten.constant_pad_nd.default}
+"""Operations that leave zeros where they are."""
 
 
-@dataclass
-class Kernel:
+@dataclass(kw_only=True)
+class Kernel(Code):
     """The code of one right-hand side while it is written; `places` says where inputs, state and slopes lie."""
 
     trace: Traced
     places: dict[str, int]
     constants: int
-    size: int
-    lines: list[str] = field(default_factory=list)
     values: dict[Node, Value] = field(default_factory=dict)
-    names: int = 0
-
-    def emit(self, depth: int, line: str) -> None:
-        """One line of code."""
-        self.lines.append("    " * (depth + 1) + line)
-
-    def room(self, shape: Shape) -> Buffer:
-        """A new place in memory."""
-        found = Buffer(self.size, contiguous(shape))
-        self.size += math.prod(shape)
-        return found
-
-    def loops(self, shape: Shape, body: Callable[[Index], Iterable[str]]) -> None:
-        """`body` for every index."""
-        index: list[str] = []
-        depth = 0
-        for n in shape:
-            if n == 1:
-                index.append("0")
-                continue
-            self.names += 1
-            index.append(f"i{self.names}")
-            self.emit(depth, f"for i{self.names} in range({n}):")
-            depth += 1
-        for line in body(tuple(index)):
-            self.emit(depth, line)
-
-    def store(self, value: Value, place: Buffer | None = None) -> Value:
-        """`value` in memory, computed where it was not."""
-        if place is None and value.buffer is not None:
-            return value
-        target = self.room(value.shape) if place is None else place
-        self.assign(value, target)
-        return in_memory(value.shape, target)
-
-    def assign(self, value: Value, target: Buffer, sign: str = "=", factor: str = "") -> None:
-        """Target = factor value, or with another sign such as "+=", element by element: in one loop where that can be.
-
-        What does not change in the innermost loop is read before it: the compiler cannot know that it does not.
-        """
-        shape = value.shape
-        if value.even and is_contiguous(shape, target.strides) and math.prod(shape) > 1:
-            last = max(d for d, n in enumerate(shape) if n > 1)
-            shape = tuple(math.prod(shape) if d == last else 1 for d in range(len(shape)))
-        index = []
-        headers = []
-        for n in shape:
-            self.names += n != 1
-            index.append(f"i{self.names}" if n != 1 else "0")
-            headers += [f"for i{self.names} in range({n}):"] if n != 1 else []
-        code = f"{factor}{number(value, tuple(index))}"
-        ahead: dict[str, str] = {}
-        if headers and " if " not in code:
-            inner = headers[-1].split()[1]
-            for term in dict.fromkeys(re.findall(r"m\[[^\[\]]*\]", code)):
-                if inner not in re.findall(r"\w+", term):
-                    self.names += 1
-                    ahead[term] = f"h{self.names}"
-                    code = code.replace(term, ahead[term])
-        for depth, header in enumerate(headers):
-            if depth == len(headers) - 1:
-                for term, name in ahead.items():
-                    self.emit(depth, f"{name} = {term}")
-            self.emit(depth, header)
-        self.emit(len(headers), f"{target.at(tuple(index))} {sign} {code}")
 
     def write(self) -> None:
         """Every operation of the graph, in order."""
+        self.given()
+        self.carry_out(self.trace.arguments)
+
+    def given(self) -> None:
+        """Inputs and state, where they lie."""
         for kind, nodes in (("input", self.trace.inputs), ("state", self.trace.state)):
             for name, node in nodes.items():
                 shape = tuple(node.meta["val"].shape)
@@ -132,11 +70,23 @@ class Kernel:
                     raise NotCompilable(f"{name} is not a tensor of floating-point numbers")
                 reads = frozenset([name]) if kind == "state" else frozenset()
                 self.values[node] = in_memory(shape, Buffer(self.places[name], contiguous(shape)), reads)
-        for node, (args, kwargs) in self.trace.arguments.items():
+
+    def carry_out(self, operations: Mapping[Node, tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
+        """Some operations, in order."""
+        for node, (args, kwargs) in operations.items():
             value = self.operation(node, args, kwargs)
             if value.buffer is None and self.stored(node, value):
                 value = self.store(value)
+            if value.buffer is not None and self.spikes(node, args):
+                self.spiking.append((value.buffer.offset, value.buffer.offset + math.prod(value.shape)))
             self.values[node] = value
+
+    def spikes(self, node: Node, args: tuple[Any, ...]) -> bool:
+        """Whether a result is nothing but spikes, perhaps times a number each."""
+        given = (self.values[part].buffer for part in args if isinstance(part, Node))
+        return node.target in EXCEEDS or (
+            node.target in SPARED and any(buffer is not None and self.spikes_in(buffer) for buffer in given)
+        )
 
     def stored(self, node: Node, value: Value) -> bool:
         """Whether a result is worth a place in memory: read more than once, by a product, or element by element of
@@ -157,6 +107,8 @@ class Kernel:
 
     def operand(self, argument: Any) -> Value:
         """A node's value, or a number as one."""
+        if isinstance(argument, Value):
+            return argument
         if isinstance(argument, Node):
             return self.values[argument]
         if isinstance(argument, Member):
@@ -178,8 +130,12 @@ class Kernel:
             number_of = FILLS[target] if target in FILLS else args[FILLS_WITH[target]]
             code = self.operand(number_of).at(())
             return Value(shape, lambda _index: code)
+        if str(target).startswith("aten.bitwise") and out.dtype != torch.bool:
+            raise NotCompilable(f"the operation {target} on whole numbers has no compiled form")
         if target in POINTWISE or target in LOGICAL or target in WITH_VALUE:
             return self.pointwise(target, shape, args, kwargs)
+        if target is aten.clamp.default:
+            return self.clamped(shape, *args)
         if target in SUMS or target in DEFAULTS:
             return self.reduction(DEFAULTS.get(target, target), shape, args)
         if target is aten._softmax.default:
@@ -209,7 +165,7 @@ class Kernel:
         flags = [
             (target is aten.where.self and k == 0)
             or (target is aten.masked_fill.Scalar and k == 1)
-            or (target in LOGICAL and str(target).startswith("aten.logical"))
+            or (target in LOGICAL and str(target).startswith(("aten.logical", "aten.bitwise")))
             for k in range(len(parts))
         ]
 
@@ -225,6 +181,13 @@ class Kernel:
         reads = frozenset().union(*(part.reads for part in parts))
         even = all(part.shape == () or (part.even and part.shape == shape) for part in parts)
         return Value(shape, at, None, target in LOGICAL, reads, even)
+
+    def clamped(self, shape: Shape, source: Node, low: float | None = None, high: float | None = None) -> Value:
+        """Between two numbers, either of which may be missing."""
+        value = self.operand(source)
+        if low is not None:
+            value = self.pointwise(aten.clamp_min.default, shape, (value, low), {})
+        return value if high is None else self.pointwise(aten.clamp_max.default, shape, (value, high), {})
 
     def reduction(self, target: Any, shape: Shape, args: tuple[Any, ...]) -> Value:
         """Over some dimensions, into memory."""
@@ -293,56 +256,6 @@ class Kernel:
 
         self.loops((*source.shape[:-1], 1), body)
         return in_memory(source.shape, out)
-
-    def product(self, left: Value, right: Value) -> Value:
-        """A matrix product, into memory."""
-        shape = (left.shape[0], right.shape[1])
-        out = self.room(shape)
-        self.multiply(left, right, out)
-        return in_memory(shape, out)
-
-    def multiply(self, left: Value, right: Value, out: Buffer, add: str = "", factor: str = "") -> None:
-        """Out = left right, or with `add` ("+") out += factor left right."""
-        a, b = left.buffer, right.buffer
-        if a is None or b is None:
-            raise RuntimeError("a product needs its operands in memory")
-        (rows, inner), columns = left.shape, right.shape[1]
-        views = [blas_view(left), blas_view(right)]
-        if rows * inner * columns >= BLAS and None not in views:
-            target = f"m[{out.offset}:{out.offset + rows * columns}].reshape(({rows}, {columns}))"
-            if not add:
-                self.emit(0, f"np.dot({views[0]}, {views[1]}, {target})")
-                return
-            buffer = self.room((rows, columns))
-            self.emit(
-                0,
-                f"np.dot({views[0]}, {views[1]}, m[{buffer.offset}:{buffer.offset + rows * columns}]"
-                f".reshape(({rows}, {columns})))",
-            )
-            self.emit(0, f"for i_ in range({rows * columns}):")
-            self.emit(1, f"m[{out.offset} + i_] += {factor}m[{buffer.offset} + i_]")
-            return
-        if b.strides[0] == 1 and a.strides[1] == 1 and inner > 1 and columns > 1:
-            self.loops(
-                (rows, columns),
-                lambda index: [
-                    "acc = T(0.0)",
-                    f"for k_ in range({inner}):",
-                    f"    acc += {a.at((index[0], 'k_'))} * {b.at(('k_', index[1]))}",
-                    f"{out.at(index)} {add}= {factor}acc",
-                ],
-            )
-            return
-        if not add:
-            self.emit(0, f"m[{out.offset}:{out.offset + rows * columns}] = T(0.0)")
-        self.loops(
-            (inner, rows, 1),
-            lambda index: [
-                f"acc = {factor}{a.at((index[1], index[0]))}",
-                f"for j_ in range({columns}):",
-                f"    {out.at((index[1], 'j_'))} += acc * {b.at((index[0], 'j_'))}",
-            ],
-        )
 
     def cat(self, shape: Shape, parts: Sequence[Value], dim: int) -> Value:
         """Side by side in memory."""

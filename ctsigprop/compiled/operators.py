@@ -57,8 +57,11 @@ LOGICAL = {
     aten.logical_and.default: "({0} and {1})",
     aten.logical_or.default: "({0} or {1})",
     aten.logical_not.default: "(not {0})",
+    aten.bitwise_and.Tensor: "({0} and {1})",
+    aten.bitwise_or.Tensor: "({0} or {1})",
+    aten.bitwise_not.default: "(not {0})",
 }
-"""True or false, likewise."""
+"""True or false, likewise; what works on bits, for what is true or false alone."""
 WITH_VALUE = {aten.addcmul.default: "({0} + {3} * {1} * {2})", aten.addcdiv.default: "({0} + {3} * {1} / {2})"}
 """With the keyword `value` as the last operand."""
 SAME = {

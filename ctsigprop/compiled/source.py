@@ -83,7 +83,7 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
     places = {name: offset for name, (offset, _) in [*inputs.items(), *state.items()]}
     bodies = []
     for trace in variants:
-        kernel = Kernel(trace, places, constants, constants + n_constants)
+        kernel = Kernel(trace=trace, places=places, constants=constants, size=constants + n_constants)
         kernel.write()
         if euler:
             write_step(kernel, state)
@@ -99,14 +99,19 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
         lines = bodies[0] if len(bodies) == 1 else choice
         slope = "\n".join(["def slope(v, m):", *lines])
         parts = [f"@fast\n{text}" for text in (slope, *map(inspect.getsource, RUNGE_KUTTA))]
-    text, numbers = with_named_numbers("\n\n\n".join(parts))
-    text = re.sub(r"\bstep\(", "advance(", re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", text))
+    text = re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", "\n\n\n".join(parts))
+    text = re.sub(r"\bstep\(", "advance(", text)
+    return assembled(kind, text), Layout(inputs, state, first, last, constants, size)
+
+
+def assembled(kind: str, text: str) -> str:
+    """A whole module with some functions, of numbers of a kind, "float32" or "float64"."""
+    text, numbers = with_named_numbers(text)
     before, after = header(kind, drivers.BLOCK, drivers.CHECK, drivers.NEAR, "{numbers}").split("{numbers}")
     after, more = with_named_numbers(after)
     numbers.update(more)
     defined = "\n".join(f"{name} = {code}" for code, name in sorted(numbers.items(), key=lambda item: item[1]))
-    head = before + defined + after
-    return f"{head}\n\n{text}\n", Layout(inputs, state, first, last, constants, size)
+    return f"{before}{defined}{after}\n\n{text}\n"
 
 
 def with_named_numbers(text: str) -> tuple[str, dict[str, str]]:
@@ -147,7 +152,7 @@ def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
         if rate is not None:
             kernel.store(broadcast(rate, shape), place)
         elif name in kernel.trace.updates:
-            post, pre, decay = factors(kernel, name)
+            post, pre, decay = factors(kernel, kernel.trace.updates[name])
             kernel.multiply(post, pre, place)
             if not is_zero(decay):
                 old = Buffer(offset, contiguous(shape))
@@ -173,7 +178,7 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
             rates[name] = rate if own_only and f"{name}~" not in rate.reads else kernel.store(rate, None)
             if rates[name].buffer is not None and rates[name].reads:
                 rates[name] = kernel.store(rates[name], kernel.room(state[name][1]))
-    found = {name: factors(kernel, name) for name in kernel.trace.updates if name not in rates}
+    found = {name: factors(kernel, parts) for name, parts in kernel.trace.updates.items() if name not in rates}
     for name, (post, pre, decay) in found.items():
         offset, shape = state[name]
         change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
@@ -217,9 +222,9 @@ def broadcast(value: Value, shape: tuple[int, ...]) -> Value:
     return Value(shape, lambda index: number(value, spread(value.shape, shape, index)), None, False, value.reads)
 
 
-def factors(kernel: Kernel, name: str) -> tuple[Value, Value, Any]:
+def factors(kernel: Kernel, parts: tuple[Any, ...]) -> tuple[Value, Value, Any]:
     """(post factor, transposed; pre factor; decay) of a weight, all in memory."""
-    post, pre, decay = kernel.trace.updates[name]
+    post, pre, decay = parts
     left, right = (kernel.store(kernel.operand(part)) for part in (post, pre))
     if left.buffer is None:
         raise RuntimeError("a factor must lie in memory")
