@@ -21,6 +21,10 @@ from ctsigprop.compiled.values import (
 
 BLAS = 2000
 """Multiplications from which on a product of matrices is left to BLAS, whose call costs some hundred of them."""
+OUTER = 30_000
+"""The same for a sum of outer products, post^T pre of some rows, which loops do well."""
+UNROLLED = 8
+"""Outer products that are added at once."""
 FEW = 8
 """Spikes are few where fewer than one in so many elements is not 0: their products then go from spike to spike."""
 
@@ -115,7 +119,9 @@ class Code:
         if a is None or b is None:
             raise RuntimeError("a product needs its operands in memory")
         (rows, inner), columns = left.shape, right.shape[1]
-        if rows * inner * columns < BLAS:
+        count = rows * inner * columns
+        outer = a.strides[0] == 1 and b.strides[1] == 1 and rows > 1 and columns > 1
+        if count < BLAS or (outer and count < OUTER):
             self.by_loops(left.shape, columns, a, b, out, add, factor)
         elif self.spikes_in(a) or self.spikes_in(b):
             self.from_spikes(left, right, out, add, factor)
@@ -159,14 +165,23 @@ class Code:
             return
         if not add:
             self.emit(0, f"m[{out.offset}:{out.offset + rows * columns}] = T(0.0)")
-        self.loops(
-            (inner, rows, 1),
-            lambda index: [
-                f"acc = {factor}{a.at((index[1], index[0]))}",
-                f"for j_ in range({columns}):",
-                f"    {out.at((index[1], 'j_'))} += acc * {b.at((index[0], 'j_'))}",
-            ],
-        )
+        for first, count, terms in (
+            (0, inner // UNROLLED, UNROLLED),
+            (inner - inner % UNROLLED, 1, inner % UNROLLED),
+        ):
+            if not terms:
+                continue
+
+            def at_once(index: Index, first: int = first, terms: int = terms) -> Iterable[str]:
+                k = [f"({index[0]} * {UNROLLED} + {first + p})" for p in range(terms)]
+                total = " + ".join(f"a{p}_ * {b.at((k[p], 'j_'))}" for p in range(terms))
+                return [
+                    *(f"a{p}_ = {factor}{a.at((index[1], k[p]))}" for p in range(terms)),
+                    f"for j_ in range({columns}):",
+                    f"    {out.at((index[1], 'j_'))} += {total}",
+                ]
+
+            self.loops((count, rows, 1), at_once)
 
     def spikes_in(self, buffer: Buffer) -> bool:
         """Whether spikes lie there."""
