@@ -4,7 +4,8 @@
 
 Oja: one layer 100 -> 10, one sample, inputs redrawn every 10 tau, 10,000 steps of 0.1 tau, alone and as 64 seeds;
 peers: the same as a hand-tuned in-place torch loop, one seed or all in one batch; diffrax's Euler and a bare
-`lax.scan`, both under jit, where jax is installed. Digits-like: 20-30-10, batch 32, contrastive rule, 2,000 steps.
+`lax.scan`, both under jit, where jax is installed; for one seed Brian2 and Nengo (`spiking_peers.py`) where they are,
+by the time of their steps alone. Digits-like: 20-30-10, batch 32, contrastive rule, 2,000 steps.
 Medians after a warm-up (compile time left out), all in one process, taken in turns.
 """
 
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import peers  # type: ignore[import-not-found]  # it stands beside this script
+import spiking_peers  # type: ignore[import-not-found]  # and this
 import torch
 from report import Table, medians  # type: ignore[import-not-found]  # it stands beside this script
 
@@ -81,6 +84,22 @@ def jax_calls(weights: torch.Tensor, x: torch.Tensor) -> dict[str, Callable[[], 
     return found
 
 
+def spiking_calls(weights: torch.Tensor, x: torch.Tensor) -> dict[str, Callable[[], Any]]:
+    """Brian2 and Nengo for one seed, those that can be imported; a message for the others."""
+    problem = (weights, x, DT, HOLD, RATE)
+    made: dict[str, Callable[[], Any]] = {
+        "Brian2": lambda: (spiking_peers.brian2(), partial(spiking_peers.oja_by_brian2, *problem))[1],
+        "Nengo": lambda: spiking_peers.OjaByNengo(*problem),
+    }
+    found: dict[str, Callable[[], Any]] = {}
+    for name, make in made.items():
+        try:
+            found[name] = make()
+        except ImportError as missing:
+            print(f"{name} is left out: {missing}")
+    return found
+
+
 def small() -> tuple[ct.Network, ct.Presentations]:
     random = torch.Generator().manual_seed(0)
     x, y = torch.rand(32, 20, generator=random), torch.randint(0, 10, (32,), generator=random)
@@ -112,7 +131,7 @@ def main() -> None:
     }
     table(
         "Oja, one seed",
-        medians(args.repeats, {**calls, **(jax_calls(one, x) if has_jax else {})}),
+        medians(args.repeats, {**calls, **(jax_calls(one, x) if has_jax else {}), **spiking_calls(one, x)}),
         "torch loop, in place",
     )
     many = torch.stack([net.initial_state(k)["W.1"] for k in range(64)])

@@ -3,9 +3,11 @@
     python benchmarks/stdp.py
 
 prints milliseconds per run (medians, the runs taken in turns) and the ratio to a plain torch loop with the same
-equations, written by hand; beside them snnTorch, Norse and BindsNET where they can be imported (the last two ask for
-torchvision, whose usual build brings CUDA, so the extra `bench` has the first alone). All draw their own input spikes;
-the spikes of both layers tell that they do the same work.
+equations, written by hand; beside them snnTorch, Norse, BindsNET and Brian2 where they can be imported (Norse and
+BindsNET ask for torchvision, whose usual build brings CUDA, so the extra `bench` does not have them). All draw their
+own input spikes; the spikes of both layers tell that they do the same work. Brian2 (`spiking_peers.py`) has no batches
+that share weights, so batch 64 is 64 copies that each learn weights of their own; its time is that of the steps alone,
+without code generation and without setting the network up, which the times of the others include.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import spiking_peers  # type: ignore[import-not-found]  # it stands beside this script
 import torch
-from report import Table, medians  # type: ignore[import-not-found]  # it stands beside this script
+from report import Spent, Table, medians  # type: ignore[import-not-found]  # it stands beside this script
 
 import ctsigprop as ct
 
@@ -150,7 +153,13 @@ def bindsnet(batch: int) -> Counts:
     return float(n1), float(n2)
 
 
-PEERS = {"snnTorch": snntorch, "Norse": norse, "BindsNET": bindsnet}
+def brian2(batch: int) -> Spent:
+    """Copies of the network, as there are no batches; the time is that of the steps."""
+    found: Spent = spiking_peers.stdp_by_brian2(start(0), batch, STEPS, P, TAU, TAU_STDP, RATE)
+    return found
+
+
+PEERS = {"snnTorch": snntorch, "Norse": norse, "BindsNET": bindsnet, "Brian2": brian2}
 
 
 def main() -> None:
@@ -160,7 +169,10 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="leave the other libraries out")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    every: dict[str, Callable[[int], Counts]] = {"plain torch loop": plain, "ctsigprop, Hybrid(dt=1.0)": toolkit}
+    every: dict[str, Callable[[int], Counts | Spent]] = {
+        "plain torch loop": plain,
+        "ctsigprop, Hybrid(dt=1.0)": toolkit,
+    }
     every |= {} if args.no_peers else PEERS
     columns = ("batch", "run", "ms", "ratio to the plain loop", "spikes per unit")
     for batch in args.batches:
@@ -168,7 +180,8 @@ def main() -> None:
         with Table(f"STDP, batch {batch}", *columns, drawn="ms") as row:
             for name, run in every.items():
                 try:
-                    spikes[name] = run(batch)
+                    found = run(batch)
+                    spikes[name] = found.found if isinstance(found, Spent) else found
                 except (ImportError, RuntimeError) as missing:
                     row(batch, name, f"left out: {str(missing).splitlines()[0]}", "", "")
                     del runs[name]

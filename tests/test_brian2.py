@@ -80,6 +80,7 @@ def by_brian2(b: Any) -> tuple[list[Array], Array]:
     return found, np.asarray(synapses.w[:]).reshape(INPUTS, UNITS).T
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # of pyparsing, at every call from brian2
 def test_spike_times_and_weights_are_those_of_brian2() -> None:
     b = brian2()
     expected, w = by_brian2(b)
