@@ -63,7 +63,7 @@ def plain(batch: int) -> Counts:
     return float(n1.mean()), float(n2.mean())
 
 
-def toolkit(batch: int) -> Counts:
+def toolkit(batch: int, fast: bool = False) -> Counts:
     """The same network as a user of the toolkit writes it."""
     neuron = ct.LIF(tau=TAU, reset=0.0)
     rule = ct.rules.STDP(rate=RATE, tau_plus=TAU_STDP, tau_minus=TAU_STDP)
@@ -73,7 +73,7 @@ def toolkit(batch: int) -> Counts:
     x = torch.ones(batch, INPUTS)
     encoder = ct.Poisson(rate=P, dt=1.0, seed=1)
     stimulus = ct.Presentations(x, None, batch, duration=float(STEPS), encoder=encoder)
-    sol = ct.simulate(network, stimulus, ct.solvers.Hybrid(dt=1.0), state=state)
+    sol = ct.simulate(network, stimulus, ct.solvers.Hybrid(dt=1.0, compile=fast), state=state)
     return float(sol.final["n.1"].mean()), float(sol.final["n.2"].mean())
 
 
@@ -172,6 +172,7 @@ def main() -> None:
     every: dict[str, Callable[[int], Counts | Spent]] = {
         "plain torch loop": plain,
         "ctsigprop, Hybrid(dt=1.0)": toolkit,
+        "ctsigprop, Hybrid(dt=1.0, compile=True)": partial(toolkit, fast=True),
     }
     every |= {} if args.no_peers else PEERS
     columns = ("batch", "run", "ms", "ratio to the plain loop", "spikes per unit")
