@@ -128,15 +128,16 @@ def source(step: Recording, places: Places, size: int, dt: float, still: set[Nod
 
 def terms(parts: tuple[Any, ...], operations: Operations) -> list[tuple[Any, ...]]:
     """An update as a sum, where rows of its factors come from several: one of them may be nothing but spikes."""
-    post, pre = parts[0], parts[-1] if len(parts) == 1 else parts[1]
+    if len(parts) == 1:
+        return [parts]
     pieces = []
-    for factor in (post, pre):
+    for factor in parts[:2]:
         args = operations.get(factor, ((), {}))[0] if isinstance(factor, Node) else ()
         joined = isinstance(factor, Node) and factor.target is torch.ops.aten.cat.default
         along = (args[1] if len(args) > 1 else 0) % factor.meta["val"].dim() if joined else None
         pieces.append(list(args[0]) if joined and along == 0 else [factor])
     rows = [[piece.meta["val"].shape[0] for piece in part] for part in pieces if len(part) > 1]
-    if len(rows) < 2 or rows[0] != rows[1] or len(parts) == 1:
+    if len(rows) < 2 or rows[0] != rows[1]:
         return [parts]
     decays = [parts[2], *[0.0] * (len(rows[0]) - 1)]
     return list(zip(*pieces, decays, strict=True))

@@ -45,7 +45,8 @@ class Hybrid(Solver):
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
     compile : bool, take the exact steps of a network of neurons with a reset as machine code; default False. Without
         a compiled form, a warning says why and the run goes on as if it were False. What is not the library's own (a
-        rule, neuron or activation) is asked once: it must be a pure function of its arguments
+        rule, neuron or activation) is asked once: it must be a pure function of its arguments. It takes some seconds
+        the first time, and is kept on disk; numbers stand in the code, so that a network with others is compiled anew
 
     Raises
     ------
