@@ -278,7 +278,7 @@ def recorded(
                 raise NotCompilable("Hybrid compiles neurons with a reset, under an input that is constant or spikes")
             return JumpKernel(network, frame, state, solver.dt)
         except NotCompilable as why:
-            warnings.warn(f"compile=True is without effect: {why}", stacklevel=6)
+            warnings.warn(f"compile=True is without effect: {why}", stacklevel=7)
     if not worth_recording(network, solver, left, frame):
         return None
     try:
