@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -15,7 +14,7 @@ from torch.fx import Graph, Node
 
 from ctsigprop.compiled.lowering import Kernel
 from ctsigprop.compiled.operators import FILLS, FILLS_WITH, literal
-from ctsigprop.compiled.program import load
+from ctsigprop.compiled.program import check_machine, load
 from ctsigprop.compiled.source import assembled, broadcast, change_weight, factors, indented
 from ctsigprop.compiled.trace import INPUTS, NotCompilable, Traced
 from ctsigprop.compiled.values import Buffer, Value, contiguous, in_memory
@@ -42,13 +41,8 @@ class JumpKernel(JumpReplay):
     """
 
     def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
-        if importlib.util.find_spec("numba") is None:
-            raise NotCompilable("numba is not installed: pip install 'ctsigprop[compile]'")
         like = frame.at(frame.start).x
-        if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
-            raise NotCompilable(
-                f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}"
-            )
+        check_machine(like)
         self.array = np.zeros(0, str(like.dtype).removeprefix("torch."))
         super().__init__(network, frame, state, dt)
 
@@ -62,13 +56,11 @@ class JumpKernel(JumpReplay):
                 raise NotCompilable(f"{name} is of another type than the input, {tensor.dtype}")
             places[name] = (at, tuple(tensor.shape))
             at += tensor.numel()
-        learned = {*step.flowed, *step.jumped}
-        still = {n for name, n in step.given.items() if name in self.inputs or self.still(name, learned)}
-        text, size = source(step, places, at, dt, still)
+        text, size = source(step, places, at, dt, self.still(step))
         self.move(known, places, size)
         module = load(assembled(str(self.array.dtype), text))
         before, advance = (partial(self.call, function) for function in (module.before, module.advance))
-        return Plan([before], [advance], bool(learned))
+        return Plan([before], [advance], step.learns)
 
     def call(self, function: Any) -> None:
         """Let compiled code work on the memory at hand."""

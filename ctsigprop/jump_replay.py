@@ -47,6 +47,11 @@ class Recording:
     flowed: dict[str, tuple[Any, ...]]
     jumped: dict[str, tuple[Any, ...]]
 
+    @property
+    def learns(self) -> bool:
+        """Whether a step changes any weight."""
+        return bool(self.flowed or self.jumped)
+
 
 @dataclass
 class Plan:
@@ -212,10 +217,8 @@ class JumpReplay:
         """A recorded step as calls."""
         memory = {**self.inputs, **self.activities, **self.weights, "spikes": self.spikes}
         places = step.constants | {node: memory[name.removesuffix("'")] for name, node in step.given.items()}
-        learned = {*step.flowed, *step.jumped}
-        still = {n for name, n in step.given.items() if name in self.inputs or self.still(name, learned)}
         everything = {**step.operations, **step.jump}
-        fixed = following(everything, dict.fromkeys([*still, *step.constants]))
+        fixed = following(everything, dict.fromkeys([*self.still(step), *step.constants]))
         final = [*step.after.values(), *nodes_in([step.flowed, step.jumped])]
         ahead = {n: a for n, a in everything.items() if n in fixed}
         before = Program(ahead, set(ahead), places, memory=Memory())
@@ -226,12 +229,12 @@ class JumpReplay:
         calls = [*first.calls, *self.changes(step.flowed, first, dt)]
         calls += [*second.calls, *self.changes(step.jumped, second, 1.0), *self.copies(step, second, into)]
         self.memory.give_all()
-        return Plan(before.calls, calls, bool(learned))
+        return Plan(before.calls, calls, step.learns)
 
-    def still(self, name: str, learned: set[str]) -> bool:
-        """Whether a tensor is a weight that no step under this plan changes."""
-        weight = name.removesuffix("'")
-        return weight in self.weights and weight not in learned
+    def still(self, step: Recording) -> set[Node]:
+        """What no step under this plan changes: the inputs, and weights that do not learn."""
+        kept = {*self.inputs, *self.weights} - {*step.flowed, *step.jumped}
+        return {node for name, node in step.given.items() if name.removesuffix("'") in kept}
 
     def written_in_place(self, step: Recording, flow: Operations, jump: Operations) -> dict[Node, Tensor]:
         """Results that may be written over the activity that they replace: nothing reads its old value later."""

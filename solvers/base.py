@@ -90,13 +90,13 @@ class Solver(ABC):
         """
 
 
-def check_compile(solver: Any) -> None:
-    """Raise unless `compile` of a solver is True or False, and False where its method has no tableau."""
+def check_compile(solver: Any, obstacle: str | None) -> None:
+    """Raise unless `compile` of a solver is True or False, and False where there is an obstacle."""
     name = type(solver).__name__
     if not isinstance(solver.compile, bool):
         raise TypeError(f"{name}(compile=) must be True or False, got {solver.compile!r}")
-    if solver.compile and solver.tableau is None:
-        raise ValueError(f"{name}(compile=) must be False: only explicit Runge-Kutta methods such as RK4 are compiled")
+    if solver.compile and obstacle is not None:
+        raise ValueError(f"{name}(compile=) must be False: {obstacle}")
 
 
 def first_nonfinite(state: HybridState) -> str | None:

@@ -68,6 +68,10 @@ class Course:
                 )
         return Slope(rates, cast(Mapping[str, Update], updates))
 
+    def runge_kutta(self, tableau: Tableau) -> RungeKutta:
+        """A method at work on this run, which uses what the field says of itself."""
+        return RungeKutta(self.slope, tableau, self.state, getattr(self.field, "still", None))
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Turn an interrupt from the keyboard into the end of the run."""
@@ -200,7 +204,7 @@ def advance_adaptive(
     """Advance in steps as long as the local error stays within tolerance, the last one ending with the span."""
     t, stop = span
     state, samples = course.state, Samples(times)
-    step = RungeKutta(course.slope, tableau, state, getattr(course.field, "still", None))
+    step = course.runge_kutta(tableau)
     slope = step.slope(t, state)
     control = StepControl(tableau.order, first_step(step, t, state, slope, tol, stop - t))
     while t < stop:

@@ -11,7 +11,7 @@ from ctsigprop.solvers import tableaus
 from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed, advance_in_place
-from ctsigprop.solvers.factored_step import EulerStepper, RungeKutta, Tolerances
+from ctsigprop.solvers.factored_step import EulerStepper, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.tableaus import Tableau
 
@@ -48,7 +48,7 @@ class FactoredAdaptive(Solver, ABC):
     dense_solver: ClassVar[str]
 
     def __post_init__(self) -> None:
-        check_compile(self)
+        check_compile(self, None)
         for name in ("rtol", "atol", "rtol_weights", "atol_weights", "max_steps"):
             value = getattr(self, name)
             if value is not None:
@@ -101,7 +101,7 @@ class FactoredFixed(Solver, ABC):
     dense_solver: ClassVar[str]
 
     def __post_init__(self) -> None:
-        check_compile(self)
+        check_compile(self, None)
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
         if self.max_steps is not None:
             number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
@@ -118,8 +118,7 @@ class FactoredFixed(Solver, ABC):
     ) -> HybridState:
         course = Course(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
         euler = self.order == 1
-        still = getattr(field, "still", None)
-        step = EulerStepper(course.slope) if euler else RungeKutta(course.slope, self.tableau, state, still)
+        step = EulerStepper(course.slope) if euler else course.runge_kutta(self.tableau)
         place = getattr(field, "in_place", None) if euler else None
         with course.interruptible():
             if place is not None:

@@ -208,22 +208,19 @@ class StagedWeight:
         first, last = min(used), max(used) + 1
         part = slice(first * self.rows, last * self.rows)
         post, pre = self.post[..., part, :], self.pre[..., part, :]
-        by_slot: list[Coefficient] = [0.0] * (last - first)
-        kept = [0.0] * (last - first)
-        for k, c in enumerate(share):
-            if first <= self.slots[k] < last:
-                by_slot[self.slots[k] - first] = c
-                kept[self.slots[k] - first] = self.kept[k] if self.goal is not None else 0.0
+        stages = sorted(range(len(self.slots)), key=lambda k: self.slots[k])[first:last]
+        by_slot: list[Coefficient] = [share[k] if k < len(share) else 0.0 for k in stages]
         vectors = [c for c in by_slot if isinstance(c, Tensor)]
         if vectors:
             full = [c if isinstance(c, Tensor) else torch.full_like(vectors[0], c) for c in by_slot]
             return FactoredWeight(self.base, scale, times_stages(post, torch.stack(full, -2)), Known(pre))
         numbers = self.base.matrix.new_tensor(by_slot)
         if self.goal is not None:
-            share_of_start = self.base.matrix.new_tensor(kept)
-            both = torch.stack([numbers * share_of_start, numbers * (1.0 - share_of_start)])
-            stages = post.reshape(*post.shape[:-2], len(by_slot), -1)
-            two = (both @ stages).view(*post.shape[:-2], 2 * self.rows, post.shape[-1])
+            kept = self.base.matrix.new_tensor([self.kept[k] if k < len(share) else 0.0 for k in stages])
+            both = torch.stack([numbers * kept, numbers * (1.0 - kept)])
+            two = (both @ post.reshape(*post.shape[:-2], len(stages), -1)).view(
+                *post.shape[:-2], 2 * self.rows, post.shape[-1]
+            )
             return FactoredWeight(self.base, scale, two, self.ends)
         room = self.room[..., part, :]
         return FactoredWeight(self.base, scale, post, Known(pre), numbers.unsqueeze(-1), room)

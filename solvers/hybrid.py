@@ -13,7 +13,7 @@ import torchdiffeq
 from torch import Tensor
 
 from ctsigprop.rules.update import DenseUpdate, Update
-from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, first_nonfinite
+from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
 from ctsigprop.solvers.packing import Flat, Packing
@@ -72,10 +72,8 @@ class Hybrid(Solver):
             raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
         if self.max_steps is not None:
             number("Hybrid(max_steps=)", self.max_steps, above=0)
-        if not isinstance(self.compile, bool):
-            raise TypeError(f"Hybrid(compile=) must be True or False, got {self.compile!r}")
-        if self.compile and self.flow != "exponential":
-            raise ValueError(f"Hybrid(compile=True) needs flow='exponential', got flow={self.flow!r}")
+        exact = self.flow == "exponential"
+        check_compile(self, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}")
 
     def advance(
         self,

@@ -16,6 +16,8 @@ from ctsigprop.solvers.tableaus import Tableau
 
 SCIPY_METHODS = {name: name for name in ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")}
 
+TABLEAU_FREE = "only explicit Runge-Kutta methods such as RK4 are compiled"
+
 
 @dataclass(frozen=True)
 class Adaptive(Solver, ABC):
@@ -51,7 +53,7 @@ class Adaptive(Solver, ABC):
     tableau: ClassVar[Tableau | None] = None
 
     def __post_init__(self) -> None:
-        check_compile(self)
+        check_compile(self, None if self.tableau else TABLEAU_FREE)
         for name in ("rtol", "atol", "rtol_weights", "atol_weights", "max_steps"):
             value = getattr(self, name)
             if value is not None:
@@ -115,7 +117,7 @@ class Fixed(Solver, ABC):
     tableau: ClassVar[Tableau | None] = None
 
     def __post_init__(self) -> None:
-        check_compile(self)
+        check_compile(self, None if self.tableau else TABLEAU_FREE)
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
         if self.max_steps is not None:
             number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)

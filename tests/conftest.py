@@ -7,10 +7,12 @@ and nothing else.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -376,3 +378,19 @@ def tiny_unchecked() -> Iterator[None]:
 def tiny_neuron() -> AdaptiveRate:
     """A user's own two-variable neuron with torch parameters."""
     return AdaptiveRate()
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compiled modules of one test are not those of another, which may have been made without a compiler."""
+    monkeypatch.setenv("CTSIGPROP_CACHE", str(tmp_path))
+    yield
+    for name in [name for name in sys.modules if name.startswith("ctsigprop_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generated source runs as plain Python."""
+    numba = pytest.importorskip("numba", reason="numba, which compiles, is not installed")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)

@@ -7,9 +7,8 @@ machine code; a few compile it.
 from __future__ import annotations
 
 import math
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,26 +23,12 @@ from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
 
-numba = pytest.importorskip("numba", reason="numba, which compiles, is not installed")
+pytest.importorskip("numba", reason="numba, which compiles, is not installed")
+pytestmark = pytest.mark.usefixtures("own_cache")
 SIZES, CLASSES = (4, 5, 3), 3
 X = np.random.default_rng(0).standard_normal((5, SIZES[0]))
 Y = np.arange(5) % CLASSES
 SMOOTH = [ct.Rate(tau=1.0, activation="tanh"), ct.Rate(tau=0.7, activation="tanh")]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Modules of one test are not those of another, which may have been made without a compiler."""
-    monkeypatch.setenv("CTSIGPROP_CACHE", str(tmp_path))
-    yield
-    for name in [name for name in sys.modules if name.startswith("ctsigprop_")]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generated source runs as plain Python."""
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
 
 
 def network(rule: Any, signal: Any = None, neuron: Any = SMOOTH, **settings: Any) -> ct.Network:
@@ -296,11 +281,11 @@ def test_compile_is_true_or_false() -> None:
         ct.solvers.Euler(dt=0.1, compile="yes")  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_a_folder_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file where a folder should be")
     monkeypatch.setenv("CTSIGPROP_CACHE", str(taken))
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
     same(*both(network(ct.rules.Oja(rate=0.3)), ct.solvers.Euler, shown()))
 
 

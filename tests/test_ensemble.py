@@ -126,12 +126,8 @@ def test_members_may_differ_in_their_numbers() -> None:
         same(member, ct.simulate(net, shown(), STEPS["euler"], seed=1))
 
 
-def test_members_of_one_compiled_program_may_differ_in_their_numbers(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    numba = pytest.importorskip("numba", reason="numba, which compiles, is not installed")
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
-    monkeypatch.setenv("CTSIGPROP_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("own_cache", "interpreted")
+def test_members_of_one_compiled_program_may_differ_in_their_numbers() -> None:
     settings = ((0.1, 1.0, 0.2), (0.5, 0.8, 0.0), (0.0, 1.0, 0.3))
     nets = [
         network(ct.rules.ContrastiveHebbian(rate=rate, decay=decay), neuron=ct.Rate(tau=tau, activation="softplus"))

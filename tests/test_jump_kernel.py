@@ -7,10 +7,7 @@ machine code; a few compile it.
 from __future__ import annotations
 
 import importlib.util
-import sys
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,25 +19,11 @@ from ctsigprop.compiled import code
 from tests.test_jumps_in_place import CLASSES, ENCODERS, NEURONS, PAIRED, SIZES, TAUGHT, network
 from tests.ways import ended_alike
 
-numba = pytest.importorskip("numba", reason="numba, which compiles, is not installed")
+pytest.importorskip("numba", reason="numba, which compiles, is not installed")
+pytestmark = pytest.mark.usefixtures("own_cache")
 RANDOM = np.random.default_rng(0)
 X = RANDOM.uniform(0.0, 1.0, (7, SIZES[0]))
 Y = np.arange(7) % CLASSES
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Modules of one test are not those of another, which may have been made without a compiler."""
-    monkeypatch.setenv("CTSIGPROP_CACHE", str(tmp_path))
-    yield
-    for name in [name for name in sys.modules if name.startswith("ctsigprop_")]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generated source runs as plain Python."""
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
 
 
 def shown(**settings: Any) -> ct.Presentations:

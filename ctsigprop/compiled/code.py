@@ -169,7 +169,7 @@ class Code:
             (0, inner // UNROLLED, UNROLLED),
             (inner - inner % UNROLLED, 1, inner % UNROLLED),
         ):
-            if not terms:
+            if not count * terms:
                 continue
 
             def at_once(index: Index, first: int = first, terms: int = terms) -> Iterable[str]:

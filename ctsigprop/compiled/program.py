@@ -46,16 +46,12 @@ def compiled(
     ------
     NotCompilable : no numba, a tensor elsewhere than on the CPU, or something without a compiled form
     """
-    if importlib.util.find_spec("numba") is None:
-        raise NotCompilable("numba is not installed: pip install 'ctsigprop[compile]'")
+    check_machine(next(iter(state.values())))
     key = (tuple((name, value.shape, value.dtype) for name, value in state.items()), tuple(gates), euler)
     first, which = distinct(networks)
     known = KNOWN.setdefault(networks[0], {})
     if len(first) == 1 and key in known:
         return replace(known[key], constants=[[]] * len(networks))
-    like = next(iter(state.values()))
-    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
-        raise NotCompilable(f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}")
     variants = []
     constants: list[list[float]] = [[] for _ in first]
     for gate in gates:
@@ -69,6 +65,19 @@ def compiled(
     if len(first) == 1:
         known[key] = found
     return found
+
+
+def check_machine(like: Tensor) -> None:
+    """Raise where there is no compiler for numbers such as these.
+
+    Raises
+    ------
+    NotCompilable : no numba, a tensor elsewhere than on the CPU or of other numbers than float32 and float64
+    """
+    if importlib.util.find_spec("numba") is None:
+        raise NotCompilable("numba is not installed: pip install 'ctsigprop[compile]'")
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+        raise NotCompilable(f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}")
 
 
 def folder() -> Path:
