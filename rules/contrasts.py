@@ -76,20 +76,43 @@ class SoftmaxCosine(Contrast):
         return unit(h, self.kappa)[0] @ unit(z, self.kappa)[0].mT
 
     def drives(self, h: Stream, z: Targets, y: Match, rivals: Rivals | None = None) -> tuple[Stream, Targets]:
-        u, norm_h = unit(h, self.kappa)
-        v, norm_z = unit(z, self.kappa)
-        error = softmax_error((u @ v.mT).mul_(self.beta), y, rivals).mul_(self.beta)
+        # e v = (e / size_z) z and (g . u) = sum of e * cosine: all factors go to the matrices of samples and targets,
+        # so that h is read four times and nothing of its size is written but delta_h itself
+        norm_h, norm_z = norms(h), norms(z)
+        size_h, size_z = norm_h + self.kappa, norm_z + self.kappa
+        both = size_h * size_z.mT
+        cosine = (h @ z.mT).div_(both)
+        error = softmax_error(cosine * self.beta, y, rivals).mul_(self.beta)
+        along = error * cosine
+        error = error.div_(both)
         return (
-            through_unit(error @ v, u, norm_h, self.kappa),
-            through_unit(error.mT @ u, v, norm_z, self.kappa),
+            across(error @ z, h, along.sum(-1, keepdim=True), norm_h, size_h),
+            across(error.mT @ h, z, along.mT.sum(-1, keepdim=True), norm_z, size_z),
         )
+
+
+def norms(a: Float[Tensor, "*batch rows n"]) -> Float[Tensor, "*batch rows 1"]:
+    """|a|, row by row."""
+    found: Tensor = torch.linalg.vector_norm(a, dim=-1, keepdim=True)
+    return found
+
+
+def across(
+    g: Float[Tensor, "*batch rows n"],
+    a: Float[Tensor, "*batch rows n"],
+    along: Float[Tensor, "*batch rows 1"],
+    norm: Float[Tensor, "*batch rows 1"],
+    size: Float[Tensor, "*batch rows 1"],
+) -> Float[Tensor, "*batch rows n"]:
+    """G - a along / (norm size), in the memory of g. A row at rest has along = 0, so its ratio does not matter."""
+    return g.addcmul_(a, along.div_(norm.clamp_min(1e-30).mul_(size)), value=-1)
 
 
 def unit(
     a: Float[Tensor, "*batch rows n"], kappa: float
 ) -> tuple[Float[Tensor, "*batch rows n"], Float[Tensor, "*batch rows 1"]]:
     """(a / (|a| + kappa), |a|), row by row."""
-    norm = torch.linalg.vector_norm(a, dim=-1, keepdim=True)
+    norm = norms(a)
     return a / (norm + kappa), norm
 
 

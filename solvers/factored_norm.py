@@ -54,7 +54,7 @@ def by_gram(post: Posts, pre: Pres) -> float | None:
     post, pre = post.double(), pre.double()
     products = (post @ post.mT).mul_(pre @ pre.mT)
     square, magnitude = float(products.sum()), float(products.abs_().sum())
-    return math.sqrt(square) if square > RESOLVED * magnitude else None
+    return math.sqrt(square) if square > RESOLVED * magnitude or magnitude == 0.0 else None
 
 
 @cache
