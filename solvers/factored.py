@@ -22,7 +22,7 @@ from ctsigprop.solvers.field import HybridState, InPlace, VectorField, Weight
 from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.step_control import StepControl, error_ratio, first_step
+from ctsigprop.solvers.step_control import StepControl, first_step, largest, ratios
 from ctsigprop.solvers.tableaus import Tableau
 
 OVERFLOW = 1e-6
@@ -231,7 +231,7 @@ def accepted(
             raise course.failure()
         after = step.attempt(t1)
         step.end()
-        ratio = error_ratio(step, error, after, step.y1, tol)
+        ratio = largest(ratios(step, error, after, step.y1, tol))
         if ratio <= 1:
             course.counts.steps += 1
             control.accept(step.dt, ratio)

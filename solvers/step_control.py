@@ -18,6 +18,8 @@ SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 """Share of the step that the error would allow, and the bounds of its change from one step to the next."""
 FAR = 0.3
 """Error below which a step was far shorter than it had to be, as after a switch of the stimulus."""
+TRUSTED = 0.75
+"""Share of a first step that is expected to be within tolerance."""
 
 
 @dataclass
@@ -64,16 +66,16 @@ def largest(values: Iterable[float]) -> float:
     return max((value if math.isfinite(value) else math.inf for value in values), default=0.0)
 
 
-def relative(step: RungeKutta, flat: Flat, at: Flat, tol: Tolerances) -> float:
-    """Largest root mean square, over the activities, of `flat` in units of the tolerance at |y| = `at`, which is
-    written over, as is the first spare vector of the step.
+def relative(step: RungeKutta, flat: Flat, at: Flat, tol: Tolerances) -> list[float]:
+    """Of each activity, the root mean square of `flat` in units of the tolerance at |y| = `at`, which is written over,
+    as is the first spare vector of the step; last, 0 or infinity where `at` is not finite.
     """
     scale = at.mul_(tol.rtol).add_(tol.atol)
     parts = torch.split(torch.div(flat, scale, out=step.spare[0]), step.sizes)
     found = torch.stack([*(torch.linalg.vector_norm(part) for part in parts), scale.sum()])
     *norms, total = found.tolist()
     means = [norm / math.sqrt(max(1, n)) for norm, n in zip(norms, step.sizes, strict=True)]
-    return largest([*means, 0.0 if math.isfinite(total) else math.inf])
+    return [*means, 0.0 if math.isfinite(total) else math.inf]
 
 
 def weight_unit(matrix: torch.Tensor, tol: Tolerances) -> float:
@@ -81,44 +83,58 @@ def weight_unit(matrix: torch.Tensor, tol: Tolerances) -> float:
     return tol.atol_weights * math.sqrt(matrix.numel()) + tol.rtol_weights * norm(matrix)
 
 
-def error_ratio(step: RungeKutta, row: Sequence[float], after: HybridState, y: Flat, tol: Tolerances) -> float:
-    """Dt sum_k row_k k_k in units of the tolerance, the largest over all tensors of the state.
+def ratios(step: RungeKutta, row: Sequence[float], after: HybridState, y: Flat, tol: Tolerances) -> list[float]:
+    """Dt sum_k row_k k_k in units of the tolerance, of each tensor of the state, and what `relative` adds.
 
     Activities count as root mean square of each element over its own tolerance, weights as one Frobenius
     norm over that of the matrix. y (flat) and `after` are the state at the other end of the step.
     """
     factors = step.slopes.new_tensor([step.dt * e for e in row])
     error = torch.mv(step.slopes[: len(row)].mT, factors, out=step.spare[0])
-    size = torch.maximum(torch.abs(step.y, out=step.spare[1]), torch.abs(y, out=step.scratch), out=step.spare[1])
-    ratios = [relative(step, error, size, tol)]
+    at = torch.maximum(torch.abs(step.y, out=step.spare[1]), torch.abs(y, out=step.scratch), out=step.spare[1])
+    found = relative(step, error, at, tol)
     for name, weight in step.weights.items():
         change = weight.weight(*weight.combine(row, step.dt, 0.0))
-        if isinstance(change, FactoredWeight):
-            unit = weight_unit(after.weights[name], tol)
-            found = frobenius(change.shared_post(), change.pre.matrix, change.base.matrix, change.scale)
-            ratios.append(found / unit if math.isfinite(unit) else math.inf)
-    return largest(ratios)
+        if not isinstance(change, FactoredWeight):
+            found.append(0.0)
+            continue
+        unit = weight_unit(after.weights[name], tol)
+        size = frobenius(change.shared_post(), change.pre.matrix, change.base.matrix, change.scale)
+        found.append(size / unit if math.isfinite(unit) else math.inf)
+    return found
 
 
 def first_step(step: RungeKutta, t: float, state: HybridState, slope: Slope, tol: Tolerances, limit: float) -> float:
     """A first step, from the size of the state, of its slope and of the slope's change along an Euler step.
 
+    That change tells the second derivatives and, as they are to the first ones, a rate at which all others grow: the
+    method's own error constant then says which step has an error within tolerance, of which this takes `TRUSTED`.
+    A guess from the second derivatives alone is safe for any method, and too short to be worth a step of this order.
+
     References
     ----------
-    E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 1993, section II.4.
+    E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 1993, section II.4, for the
+    probe and for slopes of nearly 0.
     """
     step.begin(t, state, slope)
-    sizes = [norm(matrix) / weight_unit(matrix, tol) for matrix in state.weights.values()]
-    d0 = largest([relative(step, step.y, step.y.abs(), tol), *sizes])
+    at_rest = [norm(matrix) / weight_unit(matrix, tol) for matrix in state.weights.values()]
+    d0 = largest([*relative(step, step.y, step.y.abs(), tol), *at_rest])
     step.dt = 1.0
-    d1 = error_ratio(step, (1.0,), state, step.y, tol)
-    h0 = min(limit, 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1)
+    first = ratios(step, (1.0,), state, step.y, tol)
+    d1 = largest(first)
+    h0 = min(limit, 1e-6 if d1 < 1e-5 else 0.01 * max(d0, 1.0 / tol.rtol) / d1)
     if not h0 > 0.0:  # a slope that is not finite
         return 0.0
     step.probe(h0)
-    d2 = error_ratio(step, (-1.0, 1.0), state, step.y, tol) / h0 / h0
-    worst = max(d1, d2)
-    if not math.isfinite(worst):
+    second = [value / h0 / h0 for value in ratios(step, (-1.0, 1.0), state, step.y, tol)]
+    if not math.isfinite(sum(second)):
         return h0
-    h1 = max(1e-6, 1e-3 * h0) if worst <= 1e-15 else (0.01 / worst) ** (1 / step.tableau.order)
-    return min(100 * h0, h1, limit)
+    if max(d1, *second) <= 1e-15:
+        return min(limit, max(1e-6, 1e-3 * h0))
+    rate = sum(second) / sum(first) if d1 > 0.0 else 1.0 / h0
+    growth = max(
+        change * min(rate, change / size if size > 0.0 else rate) ** (step.tableau.order - 2)
+        for size, change in zip(first, second, strict=True)
+    )
+    h1 = TRUSTED * (step.tableau.error_constant * growth) ** (-1 / step.tableau.order) if growth > 0.0 else limit
+    return min(h1, 1.0 / rate if rate > 0.0 else limit, limit)

@@ -46,6 +46,16 @@ class Tableau:
         return self.a[-1]
 
     @cached_property
+    def error_constant(self) -> float:
+        """|C| of the error estimate C (lambda dt)^order y of y' = lambda y, to leading order."""
+        if self.error is None:
+            raise ValueError("a method without step control has no error estimate")
+        powers = [1.0] * self.stages
+        for _ in range(self.order - 1):
+            powers = [sum(a * x for a, x in zip(row, powers, strict=False)) for row in self.a]
+        return abs(sum(e * x for e, x in zip(self.error, powers, strict=True)))
+
+    @cached_property
     def slots(self) -> tuple[int, ...]:
         """Place of each stage in a buffer that keeps the stages the step uses (b_k != 0) side by side."""
         last = self.stages - 1

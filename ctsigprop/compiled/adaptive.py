@@ -12,8 +12,8 @@ import numpy as np
 from ctsigprop.compiled.drivers import NEAR, T, between, combine, show, slope
 
 
-def tolerance_norm(values, m, other, first, groups, rtol, atol):
-    """Largest norm over the tensors of the state in units of their tolerance.
+def tolerance_norm(values, m, other, first, groups, rtol, atol, each):
+    """Norms over the tensors of the state in units of their tolerance, into `each`, and the largest one.
 
     groups : rows (first, last, is a weight) within the state. Activities count as root mean square of each element
     over its own tolerance, at the larger of |m| and |other|; weights as one Frobenius norm over that of the matrix m.
@@ -38,6 +38,7 @@ def tolerance_norm(values, m, other, first, groups, rtol, atol):
                 value = float(part[i]) / (atol[0] + rtol[0] * (here if here > there else there))
                 total += value * value
             found = math.sqrt(total / max(1, b - a))
+        each[g] = found
         if not found <= worst:
             worst = found
         if worst != worst:
@@ -45,16 +46,18 @@ def tolerance_norm(values, m, other, first, groups, rtol, atol):
     return worst
 
 
-def first_length(m, v, first, last, before, keep, wrong, tolerances, order, longest):
+def first_length(m, v, first, last, before, keep, wrong, tolerances, method, longest):
     """A first step from the size of the state, of its slope and of the slope's change along a step of Euler."""
     rtol, atol, groups = tolerances
+    order, constant, trusted = method
     n = last - first
+    size, change = np.empty(len(groups)), np.empty(len(groups))
     before[:] = m[first:last]
     slope(v, m)
     keep[0] = m[last : last + n]
-    d0 = tolerance_norm(before, m, before, first, groups, rtol, atol)
-    d1 = tolerance_norm(keep[0], m, before, first, groups, rtol, atol)
-    h0 = min(longest, 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1)
+    d0 = tolerance_norm(before, m, before, first, groups, rtol, atol, size)
+    d1 = tolerance_norm(keep[0], m, before, first, groups, rtol, atol, size)
+    h0 = min(longest, 1e-6 if d1 < 1e-5 else 0.01 * max(d0, 1.0 / rtol[0]) / d1)
     if not h0 > 0.0:
         return 0.0
     for i in range(n):
@@ -63,11 +66,18 @@ def first_length(m, v, first, last, before, keep, wrong, tolerances, order, long
     for i in range(n):
         wrong[i] = m[last + i] - keep[0, i]
     m[first:last] = before
-    worst = max(d1, tolerance_norm(wrong, m, before, first, groups, rtol, atol) / h0)
-    if not worst < math.inf:
+    d2 = tolerance_norm(wrong, m, before, first, groups, rtol, atol, change) / h0
+    if not d2 < math.inf:
         return h0
-    h1 = max(1e-6, 1e-3 * h0) if worst <= 1e-15 else (0.01 / worst) ** (1.0 / order)
-    return min(100.0 * h0, h1, longest)
+    if max(d1, d2) <= 1e-15:
+        return min(longest, max(1e-6, 1e-3 * h0))
+    rate = np.sum(change) / h0 / np.sum(size) if d1 > 0.0 else 1.0 / h0
+    growth = 0.0
+    for g in range(len(groups)):
+        own = rate if size[g] == 0.0 else min(rate, change[g] / h0 / size[g])
+        growth = max(growth, change[g] / h0 * own ** (order - 2))
+    h1 = trusted * (constant * growth) ** (-1.0 / order) if growth > 0.0 else longest
+    return min(h1, 1.0 / rate if rate > 0.0 else longest, longest)
 
 
 def attempt(m, v, h, first, last, before, keep, wrong, a, error):
@@ -92,8 +102,12 @@ def overflowing(before, slopes):
     return near > T(1e-6) * np.finfo(before.dtype).max
 
 
-def run_adaptive(memory, first, last, shown, places, frames, method, samples, ends, error, order, tolerances):
-    """All members through all frames, each in steps of its own, the last one of a frame ending with it."""
+def run_adaptive(memory, first, last, shown, places, frames, method, samples, ends, error, start_of, tolerances):
+    """All members through all frames, each in steps of its own, the last one of a frame ending with it.
+
+    start_of : order, error constant and trusted share of `first_step`
+    """
+    order = start_of[0]
     variant, start, stop = frames
     a, quartic = method
     times, due, taken = samples
@@ -101,7 +115,7 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
     rtol, atol, groups = tolerances
     n = last - first
     keep = np.empty((len(a), n), memory.dtype)
-    before, wrong = np.empty(n, memory.dtype), np.empty(n, memory.dtype)
+    before, wrong, each = np.empty(n, memory.dtype), np.empty(n, memory.dtype), np.empty(len(groups))
     for e in range(len(memory)):
         m = memory[e]
         for f in range(len(variant)):
@@ -109,7 +123,7 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
                 break
             v, t, end, position = variant[f], start[f], stop[f], due[f, 0]
             show(m, shown[e % len(shown), f], places)
-            dt = first_length(m, v, first, last, before, keep, wrong, tolerances, order, end - t)
+            dt = first_length(m, v, first, last, before, keep, wrong, tolerances, start_of, end - t)
             done[e, 2] += 2
             last_ratio, held = 1.0, False
             while t < end:
@@ -123,7 +137,7 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
                 before[:] = m[first:last]
                 attempt(m, v, T(h), first, last, before, keep, wrong, a, error)
                 done[e, 2] += len(a) - 1
-                ratio = tolerance_norm(wrong, m, before, first, groups, rtol, atol)
+                ratio = tolerance_norm(wrong, m, before, first, groups, rtol, atol, each)
                 if ratio <= 1.0:
                     while position < due[f, 1] and (times[position] <= t1 or t1 == end):
                         theta = (times[position] - t) / h

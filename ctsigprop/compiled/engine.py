@@ -21,6 +21,7 @@ from ctsigprop.network import Network
 from ctsigprop.shows import Shows, at_same_times
 from ctsigprop.solvers.base import Counts
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.step_control import TRUSTED
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.state import State
 from ctsigprop.stimuli import Frame, Input, Stimulus
@@ -230,9 +231,9 @@ class Engine:
                 module.run_fixed(*common, frames, (a, quartic), samples, ends)
                 return
             tolerances = (np.array(self.method.rtol), np.array(self.method.atol), self.groups)
-            order = float(self.method.tableau.order)
-            frames_own = (variant, start, stop)
-            module.run_adaptive(*common, frames_own, (a, quartic), samples, ends, error, order, tolerances)
+            tableau, frames_own = self.method.tableau, (variant, start, stop)
+            start_of = (float(tableau.order), tableau.error_constant, TRUSTED)
+            module.run_adaptive(*common, frames_own, (a, quartic), samples, ends, error, start_of, tolerances)
 
         threads = min(torch.get_num_threads(), len(self.states))
         if threads > 1:
