@@ -13,7 +13,7 @@ from torch import Tensor
 from ctsigprop.field import Field, layer_variables
 from ctsigprop.layer import Layer
 from ctsigprop.network import Network
-from ctsigprop.readout import step_size
+from ctsigprop.readout import check_grid, step_size
 from ctsigprop.rules.base import Local, Rule, check_update
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Solver
@@ -164,12 +164,7 @@ def check_jumps(network: Network, solver: Solver) -> None:
             )
         if not layer.jumps or not isinstance(solver, Hybrid):
             continue
-        refractory = float(getattr(layer.neuron, "refractory", 0.0))
-        if 0 < refractory < solver.dt * (1 - 1e-9):
-            raise ValueError(
-                f"Hybrid(dt=) must be at most the refractory time of layer {layer.index}, {refractory:g}, "
-                f"got {solver.dt!r}"
-            )
+        check_grid("Hybrid(dt=)", layer, solver.dt)
         if solver.dt > layer.neuron.tau / 2 * (1 + 1e-9) and not coarse:
             coarse = True
             warnings.warn(

@@ -18,9 +18,9 @@ from ctsigprop.data import as_inputs, check_labels
 from ctsigprop.layer import Layer
 from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, of_each
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
-from ctsigprop.readout import respond
+from ctsigprop.readout import check_grid, respond
 from ctsigprop.rules.base import Rule, Shapes
-from ctsigprop.rules.checks import whole
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.solvers.field import DenseWeight
@@ -213,17 +213,23 @@ class Network:
         rest = {name: like.new_full(shape, value) for name, (shape, value) in of_rows.items()}
         return State({**rest, **{name: state[name] for name in kept}}, state.t)
 
-    def transform(self, state: State, x: Any, layer: int | None = None) -> Float[Tensor, "samples n"]:
-        """Output of a layer (the top one by default) once the input stream has settled on x, plasticity off."""
-        return self._settled(state, self._inputs(state, x), layer)
+    def transform(
+        self, state: State, x: Any, layer: int | None = None, dt: float | None = None
+    ) -> Float[Tensor, "samples n"]:
+        """Output of a layer (the top one by default) once the input stream has settled on x, plasticity off; `dt` as
+        for `predict`.
+        """
+        return self._settled(state, self._inputs(state, x), layer, dt=dt)
 
     def similarity(
-        self, state: State, x: Any, layer: int | None = None, candidates: Any = None
+        self, state: State, x: Any, layer: int | None = None, candidates: Any = None, dt: float | None = None
     ) -> Float[Tensor, "samples targets"]:
-        """How alike the settled input and target streams are in a layer, one column per class or candidate context."""
+        """How alike the settled input and target streams are in a layer, one column per class or candidate context;
+        `dt` as for `predict`.
+        """
         if self.signal is None or self.n_classes is None:
             raise ValueError("prediction compares with the learning signal's targets: this network has signal=None")
-        h = self._settled(state, self._inputs(state, x), layer)
+        h = self._settled(state, self._inputs(state, x), layer, dt=dt)
         generator = state.get("S")
         if generator is None:
             if candidates is not None or layer not in (None, len(self.layers)):
@@ -236,10 +242,10 @@ class Network:
             contexts = torch.eye(self.n_classes, dtype=generator.dtype, device=generator.device)
         else:
             contexts = as_inputs("candidates", candidates, self.n_classes).to(generator)
-        return self.signal.similarity(h, self._settled(state, contexts, layer, generator))
+        return self.signal.similarity(h, self._settled(state, contexts, layer, generator, dt))
 
     def predict(
-        self, state: State, x: Any, layer: int | None = None, candidates: Any = None
+        self, state: State, x: Any, layer: int | None = None, candidates: Any = None, dt: float | None = None
     ) -> Int[Tensor, " samples"]:
         """Index of the class (or candidate context) whose target stream is nearest to the settled input stream.
 
@@ -249,19 +255,23 @@ class Network:
         x : (samples, inputs), tensor or array
         layer : int, 1 ... number of layers, where to compare; default the top layer
         candidates : (k, n_classes) context vectors to choose from; default the one-hot vectors of the classes
+        dt : float, grid step of neurons with a reset, > 0, in units of time; default a tenth of the shortest tau, the
+            step of solver="auto". On a coarse grid spikes come later, so that a network answers best on the grid that
+            it learned on: after `Hybrid(dt=0.25)` give dt=0.25
 
         Raises
         ------
-        ValueError : no signal, a layer that is not there, inputs of the wrong width or not finite
+        ValueError, TypeError : no signal, a layer that is not there, inputs of the wrong width or not finite, a dt that
+            is no number > 0 or longer than a refractory time
         """
-        return self.similarity(state, x, layer, candidates).argmax(-1)
+        return self.similarity(state, x, layer, candidates, dt).argmax(-1)
 
-    def score(self, state: State, x: Any, y: Any, layer: int | None = None) -> float:
-        """Share of samples whose predicted class is the label y (samples,), between 0 and 1."""
+    def score(self, state: State, x: Any, y: Any, layer: int | None = None, dt: float | None = None) -> float:
+        """Share of samples whose predicted class is the label y (samples,), between 0 and 1; `dt` as for `predict`."""
         if self.n_classes is None:
             raise ValueError("score compares with labels: this network has n_classes=None")
         labels = check_labels("y", y, self.n_classes)
-        guess = self.predict(state, x, layer)
+        guess = self.predict(state, x, layer, dt=dt)
         if len(guess) != len(labels):
             raise ValueError(f"x and y must have as many samples as each other, got {len(guess)} and {len(labels)}")
         return float((guess.cpu() == labels).double().mean())
@@ -269,22 +279,30 @@ class Network:
     def _inputs(self, state: State, x: Any) -> Tensor:
         return as_inputs("x", x, self.sizes[0]).to(state["W.1"])
 
-    def _settled(self, state: State, x: Tensor, layer: int | None, generator: Tensor | None = None) -> Tensor:
+    def _settled(
+        self, state: State, x: Tensor, layer: int | None, generator: Tensor | None = None, dt: float | None = None
+    ) -> Tensor:
         """Steady output of a layer under constant inputs, or under constant contexts through the generator."""
         top = len(self.layers) if layer is None else layer
         if not isinstance(top, int | np.integer) or not 1 <= top <= len(self.layers):
             raise ValueError(f"layer must be between 1 and {len(self.layers)}, got {layer!r}")
         layers = self.layers[:top]
+        if dt is not None:
+            number("dt", dt, above=0)
+            for part in layers:
+                check_grid("dt", part, dt)
         shared = [part.synapses.positions * part.shape[1] for part in layers if part.synapses.positions > 1]
         rows = max(1, AT_ONCE // max(shared)) if shared else max(1, len(x))
         with torch.inference_mode():
-            found = [self._answer(layers, state, part, generator) for part in torch.split(x, rows)]
+            found = [self._answer(layers, state, part, generator, dt) for part in torch.split(x, rows)]
         return torch.cat(found)  # outside of that mode, so that a readout may be trained on it
 
-    def _answer(self, layers: Sequence[Layer], state: State, x: Tensor, generator: Tensor | None) -> Tensor:
+    def _answer(
+        self, layers: Sequence[Layer], state: State, x: Tensor, generator: Tensor | None, dt: float | None
+    ) -> Tensor:
         """The steady output of the last of `layers`."""
         if self.jumps:
-            return respond(layers, state, x, generator, self.bias)
+            return respond(layers, state, x, generator, self.bias, dt)
         for part in layers:
             if generator is not None and part.index == 1:
                 drive = x @ generator.mT

@@ -28,6 +28,15 @@ def step_size(neurons: Sequence[Any]) -> float:
     return float(min(times))
 
 
+def check_grid(name: str, layer: Any, dt: float) -> None:
+    """Raise ValueError where a unit of the layer would rest for less than a step `dt`, whose name is `name`."""
+    refractory = float(getattr(layer.neuron, "refractory", 0.0))
+    if 0 < refractory < dt * (1 - 1e-9):
+        raise ValueError(
+            f"{name} must be at most the refractory time of layer {layer.index}, {refractory:g}, got {dt!r}"
+        )
+
+
 def moved(neuron: Any, variables: Mapping[str, Tensor], drive: Tensor, dt: float) -> dict[str, Tensor]:
     """The variables of a neuron after a time dt under a constant drive: its exact step, or one of the midpoint rule."""
     if hasattr(neuron, "exact"):
@@ -43,14 +52,19 @@ def ahead(variables: Mapping[str, Tensor], slope: Mapping[str, Tensor], dt: floa
 
 
 def respond(
-    layers: Sequence[Any], state: Mapping[str, Tensor], x: Tensor, generator: Tensor | None, bias: bool
+    layers: Sequence[Any],
+    state: Mapping[str, Tensor],
+    x: Tensor,
+    generator: Tensor | None,
+    bias: bool,
+    dt: float | None = None,
 ) -> Tensor:
     """Activity of the last of `layers`, or its potential where its rule reads those, averaged over time.
 
-    `x` is the input of layer 1, or contexts where the generator is given.
+    `x` is the input of layer 1, or contexts where the generator is given; `dt` the grid step, default `step_size`.
     """
     top = layers[-1]
-    dt = step_size([layer.neuron for layer in layers])
+    dt = step_size([layer.neuron for layer in layers]) if dt is None else dt
     span = max(float(layer.neuron.tau) for layer in layers)
     before, during = round(BEFORE * span / dt), max(1, round(DURING * span / dt))
     now = [

@@ -405,6 +405,11 @@ def test_prediction_refuses_bad_samples_and_labels() -> None:
     refused(TypeError, r"y must be integer class labels", lambda: network.score(state, X, Y * 1.0))
     refused(ValueError, r"x and y must have as many samples", lambda: network.score(state, X, Y[:5]))
     refused(ValueError, r"layer must be between 1 and 2, got 3", lambda: network.predict(state, X, layer=3))
+    for dt in (0, -1.0, NAN):
+        refused(ValueError, r"dt must be a finite number > 0, got", partial(network.predict, state, X, dt=dt))
+    resting = ct.Network([3, 4], 2, neuron=ct.LIF(refractory=0.2), signal=ct.TargetStream(), rule=ct.rules.Surrogate())
+    message = r"dt must be at most the refractory time of layer 1, 0.2, got 0.5"
+    refused(ValueError, message, lambda: resting.score(resting.initial_state(0), X, Y, dt=0.5))
     refused(ValueError, r"layer must be between 1 and 2, got 0", lambda: network.transform(state, X, layer=0))
 
 

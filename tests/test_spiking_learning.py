@@ -139,3 +139,39 @@ def peak_memory(steps: int, kind: str) -> int:
 @pytest.mark.parametrize("kind", ["sigprop", "stdp"])
 def test_peak_memory_of_a_thousand_steps_is_that_of_a_hundred(kind: str) -> None:
     assert peak_memory(1000, kind) <= 1.05 * peak_memory(100, kind)
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.25, 0.5])
+def test_a_network_answers_as_the_simulation_does_on_the_same_grid(dt: float) -> None:
+    """Averages over 2 ... 10 tau of a run whose weights rest, at the default step and on coarser grids."""
+    random = torch.Generator().manual_seed(0)
+    x = 3 * torch.rand(5, 8, generator=random, dtype=torch.float64)
+    network = ct.Network([8, 12, 6], 3, neuron=ct.LIF(), signal=ct.TargetStream(), rule=ct.rules.Surrogate(rate=0.0))
+    state = network.initial_state(0, 5, dtype=torch.float64)
+    stimulus = ct.Presentations(x, [0, 1, 2, 0, 1], batch_size=5, duration=10.0, shuffle=False)
+    probe = ct.Probe(lambda now: now["r.2"][:5], every=dt, name="rates")
+    sol = ct.simulate(network, stimulus, ct.solvers.Hybrid(dt=dt), state=state, probes=[probe])
+    seen = torch.from_numpy(sol.dataset["rates"].values)
+    averaged = seen[round(2 / dt) + 1 :].mean(0)
+    assert averaged.std() > 0.1
+    answer = network.transform(state, x, dt=dt)
+    torch.testing.assert_close(answer, averaged, rtol=1e-9, atol=1e-12)
+    if dt == 0.1:
+        torch.testing.assert_close(network.transform(state, x), answer, rtol=0, atol=0)
+    else:
+        assert not torch.allclose(network.transform(state, x), answer, rtol=1e-3)
+
+
+def test_batch_runs_ask_networks_on_the_grid_that_they_learned_on() -> None:
+    data = ct.datasets.digits(seed=0)
+    network, sol = trained(ct.rules.Voltage(), epochs=1)
+    stimulus = ct.Presentations(data.x_train, data.y_train, batch_size=64, duration=5.0, gate=(2.0, 5.0), seed=0)
+    test, solver = (data.x_test, data.y_test), ct.solvers.Hybrid(dt=0.25)
+    runs = ct.compare({"voltage": network}, stimulus, solver=solver, seeds=[0], test=test, metrics=["margin"])
+    margins = []
+    for dt in (0.25, None):
+        scores = network.similarity(sol.final, data.x_test, dt=dt)
+        right = scores.gather(1, data.y_test[:, None])
+        margins.append(float((right - scores.scatter(1, data.y_test[:, None], -torch.inf).amax(1, True)).mean()))
+    assert runs.table["margin"].iloc[0] == pytest.approx(margins[0], rel=1e-4)
+    assert margins[1] != pytest.approx(margins[0], rel=1e-2)

@@ -62,7 +62,7 @@ def run(
         if store is not None and store.exists():
             raise ConfigError(f"--store {store} exists: choose another folder, or remove it first")
         sol = simulate(trial.network, trial.stimulus, trial.solver or "auto", seed=seed, progress=True)  # type: ignore[arg-type]
-        measured = as_measures(experiment.metrics)(trial.network, sol.final, common_test(trial))
+        measured = as_measures(experiment.metrics)(trial.network, sol.final, common_test(trial), trial.solver)
         for name, value in measured.items():
             typer.echo(f"{name} {value:.4f}")
         typer.echo(sol.message)

@@ -49,7 +49,7 @@ class Course:
 
     def note(self, shown: float) -> None:
         """Measure, and add a point to the curve."""
-        measured = self.job.measures(self.network, self.state, self.job.test)
+        measured = self.job.measures(self.network, self.state, self.job.test, self.job.solver)
         spent = {"rhs_evaluations": self.counts["rhs_evaluations"], "seconds": self.seconds}
         for name, value in {"shown": shown, **measured, **spent}.items():
             self.curve[name].append(value)

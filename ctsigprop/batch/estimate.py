@@ -80,7 +80,7 @@ def try_out(job: Job, keep: bool) -> tuple[float, int]:
         count *= 4
     points = total / unit / job.every if isinstance(stimulus, Presentations) else total / job.every
     began = time.perf_counter()
-    measured = job.measures(job.network, state, job.test)
+    measured = job.measures(job.network, state, job.test, job.solver)
     metrics = (time.perf_counter() - began) * (points + 1)
     curve = {name: [1 / 3] * (int(points) + 2) for name in ("shown", *measured, "rhs_evaluations", "seconds")}
     record = Record(job.settings, job.seed, "completed", "The simulation reached its end.", curve)

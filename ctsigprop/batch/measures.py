@@ -16,6 +16,7 @@ from ctsigprop.data import as_inputs, as_targets
 from ctsigprop.datasets import Dataset
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import lookup
+from ctsigprop.solvers import Hybrid
 from ctsigprop.state import State
 from ctsigprop.stimuli import Presentations, Stimulus
 
@@ -79,11 +80,15 @@ class Measures:
                 "give metrics={'name': function of (scores, y)}"
             )
 
-    def __call__(self, network: Network, state: State, test: Test | None) -> dict[str, float]:
-        """Every metric of one state. The network is shown samples alone; its answers are held against the labels."""
+    def __call__(self, network: Network, state: State, test: Test | None, solver: Any) -> dict[str, float]:
+        """Every metric of one state. The network is shown samples alone; its answers are held against the labels.
+
+        Spiking networks answer on the grid that they learned on, that of the solver.
+        """
         found = {}
         if self.of_outputs and test is not None:
-            scores = network.similarity(without_rows(network, state), test.x)
+            dt = solver.dt if isinstance(solver, Hybrid) else None
+            scores = network.similarity(without_rows(network, state), test.x, dt=dt)
             found = {name: float(metric(scores, test.y)) for name, metric in self.of_outputs.items()}
         return found | {name: float(metric(state)) for name, metric in self.of_state.items()}
 
