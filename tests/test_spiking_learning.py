@@ -173,5 +173,5 @@ def test_batch_runs_ask_networks_on_the_grid_that_they_learned_on() -> None:
         scores = network.similarity(sol.final, data.x_test, dt=dt)
         right = scores.gather(1, data.y_test[:, None])
         margins.append(float((right - scores.scatter(1, data.y_test[:, None], -torch.inf).amax(1, True)).mean()))
-    assert runs.table["margin"].iloc[0] == pytest.approx(margins[0], rel=1e-4)
+    assert runs.table["mean"].iloc[0] == pytest.approx(margins[0], rel=1e-4)
     assert margins[1] != pytest.approx(margins[0], rel=1e-2)
