@@ -19,7 +19,6 @@ from ctsigprop.rules.checks import number
 Stream = Float[Tensor, "*batch samples n"]
 Targets = Float[Tensor, "*batch targets n"]
 Match = Float[Tensor, "*batch samples targets"]
-Turned = Float[Tensor, "*batch targets samples"]
 Rivals = Float[Tensor, "*batch 1 targets"]
 
 
@@ -39,16 +38,12 @@ class Contrast(ABC):
         """
 
 
-def softmax_error(logits: Turned, y: Match, rivals: Rivals | None = None) -> Turned:
-    """Minus the gradient of the mean cross-entropy -<sum_j y_j log p_j> in the logits, p_j ~ rivals_j exp(logit_j).
-
-    Logits and result have a row for each target and a column for each sample: there are far more samples than targets,
-    and what is done for each sample, maximum and sum over targets, is then done for many samples at once.
-    """
-    presence = y.sum(-1).unsqueeze(-2)
+def softmax_error(logits: Match, y: Match, rivals: Rivals | None = None) -> Match:
+    """Minus the gradient of the mean cross-entropy -<sum_j y_j log p_j> in the logits, p_j ~ rivals_j exp(logit_j)."""
+    presence = y.sum(-1, keepdim=True)
     if rivals is not None:
-        logits = logits + rivals.clamp_min(torch.finfo(logits.dtype).tiny).log().mT
-    return torch.softmax(logits, -2).mul_(presence).neg_().add_(y.mT).div_(y.shape[-2])
+        logits = logits + rivals.clamp_min(torch.finfo(logits.dtype).tiny).log()
+    return torch.softmax(logits, -1).mul_(presence).neg_().add_(y).div_(y.shape[-2])
 
 
 @dataclass(frozen=True)
@@ -81,43 +76,20 @@ class SoftmaxCosine(Contrast):
         return unit(h, self.kappa)[0] @ unit(z, self.kappa)[0].mT
 
     def drives(self, h: Stream, z: Targets, y: Match, rivals: Rivals | None = None) -> tuple[Stream, Targets]:
-        # e v = (e / size_z) z and (g . u) = sum of e * cosine: all factors go to the matrices of targets and samples,
-        # so that h is read four times and nothing of its size is written but delta_h itself
-        norm_h, norm_z = norms(h), norms(z)
-        size_h, size_z = norm_h + self.kappa, norm_z + self.kappa
-        both = size_z * size_h.mT
-        cosine = (z @ h.mT).div_(both)
-        error = softmax_error(cosine * self.beta, y, rivals).mul_(self.beta)
-        along = error * cosine
-        error = error.div_(both)
+        u, norm_h = unit(h, self.kappa)
+        v, norm_z = unit(z, self.kappa)
+        error = softmax_error((u @ v.mT).mul_(self.beta), y, rivals).mul_(self.beta)
         return (
-            across(error.mT @ z, h, along.sum(-2, keepdim=True).mT, norm_h, size_h),
-            across(error @ h, z, along.sum(-1, keepdim=True), norm_z, size_z),
+            through_unit(error @ v, u, norm_h, self.kappa),
+            through_unit(error.mT @ u, v, norm_z, self.kappa),
         )
-
-
-def norms(a: Float[Tensor, "*batch rows n"]) -> Float[Tensor, "*batch rows 1"]:
-    """|a|, row by row."""
-    found: Tensor = torch.linalg.vector_norm(a, dim=-1, keepdim=True)
-    return found
-
-
-def across(
-    g: Float[Tensor, "*batch rows n"],
-    a: Float[Tensor, "*batch rows n"],
-    along: Float[Tensor, "*batch rows 1"],
-    norm: Float[Tensor, "*batch rows 1"],
-    size: Float[Tensor, "*batch rows 1"],
-) -> Float[Tensor, "*batch rows n"]:
-    """G - a along / (norm size), in the memory of g. A row at rest has along = 0, so its ratio does not matter."""
-    return g.addcmul_(a, along / norm.clamp_min(1e-30).mul_(size), value=-1)
 
 
 def unit(
     a: Float[Tensor, "*batch rows n"], kappa: float
 ) -> tuple[Float[Tensor, "*batch rows n"], Float[Tensor, "*batch rows 1"]]:
     """(a / (|a| + kappa), |a|), row by row."""
-    norm = norms(a)
+    norm = torch.linalg.vector_norm(a, dim=-1, keepdim=True)
     return a / (norm + kappa), norm
 
 
@@ -157,8 +129,8 @@ class DotProduct(Contrast):
         return h @ z.mT
 
     def drives(self, h: Stream, z: Targets, y: Match, rivals: Rivals | None = None) -> tuple[Stream, Targets]:
-        error = softmax_error((z @ h.mT).mul_(self.beta), y, rivals).mul_(self.beta)
-        return error.mT @ z, error @ h
+        error = softmax_error((h @ z.mT).mul_(self.beta), y, rivals).mul_(self.beta)
+        return error @ z, error.mT @ h
 
 
 @dataclass(frozen=True)

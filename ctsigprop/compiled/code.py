@@ -21,11 +21,10 @@ from ctsigprop.compiled.values import (
 
 BLAS = 2000
 """Multiplications from which on a product of matrices is left to BLAS, whose call costs some hundred of them."""
-ROWWISE = 30_000
-"""The same where the right matrix lies row by row, as the pre factors in post^T pre do, which loops do well."""
-LONG, SHORT = 10, 32
-"""Rows of the right matrix that are added at once, at most, where a row is as long as `NARROW` and where it is not."""
-NARROW = 16
+OUTER = 30_000
+"""The same for a sum of outer products, post^T pre of some rows, which loops do well."""
+UNROLLED = 8
+"""Outer products that are added at once."""
 FEW = 8
 """Spikes are few where fewer than one in so many elements is not 0: their products then go from spike to spike."""
 
@@ -121,8 +120,8 @@ class Code:
             raise RuntimeError("a product needs its operands in memory")
         (rows, inner), columns = left.shape, right.shape[1]
         count = rows * inner * columns
-        rowwise = b.strides[1] == 1 and rows > 1 and columns > 1
-        if count < BLAS or (rowwise and count < ROWWISE):
+        outer = a.strides[0] == 1 and b.strides[1] == 1 and rows > 1 and columns > 1
+        if count < BLAS or (outer and count < OUTER):
             self.by_loops(left.shape, columns, a, b, out, add, factor)
         elif self.spikes_in(a) or self.spikes_in(b):
             self.from_spikes(left, right, out, add, factor)
@@ -166,12 +165,15 @@ class Code:
             return
         if not add:
             self.emit(0, f"m[{out.offset}:{out.offset + rows * columns}] = T(0.0)")
-        parts = max(1, -(-inner // (SHORT if columns < NARROW else LONG)))
-        few, longer = divmod(inner, parts)
-        for first, count, terms in ((0, longer, few + 1), (longer * (few + 1), parts - longer, few)):
+        for first, count, terms in (
+            (0, inner // UNROLLED, UNROLLED),
+            (inner - inner % UNROLLED, 1, inner % UNROLLED),
+        ):
+            if not count * terms:
+                continue
 
             def at_once(index: Index, first: int = first, terms: int = terms) -> Iterable[str]:
-                k = [f"({index[0]} * {terms} + {first + p})" for p in range(terms)]
+                k = [f"({index[0]} * {UNROLLED} + {first + p})" for p in range(terms)]
                 total = " + ".join(f"a{p}_ * {b.at((k[p], 'j_'))}" for p in range(terms))
                 return [
                     *(f"a{p}_ = {factor}{a.at((index[1], k[p]))}" for p in range(terms)),
@@ -179,8 +181,7 @@ class Code:
                     f"    {out.at((index[1], 'j_'))} += {total}",
                 ]
 
-            if count * terms:
-                self.loops((count, rows, 1), at_once)
+            self.loops((count, rows, 1), at_once)
 
     def spikes_in(self, buffer: Buffer) -> bool:
         """Whether spikes lie there."""

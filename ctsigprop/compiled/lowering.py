@@ -232,31 +232,10 @@ class Kernel(Code):
         return in_memory(shape, Buffer(out.offset, contiguous(shape)))
 
     def softmax(self, source: Value, dim: int) -> Value:
-        """Along one dimension, into memory of its own: all places along the last one at once, where it is another."""
-        over, last = dim % len(source.shape), len(source.shape) - 1
-        if over == last:
-            return self.softmax_of_rows(source)
-        out = self.room(source.shape)
-        kept = tuple(1 if d == over else n for d, n in enumerate(source.shape))
-        most, whole = self.room(kept), self.room(kept)
-
-        def at(place: Buffer, index: Index) -> str:
-            return place.at(tuple("0" if d == over else i for d, i in enumerate(index)))
-
-        def larger(index: Index) -> list[str]:
-            return [f"{at(most, index)} = greater({at(most, index)}, {number(source, index)})"]
-
-        self.loops(kept, lambda index: [f"{at(most, index)} = T(-math.inf)", f"{at(whole, index)} = T(0.0)"])
-        self.loops(source.shape, larger)
-        self.loops(source.shape, lambda index: [f"{out.at(index)} = exp({number(source, index)} - {at(most, index)})"])
-        self.loops(source.shape, lambda index: [f"{at(whole, index)} += {out.at(index)}"])
-        self.loops(kept, lambda index: [f"{at(whole, index)} = T(1.0) / {at(whole, index)}"])
-        self.loops(source.shape, lambda index: [f"{out.at(index)} *= {at(whole, index)}"])
-        return in_memory(source.shape, out)
-
-    def softmax_of_rows(self, source: Value) -> Value:
-        """Along the last dimension."""
+        """Along the last dimension, into memory of its own."""
         n = source.shape[-1]
+        if dim % len(source.shape) != len(source.shape) - 1:
+            raise NotCompilable("a softmax along another dimension than the last one has no compiled form")
         out = self.room(source.shape)
         self.names += 1
         j = f"i{self.names}"
@@ -271,9 +250,8 @@ class Kernel(Code):
                 f"for {j} in range({n}):",
                 f"    {out.at(here)} = exp({number(source, here)} - acc)",
                 f"    whole_ += {out.at(here)}",
-                "whole_ = T(1.0) / whole_",
                 f"for {j} in range({n}):",
-                f"    {out.at(here)} *= whole_",
+                f"    {out.at(here)} /= whole_",
             ]
 
         self.loops((*source.shape[:-1], 1), body)

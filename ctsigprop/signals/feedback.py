@@ -90,7 +90,7 @@ class Feedback(Signal, ABC):
     ) -> Float[Tensor, "*batch rows n"]:
         """Minus the gradient of the mean loss in the outputs."""
         if self.loss == "cross_entropy":
-            return softmax_error(output.mT, label).mT
+            return softmax_error(output, label)
         return torch.addcmul(label, label.sum(-1, keepdim=True), output, value=-1).div_(label.shape[-2])
 
     def similarity(
