@@ -49,6 +49,4 @@ class ContrastiveHebbian(Rule):
         number("ContrastiveHebbian(decay=)", self.decay, least=0)
 
     def update(self, local: Local) -> Update:
-        post = local.taught()
-        post = post * self.rate if post is local.delta else post.mul_(self.rate)
-        return Update(post, local.pre, self.rate * self.decay)
+        return Update(local.taught() * self.rate, local.pre, self.rate * self.decay)

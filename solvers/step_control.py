@@ -117,8 +117,8 @@ def first_step(step: RungeKutta, t: float, state: HybridState, slope: Slope, tol
     probe and for slopes of nearly 0.
     """
     step.begin(t, state, slope)
-    at_rest = [norm(matrix) / weight_unit(matrix, tol) for matrix in state.weights.values()]
-    d0 = largest([*relative(step, step.y, step.y.abs(), tol), *at_rest])
+    of_weights = [norm(matrix) / weight_unit(matrix, tol) for matrix in state.weights.values()]
+    d0 = largest([*relative(step, step.y, step.y.abs(), tol), *of_weights])
     step.dt = 1.0
     first = ratios(step, (1.0,), state, step.y, tol)
     d1 = largest(first)
