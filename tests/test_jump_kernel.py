@@ -52,11 +52,11 @@ def same(net: ct.Network, stimulus: ct.Stimulus, rtol: float = 1e-9, **settings:
     return fast
 
 
-@pytest.mark.parametrize("large", [0, 2000], ids=["spike to spike", "by loops"])
+@pytest.mark.parametrize("large", [0, 2000], ids=["spike to spike", "in tiles"])
 @pytest.mark.parametrize("neuron", NEURONS, ids=repr)
 @pytest.mark.usefixtures("interpreted")
 def test_every_neuron_is_the_same(neuron: Any, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code, "BLAS", large)
+    monkeypatch.setattr(code, "SPARSE", large)
     net = network(neuron, ct.rules.Surrogate())
     sol = same(net, shown(gate=(1.0, 2.55)))
     assert float(sol.final["n.2"].sum()) > 10
@@ -71,14 +71,14 @@ def test_every_rule_is_the_same(rule: Any) -> None:
     same(network(ct.LIF(tau_syn=0.5), rule), spikes(ENCODERS[0]))
 
 
-@pytest.mark.parametrize("large", [0, 2000], ids=["spike to spike", "by loops"])
+@pytest.mark.parametrize("large", [0, 2000], ids=["spike to spike", "in tiles"])
 @pytest.mark.parametrize("rule", PAIRED, ids=repr)
 @pytest.mark.parametrize("encoder", ENCODERS, ids=repr)
 @pytest.mark.usefixtures("interpreted")
 def test_every_rule_of_spike_times_is_the_same(
     rule: Any, encoder: Any, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(code, "BLAS", large)
+    monkeypatch.setattr(code, "SPARSE", large)
     net = network(ct.LIF(reset=0.0), [rule, None], signal=False)
     sol = same(net, spikes(encoder, gate=(0.3, 2.8)))
     assert not torch.equal(sol.final["W.1"], net.initial_state(1, 4, torch.float64)["W.1"])
@@ -131,7 +131,7 @@ def test_a_run_that_diverges_ends_where_the_plain_one_does() -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 6.0], ids=["few spikes", "many spikes"])
 def test_machine_code_of_large_layers_is_the_same(rate: float) -> None:
-    """Products large enough for both ways, spike to spike and by BLAS."""
+    """Products large enough for both ways, spike to spike and in tiles."""
     rule = ct.rules.STDP(rate=1e-3)
     net = ct.Network([40, 60, 10], neuron=ct.LIF(reset=0.0), rule=[rule, None], bias=False)
     encoder = ct.Poisson(rate=rate, dt=0.1, seed=2)

@@ -19,12 +19,12 @@ from ctsigprop.compiled.values import (
     number,
 )
 
-BLAS = 2000
-"""Multiplications from which on a product of matrices is left to BLAS, whose call costs some hundred of them."""
-OUTER = 30_000
-"""The same for a sum of outer products, post^T pre of some rows, which loops do well."""
-UNROLLED = 8
-"""Outer products that are added at once."""
+SPARSE = 2000
+"""Multiplications from which on a product with spikes may go from spike to spike, for which they have to be counted."""
+LARGE = 10_000_000
+"""Multiplications from which on a product is left to BLAS, which sees to caches."""
+TURNED = 4
+"""Rows from which on it is worth while to transpose the other matrix first, whose columns lie in one piece each."""
 FEW = 8
 """Spikes are few where fewer than one in so many elements is not 0: their products then go from spike to spike."""
 
@@ -114,74 +114,68 @@ class Code:
         return in_memory(shape, out)
 
     def multiply(self, left: Value, right: Value, out: Buffer, add: str = "", factor: str = "") -> None:
-        """Out = left right, or with `add` ("+") out += factor left right."""
+        """Out = left right, or with `add` ("+") out += factor left right, `factor` with its sign " * "."""
+        a, b = left.buffer, right.buffer
+        if a is None or b is None:
+            raise RuntimeError("a product needs its operands in memory")
+        if math.prod(left.shape) * right.shape[1] >= SPARSE and (self.spikes_in(a) or self.spikes_in(b)):
+            self.from_spikes(left, right, out, add, factor)
+        else:
+            self.dense(left, right, out, out if add else None, factor)
+
+    def dense(self, left: Value, right: Value, out: Buffer, base: Buffer | None = None, factor: str = "") -> None:
+        """Out = base + factor left right, or left right: in tiles, by BLAS where it is large, or as sums along rows."""
         a, b = left.buffer, right.buffer
         if a is None or b is None:
             raise RuntimeError("a product needs its operands in memory")
         (rows, inner), columns = left.shape, right.shape[1]
-        count = rows * inner * columns
-        outer = a.strides[0] == 1 and b.strides[1] == 1 and rows > 1 and columns > 1
-        if count < BLAS or (outer and count < OUTER):
-            self.by_loops(left.shape, columns, a, b, out, add, factor)
-        elif self.spikes_in(a) or self.spikes_in(b):
-            self.from_spikes(left, right, out, add, factor)
+        in_rows = b.strides[1] == 1
+        if rows * inner * columns >= LARGE and blas_view(left) and blas_view(right):
+            self.by_blas(left, right, out, base, factor)
+        elif columns == 1 or not (in_rows or rows >= TURNED):
+            self.by_loops(left.shape, columns, a, b, out, base, factor)
         else:
-            self.by_blas(left, right, out, add, factor)
+            if not in_rows:
+                b = self.in_rows(right)
+            places = (*left.shape, columns, a.offset, *a.strides, b.offset, b.strides[0], out.offset, out.strides[0])
+            more = () if base is None else (base.offset, base.strides[0])
+            numbers = ", ".join(map(str, (*places, *more)))
+            self.emit(0, f"tiles({numbers})(m, {factor.removesuffix(' * ') or 'T(1.0)'})")
 
-    def by_blas(self, left: Value, right: Value, out: Buffer, add: str, factor: str) -> None:
-        """A large product, where its operands lie in one piece."""
-        a, b = left.buffer, right.buffer
+    def in_rows(self, value: Value) -> Buffer:
+        """A copy of a matrix whose rows lie in one piece each."""
+        (rows, columns), buffer = value.shape, value.buffer
+        out = self.room(value.shape)
+        if buffer is not None and buffer.strides[0] == 1:
+            self.emit(0, f"turned({columns}, {rows}, {buffer.offset}, {buffer.strides[1]}, {out.offset})(m)")
+        else:
+            self.assign(value, out)
+        return out
+
+    def by_blas(self, left: Value, right: Value, out: Buffer, base: Buffer | None, factor: str) -> None:
+        """A large product of matrices that lie in one piece."""
         rows, columns = left.shape[0], right.shape[1]
-        views = [blas_view(left), blas_view(right)]
-        if None not in views:
-            target = f"m[{out.offset}:{out.offset + rows * columns}].reshape(({rows}, {columns}))"
-            if not add:
-                self.emit(0, f"np.dot({views[0]}, {views[1]}, {target})")
-                return
-            buffer = self.room((rows, columns))
-            self.emit(
-                0,
-                f"np.dot({views[0]}, {views[1]}, m[{buffer.offset}:{buffer.offset + rows * columns}]"
-                f".reshape(({rows}, {columns})))",
-            )
-            self.emit(0, f"for i_ in range({rows * columns}):")
-            self.emit(1, f"m[{out.offset} + i_] += {factor}m[{buffer.offset} + i_]")
-        elif a is not None and b is not None:
-            self.by_loops(left.shape, columns, a, b, out, add, factor)
-
-    def by_loops(self, shape: Shape, columns: int, a: Buffer, b: Buffer, out: Buffer, add: str, factor: str) -> None:
-        """A small product, a number at a time."""
-        rows, inner = shape
-        if b.strides[0] == 1 and a.strides[1] == 1 and inner > 1 and columns > 1:
+        place = out if base is None else self.room((rows, columns))
+        target = f"m[{place.offset}:{place.offset + rows * columns}].reshape(({rows}, {columns}))"
+        self.emit(0, f"np.dot({blas_view(left)}, {blas_view(right)}, {target})")
+        if base is not None:
             self.loops(
-                (rows, columns),
-                lambda index: [
-                    "acc = T(0.0)",
-                    f"for k_ in range({inner}):",
-                    f"    acc += {a.at((index[0], 'k_'))} * {b.at(('k_', index[1]))}",
-                    f"{out.at(index)} {add}= {factor}acc",
-                ],
+                (rows, columns), lambda index: [f"{out.at(index)} = {base.at(index)} + {factor}{place.at(index)}"]
             )
-            return
-        if not add:
-            self.emit(0, f"m[{out.offset}:{out.offset + rows * columns}] = T(0.0)")
-        for first, count, terms in (
-            (0, inner // UNROLLED, UNROLLED),
-            (inner - inner % UNROLLED, 1, inner % UNROLLED),
-        ):
-            if not count * terms:
-                continue
 
-            def at_once(index: Index, first: int = first, terms: int = terms) -> Iterable[str]:
-                k = [f"({index[0]} * {UNROLLED} + {first + p})" for p in range(terms)]
-                total = " + ".join(f"a{p}_ * {b.at((k[p], 'j_'))}" for p in range(terms))
-                return [
-                    *(f"a{p}_ = {factor}{a.at((index[1], k[p]))}" for p in range(terms)),
-                    f"for j_ in range({columns}):",
-                    f"    {out.at((index[1], 'j_'))} += {total}",
-                ]
-
-            self.loops((count, rows, 1), at_once)
+    def by_loops(
+        self, shape: Shape, columns: int, a: Buffer, b: Buffer, out: Buffer, base: Buffer | None, factor: str
+    ) -> None:
+        """A product as sums, a number at a time."""
+        self.loops(
+            (shape[0], columns),
+            lambda index: [
+                "acc = T(0.0)",
+                f"for k_ in range({shape[1]}):",
+                f"    acc += {a.at((index[0], 'k_'))} * {b.at(('k_', index[1]))}",
+                f"{out.at(index)} = {'' if base is None else f'{base.at(index)} + {factor}'}acc",
+            ],
+        )
 
     def spikes_in(self, buffer: Buffer) -> bool:
         """Whether spikes lie there."""
@@ -226,5 +220,5 @@ class Code:
         self.depth -= 1
         self.emit(0, "else:")
         self.depth += 1
-        self.by_blas(left, right, out, add, factor)
+        self.dense(left, right, out, out if add else None, factor)
         self.depth -= 1

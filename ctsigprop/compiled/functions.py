@@ -27,6 +27,8 @@ import numpy as np
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+from ctsigprop.compiled.tiles import tiles, turned
+
 T = np.{kind}
 {numbers}
 BLOCK, CHECK, NEAR = {block}, {check}, {near}

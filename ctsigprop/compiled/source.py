@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch.fx import Node
@@ -35,6 +36,10 @@ RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
     adaptive.run_adaptive,
 )
 """The loops of a module for Runge-Kutta methods, each after those that it calls."""
+NUMBER = r"T\((-?[0-9][0-9.e+-]*|-?math\.inf|math\.nan)\)"
+"""Numbers of the code, which numba reads faster by a name."""
+PRODUCT = r"(tiles|turned)\([0-9, ]+\)"
+"""Functions that are made for one place of the code."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +111,29 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
 
 def assembled(kind: str, text: str) -> str:
     """A whole module with some functions, of numbers of a kind, "float32" or "float64"."""
-    text, numbers = with_named_numbers(text)
+    text, numbers = with_names(text, NUMBER, "N")
     before, after = header(kind, drivers.BLOCK, drivers.CHECK, drivers.NEAR, "{numbers}").split("{numbers}")
-    after, more = with_named_numbers(after)
+    after, more = with_names(after, NUMBER, "N")
     numbers.update(more)
-    defined = "\n".join(f"{name} = {code}" for code, name in sorted(numbers.items(), key=lambda item: item[1]))
-    return f"{before}{defined}{after}\n\n{text}\n"
+    text, products = with_names(text, PRODUCT, "P")
+    written = hashlib.sha256(Path(__file__).with_name("tiles.py").read_bytes()).hexdigest()  # by which products are
+    return f"{before}{defined(numbers)}{after}\n\n# products: {written}\n{defined(products)}\n\n\n{text}\n"
 
 
-def with_named_numbers(text: str) -> tuple[str, dict[str, str]]:
-    """The text with every number of the form T(...) replaced by a name, and those names: numba reads a name faster."""
+def defined(names: Mapping[str, str]) -> str:
+    """Lines that give names to pieces of code."""
+    return "\n".join(f"{name} = {code}" for code, name in sorted(names.items(), key=lambda item: item[1]))
+
+
+def with_names(text: str, pattern: str, letter: str) -> tuple[str, dict[str, str]]:
+    """The text with every piece of a pattern replaced by a name, and those names."""
     names: dict[str, str] = {}
 
     def name(match: re.Match[str]) -> str:
         code = match.group(0)
-        return names.setdefault(code, "N_" + hashlib.sha256(code.encode()).hexdigest()[:8])
+        return names.setdefault(code, f"{letter}_{hashlib.sha256(code.encode()).hexdigest()[:8]}")
 
-    return re.sub(r"T\((-?[0-9][0-9.e+-]*|-?math\.inf|math\.nan)\)", name, text), names
+    return re.sub(pattern, name, text), names
 
 
 def indented(lines: Sequence[str], depth: int) -> list[str]:
