@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from ctsigprop.buffers import Memory
 from ctsigprop.compiled.operators import FILLS, FILLS_WITH, SAME
 from ctsigprop.compiled.trace import Member, NotCompilable
 from ctsigprop.compiled.views import is_view
@@ -80,31 +81,6 @@ WINDOWS = {aten.unfold.default, aten.unfold_copy.default}
 """Views that compiled code does not know."""
 SHAPES = {aten.view.default, aten.view_copy.default, aten._unsafe_view.default, aten.reshape.default}
 """Views of another shape, which elements in another order do not have."""
-
-
-class Memory:
-    """Buffers by shape and type, used again once nothing reads them any more."""
-
-    def __init__(self) -> None:
-        self.free: dict[Any, list[Tensor]] = {}
-        self.every: list[Tensor] = []
-
-    def take(self, like: Tensor) -> Tensor:
-        """A buffer of a shape."""
-        kept = self.free.setdefault((tuple(like.shape), like.dtype), [])
-        if not kept:
-            self.every.append(torch.empty(like.shape, dtype=like.dtype, device=like.device))
-        return kept.pop() if kept else self.every[-1]
-
-    def give(self, buffer: Tensor) -> None:
-        """A buffer that nothing reads any more."""
-        self.free.setdefault((tuple(buffer.shape), buffer.dtype), []).append(buffer)
-
-    def give_all(self) -> None:
-        """All buffers, for what comes at another time."""
-        self.free.clear()
-        for buffer in self.every:
-            self.give(buffer)
 
 
 class Program:
@@ -333,7 +309,21 @@ def calls_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Te
     """The calls that write an operation's result to `out`."""
     if target is aten._softmax.default and out.dim() > 2:
         return softmax(args[0], args[1], out)
+    if target is aten.bmm.default and by_columns(out):
+        return [partial(torch.bmm, args[1].mT, args[0].mT, out=out.mT)]
+    if target is aten.linalg_vector_norm.default and by_columns(args[0]) and args[1:] == (2, [-1], True):
+        squares = torch.empty_like(args[0])  # torch's own takes ten times as long over columns
+        return [
+            partial(torch.mul, args[0], args[0], out=squares),
+            partial(torch.sum, squares, -1, True, out=out),
+            partial(torch.sqrt, out, out=out),
+        ]
     return [call_of(target, args, kwargs, out)]
+
+
+def by_columns(matrices: Tensor) -> bool:
+    """Whether matrices of an ensemble lie column by column."""
+    return matrices.dim() == 3 and matrices.stride(1) == 1 < matrices.stride(2)
 
 
 def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Call:

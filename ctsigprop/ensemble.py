@@ -331,7 +331,7 @@ def member_of(state: HybridState, row: int) -> HybridState:
 def own_state(state: HybridState, t: float) -> State:
     """A state as the user takes it."""
     with torch.inference_mode(False):
-        return State({name: value.clone() for name, value in state.items()}, t)
+        return State({name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}, t)
 
 
 R = TypeVar("R", bound=Running)

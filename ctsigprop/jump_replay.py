@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.calls import POINTWISE, Call, Memory, Program, computed, renames
+from ctsigprop.buffers import Memory
+from ctsigprop.calls import POINTWISE, Call, Program, computed, renames
 from ctsigprop.compiled.trace import INPUTS, NotCompilable, NoTime, factors
 from ctsigprop.field import Shown
 from ctsigprop.jumps import JumpField

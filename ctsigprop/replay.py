@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ctsigprop.buffers import Memory, laid_out
 from ctsigprop.calls import Call, Program
 from ctsigprop.compiled.trace import INPUTS, distinct, record
 from ctsigprop.field import Shown
@@ -72,13 +73,14 @@ class Replay:
         self.steps = 0
         self.alive = [] if alone else [True] * len(which)
         self.source = torch.arange(len(which))
-        self.activities = {name: value.clone() for name, value in state.activities.items()}
+        own = torch.clone if alone else laid_out
+        self.activities = {name: own(value) for name, value in state.activities.items()}
         self.weights = {name: value.clone() for name, value in state.weights.items()}
         self.current = HybridState(self.activities, self.weights)
         self.good = {name: value.clone() for name, value in self.current.items()}
         self.shown = Shown.to(self.networks[0], shown)
         names = [name for name in INPUTS if getattr(self.shown, name) is not None]
-        self.inputs = {name: getattr(self.shown, name).clone() for name in names}
+        self.inputs = {name: own(getattr(self.shown, name)) for name in names}
         self.plans: dict[float, Plan] = {}
         self.plan = self.plans[1.0] = self.planned(1.0)
         self.log: list[Step] = []
@@ -86,6 +88,7 @@ class Replay:
     def planned(self, gate: float) -> Plan:
         """What a step does under a gate."""
         both = dict(self.current.items())
+        ensemble = bool(self.alive)
         trace, rows = record(self.networks, self.example, both, gate)
         constants = torch.tensor(rows, dtype=next(iter(both.values())).dtype)[self.which]
         places = {node: self.inputs[name] for name, node in trace.inputs.items()}
@@ -93,8 +96,10 @@ class Replay:
         still = following(trace.arguments, dict.fromkeys(trace.inputs.values()))
         shown, moving = ({n: a for n, a in trace.arguments.items() if (n in still) == early} for early in (True, False))
         ends = {*nodes_in(trace.rates), *nodes_in(trace.updates)}
-        once = Program(shown, {*ends, *nodes_in(list(moving.values()))}, places, constants=constants)
-        program = Program(moving, ends, once.at, constants=constants)
+        once = Program(
+            shown, {*ends, *nodes_in(list(moving.values()))}, places, memory=Memory(ensemble), constants=constants
+        )
+        program = Program(moving, ends, once.at, memory=Memory(ensemble), constants=constants)
         calls, own = list(program.calls), {value.data_ptr() for value in both.values()}
         rates: dict[str, Tensor] = {}
         for name, node in trace.rates.items():

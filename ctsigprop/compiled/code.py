@@ -25,6 +25,12 @@ LARGE = 10_000_000
 """Multiplications from which on a product is left to BLAS, which sees to caches."""
 TURNED = 4
 """Rows from which on it is worth while to transpose the other matrix first, whose columns lie in one piece each."""
+SHORT, LONG = 8, 64
+"""Steps of an inner loop whose number is hidden from the compiler: it would write them all out, and then turn the loop
+around it into vectors, whose elements lie far apart.
+"""
+SUMMED = 16
+"""The same where it adds rows up: fewer sums stay in registers if they are written out."""
 FEW = 8
 """Spikes are few where fewer than one in so many elements is not 0: their products then go from spike to spike."""
 
@@ -52,17 +58,18 @@ class Code:
         self.size += math.prod(shape)
         return found
 
-    def loops(self, shape: Shape, body: Callable[[Index], Iterable[str]]) -> None:
+    def loops(self, shape: Shape, body: Callable[[Index], Iterable[str]], least: int = SHORT) -> None:
         """`body` for every index."""
         index: list[str] = []
         depth = 0
-        for n in shape:
+        for d, n in enumerate(shape):
             if n == 1:
                 index.append("0")
                 continue
             self.names += 1
             index.append(f"i{self.names}")
-            self.emit(depth, f"for i{self.names} in range({n}):")
+            inner = depth > 0 and all(left == 1 for left in shape[d + 1 :])
+            self.emit(depth, f"for i{self.names} in {steps(n, inner, least)}:")
             depth += 1
         for line in body(tuple(index)):
             self.emit(depth, line)
@@ -85,11 +92,12 @@ class Code:
             last = max(d for d, n in enumerate(shape) if n > 1)
             shape = tuple(math.prod(shape) if d == last else 1 for d in range(len(shape)))
         index = []
-        headers = []
-        for n in shape:
+        headers: list[str] = []
+        for d, n in enumerate(shape):
             self.names += n != 1
             index.append(f"i{self.names}" if n != 1 else "0")
-            headers += [f"for i{self.names} in range({n}):"] if n != 1 else []
+            last = bool(headers) and all(left == 1 for left in shape[d + 1 :])
+            headers += [f"for i{self.names} in {steps(n, last)}:"] if n != 1 else []
         code = f"{factor}{number(value, tuple(index))}"
         ahead: dict[str, str] = {}
         if headers and " if " not in code:
@@ -106,25 +114,26 @@ class Code:
             self.emit(depth, header)
         self.emit(len(headers), f"{target.at(tuple(index))} {sign} {code}")
 
-    def product(self, left: Value, right: Value) -> Value:
-        """A matrix product, into memory."""
+    def product(self, left: Value, right: Value, row: Value | None = None) -> Value:
+        """A matrix product, into memory; with `row` added to every row."""
         shape = (left.shape[0], right.shape[1])
         out = self.room(shape)
-        self.multiply(left, right, out)
+        base = None if row is None or row.buffer is None else Buffer(row.buffer.offset, (0, 1))
+        self.multiply(left, right, out, base)
         return in_memory(shape, out)
 
-    def multiply(self, left: Value, right: Value, out: Buffer, add: str = "", factor: str = "") -> None:
-        """Out = left right, or with `add` ("+") out += factor left right, `factor` with its sign " * "."""
+    def multiply(self, left: Value, right: Value, out: Buffer, base: Buffer | None = None, factor: str = "") -> None:
+        """Out = base + factor left right, or left right; `factor` is code with its sign " * "."""
         a, b = left.buffer, right.buffer
         if a is None or b is None:
             raise RuntimeError("a product needs its operands in memory")
         if math.prod(left.shape) * right.shape[1] >= SPARSE and (self.spikes_in(a) or self.spikes_in(b)):
-            self.from_spikes(left, right, out, add, factor)
+            self.from_spikes(left, right, out, base, factor)
         else:
-            self.dense(left, right, out, out if add else None, factor)
+            self.dense(left, right, out, base, factor)
 
-    def dense(self, left: Value, right: Value, out: Buffer, base: Buffer | None = None, factor: str = "") -> None:
-        """Out = base + factor left right, or left right: in tiles, by BLAS where it is large, or as sums along rows."""
+    def dense(self, left: Value, right: Value, out: Buffer, base: Buffer | None, factor: str) -> None:
+        """The same in tiles, by BLAS where it is large, or as sums along rows."""
         a, b = left.buffer, right.buffer
         if a is None or b is None:
             raise RuntimeError("a product needs its operands in memory")
@@ -171,7 +180,7 @@ class Code:
             (shape[0], columns),
             lambda index: [
                 "acc = T(0.0)",
-                f"for k_ in range({shape[1]}):",
+                f"for k_ in {steps(shape[1], True)}:",
                 f"    acc += {a.at((index[0], 'k_'))} * {b.at(('k_', index[1]))}",
                 f"{out.at(index)} = {'' if base is None else f'{base.at(index)} + {factor}'}acc",
             ],
@@ -181,8 +190,10 @@ class Code:
         """Whether spikes lie there."""
         return self.sparse and any(start <= buffer.offset < stop for start, stop in self.spiking)
 
-    def from_spikes(self, left: Value, right: Value, out: Buffer, add: str, factor: str) -> None:
-        """A large product with spikes: from spike to spike where they are few, which is found out each time."""
+    def from_spikes(self, left: Value, right: Value, out: Buffer, base: Buffer | None, factor: str) -> None:
+        """A large product with spikes: from spike to spike where they are few, which is found out each time; `base` is
+        `out` or nothing.
+        """
         a, b = left.buffer, right.buffer
         if a is None or b is None:
             raise RuntimeError("a product needs its operands in memory")
@@ -202,7 +213,7 @@ class Code:
         each_spike(lambda i, j: [f"hits += 1 if {spikes.at((i, j))} != T(0.0) else 0"])
         self.emit(0, f"if hits * {FEW} < {math.prod(shape)}:")
         self.depth += 1
-        if not add:
+        if base is None:
             self.emit(0, f"m[{out.offset}:{out.offset + rows * columns}] = T(0.0)")
 
         def carried(i: str, j: str) -> Iterable[str]:
@@ -220,5 +231,10 @@ class Code:
         self.depth -= 1
         self.emit(0, "else:")
         self.depth += 1
-        self.dense(left, right, out, out if add else None, factor)
+        self.dense(left, right, out, base, factor)
         self.depth -= 1
+
+
+def steps(n: int, inner: bool, least: int = SHORT) -> str:
+    """Code of the steps of a loop."""
+    return f"range(hidden({n}))" if inner and least <= n < LONG else f"range({n})"

@@ -24,6 +24,7 @@ HEADER = '''"""Generated: the right-hand side of one network, and the loops that
 import math
 
 import numpy as np
+from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
@@ -46,6 +47,9 @@ if config.DISABLE_JIT:
     def power_of_two(n):
         return T(2.0) ** n
 
+    def hidden(n):
+        return n
+
 else:
 
     @intrinsic
@@ -56,6 +60,18 @@ else:
             return builder.bitcast(args[0], target.get_value_type(kind))
 
         return kind(bits), code
+
+    @intrinsic
+    def one(context):
+        def code(target, builder, signature, args):
+            kind = target.get_value_type(types.intp)
+            return builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", [kind(1)], False)
+
+        return types.intp(), code
+
+    @inside
+    def hidden(n):  # the compiler does not see that it is always n
+        return n if one() == 1 else n - 1
 
     @inside
     def power_of_two(n):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ctsigprop.compiled.code import Code
+from ctsigprop.compiled.code import SUMMED, Code, steps
 from ctsigprop.compiled.operators import (
     DEFAULTS,
     FILLS,
@@ -49,12 +49,15 @@ SPARED = {aten.mul.Tensor, aten.mul.Scalar, aten.div.Scalar, aten.constant_pad_n
 
 @dataclass(kw_only=True)
 class Kernel(Code):
-    """The code of one right-hand side while it is written; `places` says where inputs, state and slopes lie."""
+    """The code of one right-hand side while it is written; `places` says where inputs, state and slopes lie; `done` are
+    operations that an earlier one has carried out on its result.
+    """
 
     trace: Traced
     places: dict[str, int]
     constants: int
     values: dict[Node, Value] = field(default_factory=dict)
+    done: set[Node] = field(default_factory=set)
 
     def write(self) -> None:
         """Every operation of the graph, in order."""
@@ -132,6 +135,8 @@ class Kernel(Code):
             return Value(shape, lambda _index: code)
         if str(target).startswith("aten.bitwise") and out.dtype != torch.bool:
             raise NotCompilable(f"the operation {target} on whole numbers has no compiled form")
+        if node in self.done:
+            return self.operand(args[0])
         if target in POINTWISE or target in LOGICAL or target in WITH_VALUE:
             return self.pointwise(target, shape, args, kwargs)
         if target is aten.clamp.default:
@@ -141,7 +146,8 @@ class Kernel(Code):
         if target is aten._softmax.default:
             return self.softmax(self.operand(args[0]), args[1])
         if target is aten.mm.default:
-            return self.product(*(self.store(self.operand(a)) for a in args[:2]))
+            left, right = (self.store(self.operand(a)) for a in args[:2])
+            return self.product(left, right, self.row_added(node))
         if target is aten.cat.default:
             return self.cat(shape, [self.operand(part) for part in args[0]], args[1] if len(args) > 1 else 0)
         source = self.operand(args[0])
@@ -152,6 +158,35 @@ class Kernel(Code):
         if target is aten.constant_pad_nd.default:
             return padded(source, shape, args[1], self.operand(args[2] if len(args) > 2 else 0.0).at(()))
         return view(node, source, shape, args)
+
+    def known(self, node: Any) -> Value | None:
+        """The value of a node that is there already, or of a view of one."""
+        if node in self.values or not isinstance(node, Node) or not is_view(node):
+            return self.values.get(node)
+        args, kwargs = self.trace.arguments.get(node, ((), {}))
+        return self.operation(node, args, kwargs) if args and self.known(args[0]) is not None else None
+
+    def row_added(self, node: Any) -> Value | None:
+        """A row in memory, such as the biases, that is added to a product and to nothing else: sums can start from it.
+
+        Not where spikes jump: weights change there between a product and what is added to it.
+        """
+        if self.sparse or not isinstance(node, Node) or node.target is not aten.mm.default:
+            return None
+        users, columns = list(node.users), node.meta["val"].shape[1]
+        args, kwargs = self.trace.arguments.get(users[0], ((), {})) if len(users) == 1 else ((), {})
+        if kwargs or not args or users[0].target is not aten.add.Tensor or args[0] is not node:
+            return None
+        row = self.known(args[1])
+        if (
+            row is None
+            or row.buffer is None
+            or row.shape not in ((columns,), (1, columns))
+            or row.buffer.strides[-1] != 1
+        ):
+            return None
+        self.done.add(users[0])
+        return row
 
     def pointwise(self, target: Any, shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
         """Element by element, smaller operands repeated."""
@@ -219,43 +254,29 @@ class Kernel(Code):
                 kept,
                 lambda index: [
                     f"acc = {start}",
-                    f"for {inner} in range({n}):",
+                    f"for {inner} in {steps(n, math.prod(kept) > 1)}:",
                     "    " + take_in("acc", (*index[:-1], inner if n > 1 else "0")),
                     f"{place(index)} = {end.format('acc', '', count)}",
                 ],
             )
         else:
             self.loops(kept, lambda index: [f"{place(index)} = {start}"])
-            self.loops(source.shape, lambda index: [take_in(place(index), index)])
+            self.loops(source.shape, lambda index: [take_in(place(index), index)], SUMMED)
             if end != "{0}":
                 self.loops(kept, lambda index: [f"{place(index)} = {end.format(place(index), '', count)}"])
         return in_memory(shape, Buffer(out.offset, contiguous(shape)))
 
     def softmax(self, source: Value, dim: int) -> Value:
-        """Along the last dimension, into memory of its own."""
-        n = source.shape[-1]
-        if dim % len(source.shape) != len(source.shape) - 1:
+        """Along the last dimension, into memory of its own; loops of one thing each are vectorised."""
+        shape = source.shape
+        if dim % len(shape) != len(shape) - 1:
             raise NotCompilable("a softmax along another dimension than the last one has no compiled form")
-        out = self.room(source.shape)
-        self.names += 1
-        j = f"i{self.names}"
-
-        def body(index: Index) -> list[str]:
-            here = (*index[:-1], j)
-            return [
-                "acc = T(-math.inf)",
-                f"for {j} in range({n}):",
-                f"    acc = greater(acc, {number(source, here)})",
-                "whole_ = T(0.0)",
-                f"for {j} in range({n}):",
-                f"    {out.at(here)} = exp({number(source, here)} - acc)",
-                f"    whole_ += {out.at(here)}",
-                f"for {j} in range({n}):",
-                f"    {out.at(here)} /= whole_",
-            ]
-
-        self.loops((*source.shape[:-1], 1), body)
-        return in_memory(source.shape, out)
+        kept = (*shape[:-1], 1)
+        top = self.reduction(aten.amax.default, kept, (source, [-1], True))
+        less = self.store(self.pointwise(aten.sub.Tensor, shape, (source, top), {}))
+        raised = self.store(self.pointwise(aten.exp.default, shape, (less,), {}))
+        whole = self.reduction(aten.sum.dim_IntList, kept, (raised, [-1], True))
+        return self.store(self.pointwise(aten.div.Tensor, shape, (raised, whole), {}))
 
     def cat(self, shape: Shape, parts: Sequence[Value], dim: int) -> Value:
         """Side by side in memory."""

@@ -215,7 +215,7 @@ def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: 
         kernel.emit(1, f"whole_ = {kept}")
         kernel.emit(1, f"for j_ in range({shape[1]}):")
         kernel.emit(2, f"{place.at(('i_', 'j_'))} *= whole_")
-    kernel.multiply(post, pre, place, "+", "span * ")
+    kernel.multiply(post, pre, place, place, "span * ")
 
 
 def derivative(kernel: Kernel, name: str) -> Value | None:

@@ -168,7 +168,8 @@ class Product:
     def sums(self, to: Vectors, row: ir.Value, count: int, group: list[int]) -> list[ir.Value]:
         """Those of a tile, row by row."""
         builder, (first, by_row, by_term), (offset, step) = to.builder, self.a, self.b
-        held = [[cgutils.alloca_once(builder, to.kind) for _ in group] for _ in range(count)]
+        with builder.goto_entry_block():  # only from there they become registers
+            held = [[builder.alloca(to.kind) for _ in group] for _ in range(count)]
         for one in (one for line in held for one in line):
             builder.store(ir.Constant(to.kind, None), one)
         with cgutils.for_range(builder, whole(self.inner)) as loop:
@@ -183,7 +184,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Turn:
-    """out = A^T in one memory, A (rows, columns) at offset `a` with rows in one piece `stride` apart, out in one piece."""
+    """out = A^T in one memory: A (rows, columns) at offset `a`, its rows `stride` apart, out in one piece."""
 
     rows: int
     columns: int
@@ -217,6 +218,11 @@ def matrix(m: np.ndarray, offset: int, strides: tuple[int, int], shape: tuple[in
     return np.lib.stride_tricks.as_strided(m[offset:], shape, tuple(n * m.itemsize for n in strides))
 
 
+def interpreted() -> bool:
+    """Whether generated code runs as plain Python."""
+    return bool(config.DISABLE_JIT)  # type: ignore[attr-defined]  # numba sets it while it is imported
+
+
 def whole(value: int) -> ir.Constant:
     """A whole number of the machine."""
     return ir.Constant(ir.IntType(64), value)
@@ -233,7 +239,7 @@ def tiles(rows: int, inner: int, columns: int, *places: int) -> Callable[..., An
     """A function (m, factor) for generated code: a `Product`, whose places follow each other."""
     a, b, out = places[:3], places[3:5], places[5:7]
     product = Product(rows, inner, columns, a, b, out, places[7:])  # type: ignore[arg-type]
-    if config.DISABLE_JIT:
+    if interpreted():
         return product.interpreted
 
     @intrinsic
@@ -246,13 +252,13 @@ def tiles(rows: int, inner: int, columns: int, *places: int) -> Callable[..., An
 
         return types.none(m, m.dtype), code
 
-    return multiply  # type: ignore[no-any-return]
+    return multiply
 
 
 def turned(rows: int, columns: int, *places: int) -> Callable[..., Any]:
     """A function (m) for generated code: a `Turn`, whose places follow each other."""
     turn = Turn(rows, columns, *places)
-    if config.DISABLE_JIT:
+    if interpreted():
         return turn.interpreted
 
     @intrinsic
@@ -265,4 +271,4 @@ def turned(rows: int, columns: int, *places: int) -> Callable[..., Any]:
 
         return types.none(m), code
 
-    return transpose  # type: ignore[no-any-return]
+    return transpose
