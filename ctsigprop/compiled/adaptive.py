@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ctsigprop.compiled.drivers import NEAR, T, between, combine, show, slope
+from ctsigprop.compiled.drivers import NEAR, T, between, combine, put, show, slope
 
 
 def tolerance_norm(values, m, other, first, groups, rtol, atol, each):
@@ -52,9 +52,9 @@ def first_length(m, v, first, last, before, keep, wrong, tolerances, method, lon
     order, constant, trusted = method
     n = last - first
     size, change = np.empty(len(groups)), np.empty(len(groups))
-    before[:] = m[first:last]
+    put(before, m[first:last])
     slope(v, m)
-    keep[0] = m[last : last + n]
+    put(keep[0], m[last : last + n])
     d0 = tolerance_norm(before, m, before, first, groups, rtol, atol, size)
     d1 = tolerance_norm(keep[0], m, before, first, groups, rtol, atol, size)
     h0 = min(longest, 1e-6 if d1 < 1e-5 else 0.01 * max(d0, 1.0 / rtol[0]) / d1)
@@ -65,7 +65,7 @@ def first_length(m, v, first, last, before, keep, wrong, tolerances, method, lon
     slope(v, m)
     for i in range(n):
         wrong[i] = m[last + i] - keep[0, i]
-    m[first:last] = before
+    put(m[first:last], before)
     d2 = tolerance_norm(wrong, m, before, first, groups, rtol, atol, change) / h0
     if not d2 < math.inf:
         return h0
@@ -87,7 +87,7 @@ def attempt(m, v, h, first, last, before, keep, wrong, a, error):
     for k in range(1, stages):
         combine(m, first, before, h, a[k], keep, k)
         slope(v, m)
-        keep[k] = m[last : last + n]
+        put(keep[k], m[last : last + n])
     wrong[:] = T(0.0)
     combine(wrong, 0, wrong, h, error, keep, stages)
 
@@ -131,10 +131,10 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
                 t1 = end if left <= 1.01 * dt else t + (left / 2.0 if left < 2.0 * dt else dt)
                 if done[e, 1] >= most or not t1 - t > 4.0 * 2.3e-16 * max(abs(t), abs(t1)):
                     status[e] = 3 if done[e, 1] >= most else 2
-                    bad[e] = keep[0]
+                    put(bad[e], keep[0])
                     break
                 h = t1 - t
-                before[:] = m[first:last]
+                put(before, m[first:last])
                 attempt(m, v, T(h), first, last, before, keep, wrong, a, error)
                 done[e, 2] += len(a) - 1
                 ratio = tolerance_norm(wrong, m, before, first, groups, rtol, atol, each)
@@ -142,7 +142,7 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
                     while position < due[f, 1] and (times[position] <= t1 or t1 == end):
                         theta = (times[position] - t) / h
                         if theta > 1.0 - NEAR:
-                            taken[e, position] = m[first:last]
+                            put(taken[e, position], m[first:last])
                         else:
                             between(taken[e, position], theta, T(h), before, keep, a[len(a) - 1], quartic)
                         position += 1
@@ -150,14 +150,14 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
                     grown = 10.0 if ratio == 0.0 else 0.9 * ratio ** (0.75 * b - 1.0 / order) * last_ratio**b
                     dt = h * min(1.0 if held else 10.0, max(0.2, grown))
                     last_ratio, held, t = max(ratio, 0.3), False, t1
-                    keep[0] = keep[len(a) - 1]
+                    put(keep[0], keep[len(a) - 1])
                     done[e, 0] = t
                     done[e, 1] += 1
                     continue
-                m[first:last] = before
+                put(m[first:last], before)
                 done[e, 3] += 1
                 dt, held = h * (max(0.2, 0.9 * ratio ** (-1.0 / order)) if ratio < math.inf else 0.2), True
                 if not ratio < math.inf and overflowing(before, keep[0]):
                     status[e] = 1
-                    bad[e] = keep[0]
+                    put(bad[e], keep[0])
                     break

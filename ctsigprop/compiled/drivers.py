@@ -44,6 +44,12 @@ def read(*_: Any) -> None:
     raise NotImplementedError
 
 
+def put(to, source):
+    """Copy numbers; an assignment would check their count, and to compile its messages takes seconds."""
+    for i in range(len(to)):
+        to[i] = source[i]
+
+
 def finite(m, first, last):
     """Whether the state is a number everywhere."""
     state = m[first:last]
@@ -100,13 +106,13 @@ def advance(v, m, h, a, first, last, before, keep):
     """One step of length h from `before`, the state at hand; `keep`[k] becomes the slope at stage k."""
     n = len(before)
     stages = len(a)
-    before[:] = m[first:last]
+    put(before, m[first:last])
     for k in range(stages):
         if k > 0:
             combine(m, first, before, h, a[k], keep, k)
         if k < stages - 1:
             slope(v, m)
-            keep[k] = m[last : last + n]
+            put(keep[k], m[last : last + n])
 
 
 def length(f, s, frames):
@@ -130,7 +136,7 @@ def read_line(out, theta, h, v, m, first, last, before, keep, a, quartic):
 def read_curve(out, theta, h, v, m, first, last, before, keep, a, quartic):
     """The state at the share theta of the step just taken, from both ends and their slopes."""
     slope(v, m)
-    keep[len(a) - 1] = m[last : last + len(before)]
+    put(keep[len(a) - 1], m[last : last + len(before)])
     between(out, theta, h, before, keep, a[len(a) - 1], quartic)
 
 
@@ -155,14 +161,14 @@ def run_fixed(memory, first, last, shown, places, frames, method, samples, ends)
             s, position, careful = 0, due[f, 0], -1
             while s < total:
                 if s % CHECK == 0 and careful < s:
-                    good[:] = m[first:last]
+                    put(good, m[first:last])
                     restart, again = s, position
                 if done[e, 1] >= most:
                     status[e] = 3
                     break
                 t, h = length(f, s, frames)
                 if careful >= s or (position < due[f, 1] and times[position] < t + h * (1.0 - NEAR)):
-                    before[:] = m[first:last]
+                    put(before, m[first:last])
                 step(v, m, T(h), a, first, last, before, keep)
                 done[e, 1] += 1
                 done[e, 2] += len(a) - 1
@@ -172,17 +178,17 @@ def run_fixed(memory, first, last, shown, places, frames, method, samples, ends)
                         done[e, 1] -= s + 1 - restart
                         done[e, 2] -= (s + 1 - restart) * (len(a) - 1)
                         careful, s, position = s, restart, again
-                        m[first:last] = good
+                        put(m[first:last], good)
                         continue
-                    bad[e] = m[first:last]
-                    m[first:last] = before
+                    put(bad[e], m[first:last])
+                    put(m[first:last], before)
                     done[e, 0] = t
                     status[e] = 1
                     break
                 while position < due[f, 1] and (times[position] <= t + h * (1.0 + NEAR) or s + 1 == total):
                     theta = (times[position] - t) / h
                     if theta > 1.0 - NEAR:
-                        taken[e, position] = m[first:last]
+                        put(taken[e, position], m[first:last])
                     else:
                         read(taken[e, position], theta, T(h), v, m, first, last, before, keep, a, quartic)
                     position += 1

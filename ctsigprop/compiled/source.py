@@ -21,6 +21,7 @@ from ctsigprop.compiled.trace import Member, Traced
 from ctsigprop.compiled.values import Buffer, Value, contiguous, in_memory, number, spread
 
 RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
+    drivers.put,
     drivers.finite,
     drivers.show,
     drivers.length,
@@ -97,7 +98,7 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
         size = max(size, kernel.size)
         bodies.append(kernel.lines or ["    pass"])
     if euler:
-        loops = (drivers.finite, drivers.show, drivers.length, drivers.read_line, drivers.run_fixed)
+        loops = (drivers.put, drivers.finite, drivers.show, drivers.length, drivers.read_line, drivers.run_fixed)
         parts = [f"@fast\n{written_out(inspect.getsource(loop), bodies)}" for loop in loops]
     else:
         choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
