@@ -35,7 +35,7 @@ def slope(v: int, m: Any) -> None:
 
 
 def step(*_: Any) -> None:
-    """Stands for a step of Euler written out, or for `advance`."""
+    """Stands for `advance`: the one below, or a generated step of Euler in place."""
     raise NotImplementedError
 
 

@@ -93,7 +93,7 @@ class Kernel(Code):
 
     def stored(self, node: Node, value: Value) -> bool:
         """Whether a result is worth a place in memory: read more than once, by a product, or element by element of
-        something larger.
+        something larger. What only becomes rows of another result, or a rate, is computed where it is put.
         """
         if is_view(node):
             return False
@@ -101,8 +101,8 @@ class Kernel(Code):
         if len(users) > 1:
             return True
         size = math.prod(value.shape)
-        for user in users:
-            if user.op == "output" or user.target in (aten.mm.default, aten._softmax.default):
+        for user in (user for user in users if user.op != "output" and user.target is not aten.cat.default):
+            if user.target in (aten.mm.default, aten._softmax.default):
                 return True
             if not isinstance(user.meta["val"], torch.Tensor) or user.meta["val"].numel() > size:
                 return True

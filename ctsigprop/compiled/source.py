@@ -37,6 +37,15 @@ RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
     adaptive.run_adaptive,
 )
 """The loops of a module for Runge-Kutta methods, each after those that it calls."""
+EULER: tuple[Callable[..., Any], ...] = (
+    drivers.put,
+    drivers.finite,
+    drivers.show,
+    drivers.length,
+    drivers.read_line,
+    drivers.run_fixed,
+)
+"""The same for steps of Euler, which are written as a function `advance`."""
 NUMBER = r"T\((-?[0-9][0-9.e+-]*|-?math\.inf|math\.nan)\)"
 """Numbers of the code, which numba reads faster by a name."""
 PRODUCT = r"(tiles|turned)\([0-9, ]+\)"
@@ -67,8 +76,7 @@ class Layout:
 def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> tuple[str, Layout]:
     """Source and layout of the module of one network; a variant for each value of the plasticity gate.
 
-    With `euler` the module has steps of forward Euler in place, written out within the loop that takes them; else it
-    has derivatives, for the Runge-Kutta methods.
+    With `euler` the module has steps of forward Euler in place; else derivatives, for the Runge-Kutta methods.
     """
     inputs: dict[str, tuple[int, int]] = {}
     at = 0
@@ -97,15 +105,12 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
             write_slope(kernel, state, last - first)
         size = max(size, kernel.size)
         bodies.append(kernel.lines or ["    pass"])
-    if euler:
-        loops = (drivers.put, drivers.finite, drivers.show, drivers.length, drivers.read_line, drivers.run_fixed)
-        parts = [f"@fast\n{written_out(inspect.getsource(loop), bodies)}" for loop in loops]
-    else:
-        choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
-        lines = bodies[0] if len(bodies) == 1 else choice
-        slope = "\n".join(["def slope(v, m):", *lines])
-        parts = [f"@fast\n{text}" for text in (slope, *map(inspect.getsource, RUNGE_KUTTA))]
-    text = re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", "\n\n\n".join(parts))
+    choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
+    head = "def advance(v, m, span, a, first, last, before, keep):" if euler else "def slope(v, m):"
+    written = "\n".join([head, *(bodies[0] if len(bodies) == 1 else choice)])
+    functions = [written, *map(inspect.getsource, EULER if euler else RUNGE_KUTTA)]
+    text = "\n\n\n".join(f"@fast\n{function}" for function in functions)
+    text = re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", text)
     text = re.sub(r"\bstep\(", "advance(", text)
     return assembled(kind, text), Layout(inputs, state, first, last, constants, size)
 
@@ -142,20 +147,6 @@ def indented(lines: Sequence[str], depth: int) -> list[str]:
     return ["    " * depth + line for line in lines]
 
 
-def written_out(text: str, bodies: Sequence[Sequence[str]]) -> str:
-    """A loop with the step written out where it calls for it."""
-    found = re.search(r"^( *)step\(v, m, (T\(h\)), .*\)$", text, re.MULTILINE)
-    if found is None:
-        return text
-    depth = len(found.group(1)) // 4 - 1
-    lines = [f"{found.group(1)}span = {found.group(2)}"]
-    for k, body in enumerate(bodies):
-        if len(bodies) > 1:
-            lines.append(f"{found.group(1)}if v == {k}:")
-        lines += indented(body, depth + (len(bodies) > 1))
-    return text[: found.start()] + "\n".join(lines) + text[found.end() :]
-
-
 def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
     """The derivative of everything, behind the state."""
     for name, (offset, shape) in state.items():
@@ -179,24 +170,37 @@ def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
 
 
 def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
-    """One step of forward Euler, in place: weights first, as they read the activities of before."""
-    changed = {name for name in state if name in kernel.trace.updates or name in kernel.trace.rates}
+    """One step of forward Euler, in place: weights first, as they read the activities of before, then the others, each
+    after all that read it.
+    """
     rates: dict[str, Value] = {}
-    for name in state:
+    for name, (_, shape) in state.items():
         rate = derivative(kernel, name)
         if rate is not None:
-            rate = broadcast(rate, state[name][1])
-            own_only = all(read == name or read.removesuffix("~") not in changed for read in rate.reads)
-            rates[name] = rate if own_only and f"{name}~" not in rate.reads else kernel.store(rate, None)
-            if rates[name].buffer is not None and rates[name].reads:
-                rates[name] = kernel.store(rates[name], kernel.room(state[name][1]))
+            rates[name] = broadcast(rate, shape)
     found = {name: factors(kernel, parts) for name, parts in kernel.trace.updates.items() if name not in rates}
+    for name, rate in rates.items():
+        if f"{name}~" in rate.reads or {read.removesuffix("~") for read in rate.reads} & {*found}:
+            rates[name] = kernel.store(rate, kernel.room(rate.shape))
+    order: list[str] = []
+    while len(order) < len(rates):
+        left = [name for name in rates if name not in order]
+        free = [name for name in left if not any(reads(rates[other], name) for other in left if other != name)]
+        if not free:  # they read each other
+            name = next(name for name in left if rates[name].reads)
+            rates[name] = kernel.store(rates[name], kernel.room(rates[name].shape))
+        order += free
     for name, (post, pre, decay) in found.items():
         offset, shape = state[name]
         change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
-    for name, rate in rates.items():
+    for name in order:
         offset, shape = state[name]
-        kernel.assign(rate, Buffer(offset, contiguous(shape)), "+=", "span * ")
+        kernel.assign(rates[name], Buffer(offset, contiguous(shape)), "+=", "span * ")
+
+
+def reads(value: Value, name: str) -> bool:
+    """Whether the code of a value reads a tensor of the state."""
+    return name in value.reads or f"{name}~" in value.reads
 
 
 def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: tuple[Value, Value, Any]) -> None:
