@@ -31,7 +31,7 @@ around it into vectors, whose elements lie far apart.
 """
 SUMMED = 16
 """The same where it adds rows up: fewer sums stay in registers if they are written out."""
-FEW = 8
+FEW = 16
 """Spikes are few where fewer than one in so many elements is not 0: their products then go from spike to spike."""
 
 
