@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ctsigprop as ct
+from ctsigprop.compiled.source import readers_first
 from ctsigprop.rules import Custom, Reward, Rule, ThreeFactor
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
@@ -308,3 +311,16 @@ def test_members_may_have_their_own_numbers_and_stimuli(solver: Any) -> None:
             torch.testing.assert_close(member.final[name], value, rtol=1e-9, atol=1e-12)
         for record in ("weights", "rates"):
             np.testing.assert_allclose(member.dataset[record], alone.dataset[record], rtol=1e-9, atol=1e-12)
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), st.sets(st.sampled_from("abcde"))))
+def test_whatever_is_written_over_was_read_or_put_aside_before(reads: dict[str, set[str]]) -> None:
+    reads = {name: read & {*reads} for name, read in reads.items()}
+    order, aside = readers_first(reads)
+    assert sorted(order) == sorted(reads)
+    written: set[str] = set()
+    for name in order:
+        assert name in aside or not reads[name] & written
+        written.add(name)
+    chain = {"a": {"b"}, "b": {"c"}, "c": {"c"}}
+    assert readers_first(chain) == (["a", "b", "c"], [])

@@ -164,3 +164,19 @@ def test_what_others_wrote_is_carried_out_at_every_step() -> None:
 def test_a_plain_run_of_few_steps_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Replay, "__init__", lambda *_: pytest.fail("recorded"))
     assert ct.simulate(network(ct.rules.Oja()), shown(), ct.solvers.FactoredEuler(dt=1.0)).status.ok
+
+
+@pytest.mark.parametrize("tau", [1.0, 3.0])
+@pytest.mark.parametrize("cut", [97.0, 50.0])
+def test_a_run_cut_anywhere_ends_with_the_same_bits(tau: float, cut: float) -> None:
+    """What is left may be too short for steps in place."""
+    x = torch.rand(16, 6, generator=torch.Generator().manual_seed(0))
+    net = ct.Network(
+        [6, 9, 4], 4, neuron=ct.Rate(tau=tau), signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian()
+    )
+    stimulus = ct.Presentations(x, torch.arange(16) % 4, 8, duration=10.0, epochs=5)
+    solver = ct.solvers.FactoredEuler(dt=0.1)
+    whole = ct.simulate(net, stimulus, solver, seed=1)
+    first = ct.simulate(net, stimulus, solver, seed=1, t_span=(0.0, cut))
+    second = ct.simulate(net, stimulus, solver, state=first.final, t_span=(cut, 100.0))
+    assert second.final.equal(whole.final)

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,17 +179,11 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
         if rate is not None:
             rates[name] = broadcast(rate, shape)
     found = {name: factors(kernel, parts) for name, parts in kernel.trace.updates.items() if name not in rates}
+    read = {name: {part.removesuffix("~") for part in rate.reads} for name, rate in rates.items()}
+    order, aside = readers_first({name: parts & {*rates} for name, parts in read.items()})
     for name, rate in rates.items():
-        if f"{name}~" in rate.reads or {read.removesuffix("~") for read in rate.reads} & {*found}:
+        if name in aside or f"{name}~" in rate.reads or read[name] & {*found}:
             rates[name] = kernel.store(rate, kernel.room(rate.shape))
-    order: list[str] = []
-    while len(order) < len(rates):
-        left = [name for name in rates if name not in order]
-        free = [name for name in left if not any(reads(rates[other], name) for other in left if other != name)]
-        if not free:  # they read each other
-            name = next(name for name in left if rates[name].reads)
-            rates[name] = kernel.store(rates[name], kernel.room(rates[name].shape))
-        order += free
     for name, (post, pre, decay) in found.items():
         offset, shape = state[name]
         change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
@@ -198,9 +192,23 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
         kernel.assign(rates[name], Buffer(offset, contiguous(shape)), "+=", "span * ")
 
 
-def reads(value: Value, name: str) -> bool:
-    """Whether the code of a value reads a tensor of the state."""
-    return name in value.reads or f"{name}~" in value.reads
+def readers_first(reads: Mapping[str, Set[str]]) -> tuple[list[str], list[str]]:
+    """(an order to write new values over old ones, each after all that read it; those to be put aside before, as they
+    read each other).
+    """
+    left = {name: set(read) - {name} for name, read in reads.items()}
+    order: list[str] = []
+    aside: list[str] = []
+    while left:
+        read = set().union(*left.values())
+        free = [name for name in left if name not in read]
+        if not free:
+            aside.append(next(name for name in left if left[name]))
+            left[aside[-1]] = set()
+        for name in free:
+            del left[name]
+        order += free
+    return order, aside
 
 
 def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: tuple[Value, Value, Any]) -> None:
