@@ -162,7 +162,7 @@ def main() -> None:
     if has_jax:
         many_states = [net2.initial_state(k, 32) for k in range(64)]
         calls["diffrax Euler, jit of vmap"] = peers.by_diffrax_euler(many_states, stim2, DT)
-    together = medians(2, calls)
+    together = medians(args.repeats, calls)
     together = {"FactoredEuler, 64 runs in a loop (64 x one)": 64 * found["FactoredEuler (in place)"], **together}
     table("20-30-10, 64 seeds", together, "FactoredEuler, 64 runs in a loop (64 x one)")
 

@@ -137,7 +137,7 @@ class Program:
                 self.at[node], call = padded(given, node.meta["val"])
                 self.calls.append(call)
             elif node.target is aten.cat.default and any(n in self.parts for n in nodes_in(args)):
-                self.together(node, args[0])
+                self.together(node, args[0], along(args))
                 self.free(k, args)
             else:
                 if node.target in POINTWISE:
@@ -149,9 +149,9 @@ class Program:
     def room(self, node: Node) -> Tensor:
         """Memory for the result of an operation: its own, or rows of what it becomes a part of."""
         if node in self.parts:
-            whole, first = self.parts[node]
+            whole, dim, first = self.parts[node]
             value = node.meta["val"]
-            self.at[node] = self.room_of(whole).narrow(0, first, value.shape[0])
+            self.at[node] = self.room_of(whole).narrow(dim, first, value.shape[dim])
         else:
             self.room_of(node)
         return self.at[node]
@@ -166,13 +166,13 @@ class Program:
                 self.owned.add(node)
         return self.at[node]
 
-    def together(self, node: Node, parts: Sequence[Node]) -> None:
+    def together(self, node: Node, parts: Sequence[Node], dim: int) -> None:
         """Rows one below the other: those of most parts are there already."""
         out, first = self.room(node), 0
         for part in parts:
-            rows = part.meta["val"].shape[0]
+            rows = part.meta["val"].shape[dim]
             if part not in self.parts:
-                self.calls.append(partial(out.narrow(0, first, rows).copy_, self.at[part]))
+                self.calls.append(partial(out.narrow(dim, first, rows).copy_, self.at[part]))
             first += rows
 
     def free(self, k: int, args: Any, whole: bool = False) -> None:
@@ -218,22 +218,30 @@ def last_reads(operations: Operations, kept: Set[Node]) -> dict[Node, int]:
     return last
 
 
-def rows_of_others(operations: Operations, apart: Set[Node]) -> dict[Node, tuple[Node, int]]:
-    """Results that only stand below one another in a larger one: that one, and their first row in it."""
+def rows_of_others(operations: Operations, apart: Set[Node]) -> dict[Node, tuple[Node, int, int]]:
+    """Results that only stand below one another in a larger one: that one, along which dimension, and their first row.
+
+    Rows of matrices of an ensemble lie apart, where torch puts only what is computed element by element.
+    """
     readers = Counter(n for arguments in operations.values() for n in nodes_in(arguments))
-    found: dict[Node, tuple[Node, int]] = {}
+    found: dict[Node, tuple[Node, int, int]] = {}
     for node, (args, _) in operations.items():
-        if node.target is not aten.cat.default:
-            continue
-        rank = args[0][0].meta["val"].dim()
-        if len(args) > 1 and args[1] not in (0, -rank):
+        dim = along(args) if node.target is aten.cat.default else -1
+        if dim != 0 and (dim, node.meta["val"].dim()) != (1, 3):
             continue
         first = 0
         for part in args[0]:
-            if part in operations and part not in apart and readers[part] == 1 and computed(part):
-                found[part] = (node, first)
-            first += part.meta["val"].shape[0]
+            fitting = part in operations and part not in apart and readers[part] == 1 and computed(part)
+            if fitting and (dim == 0 or part.target in POINTWISE):
+                found[part] = (node, dim, first)
+            first += part.meta["val"].shape[dim]
     return found
+
+
+def along(args: tuple[Any, ...]) -> int:
+    """The dimension along which tensors are put together."""
+    rank: int = args[0][0].meta["val"].dim()
+    return int(args[1]) % rank if len(args) > 1 else 0
 
 
 def computed(node: Node) -> bool:

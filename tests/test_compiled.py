@@ -212,6 +212,16 @@ GROWING: list[tuple[str, Callable[[bool], Any]]] = [
 ]
 
 
+def test_members_have_the_bits_of_their_single_runs() -> None:
+    """Machine code; sizes at which no matrix of a member lies as that of the next one does."""
+    x = torch.rand(14, 5, generator=torch.Generator().manual_seed(0))
+    net = ct.Network([5, 13, 15], 7, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
+    stimulus, solver = ct.Presentations(x, torch.arange(14) % 7, 7), ct.solvers.Euler(dt=0.1, compile=True)
+    members = ct.simulate(net, stimulus, solver, ensemble=3)
+    for seed, member in zip(members.seeds, members, strict=True):
+        assert member.final.equal(ct.simulate(net, stimulus, solver, seed=seed).final)
+
+
 @pytest.mark.parametrize(("name", "make"), GROWING)
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")  # as intended here

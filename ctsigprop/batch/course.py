@@ -100,7 +100,8 @@ def spans(total: float, every: float) -> list[tuple[float, float]]:
 def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
     """Runs whose `shape` is the same, in order: side by side where they can be, else each handed over once it is done.
 
-    Whether they can does not depend on how many they are, and side by side each has the same bits as alone.
+    Whether they can does not depend on how many they are. Side by side each ends as alone, to rounding: the last bits
+    of a product of matrices depend on where they lie in memory.
     """
     if not fit_together(jobs):
         for job in jobs:
