@@ -178,12 +178,9 @@ class Kernel(Code):
         if kwargs or not args or users[0].target is not aten.add.Tensor or args[0] is not node:
             return None
         row = self.known(args[1])
-        if (
-            row is None
-            or row.buffer is None
-            or row.shape not in ((columns,), (1, columns))
-            or row.buffer.strides[-1] != 1
-        ):
+        if row is None or row.buffer is None or row.shape not in ((columns,), (1, columns)):
+            return None
+        if row.buffer.strides[-1] != 1:
             return None
         self.done.add(users[0])
         return row

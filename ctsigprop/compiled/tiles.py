@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 PANEL = 4
@@ -30,9 +30,9 @@ START = 4
 
 
 def bits() -> int:
-    """The length of this computer's vectors."""
-    features = get_host_cpu_features()
-    return 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+    """The length of the vectors for which numba compiles on this computer."""
+    features = str(get_host_cpu_features()).split(",")
+    return 512 if "+avx512f" in features else 256 if "+avx" in features else 128
 
 
 def starts(n: int, lanes: int) -> list[int]:
@@ -220,7 +220,7 @@ def matrix(m: np.ndarray, offset: int, strides: tuple[int, int], shape: tuple[in
 
 def interpreted() -> bool:
     """Whether generated code runs as plain Python."""
-    return bool(config.DISABLE_JIT)  # type: ignore[attr-defined]  # numba sets it while it is imported
+    return bool(vars(config)["DISABLE_JIT"])  # which numba sets while it is imported
 
 
 def whole(value: int) -> ir.Constant:
