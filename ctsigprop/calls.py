@@ -128,7 +128,7 @@ class Program:
                 self.at[node] = view
                 self.owner[node] = self.root(nodes_in(args)[0])
             elif renames(node):  # elements that no view shows in this order: they are put in order at every step
-                self.at[node] = self.memory.take(node.meta["val"])
+                self.at[node] = given[0].new_empty(node.meta["val"].shape)
                 self.calls.append(partial(self.at[node].view(given[0].shape).copy_, given[0]))
             elif node.target in FILLS or node.target in FILLS_WITH:
                 filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
