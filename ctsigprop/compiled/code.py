@@ -21,8 +21,8 @@ from ctsigprop.compiled.values import (
 
 SPARSE = 2000
 """Multiplications from which on a product with spikes may go from spike to spike, for which they have to be counted."""
-LARGE = 10_000_000
-"""Multiplications from which on a product is left to BLAS, which sees to caches."""
+LARGE = 2_000_000
+"""Multiplications from which on a product is left to BLAS, which sees to caches and takes several threads."""
 TURNED = 4
 """Rows from which on it is worth while to transpose the other matrix first, whose columns lie in one piece each."""
 SHORT, LONG = 8, 64
