@@ -43,7 +43,7 @@ class Memory:
         if kept:
             return kept.pop()
         found = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-        self.every.append(laid_out(found) if self.ensemble else found)
+        self.every.append(laid_out(found) if self.ensemble and slim(found.shape) else found)
         return self.every[-1]
 
     def give(self, buffer: Tensor) -> None:

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ctsigprop as ct
+from ctsigprop.compiled import code
 from ctsigprop.compiled.source import readers_first
 from ctsigprop.rules import Custom, Reward, Rule, ThreeFactor
 from ctsigprop.rules.table import RULES
@@ -321,6 +322,19 @@ def test_members_may_have_their_own_numbers_and_stimuli(solver: Any) -> None:
             torch.testing.assert_close(member.final[name], value, rtol=1e-9, atol=1e-12)
         for record in ("weights", "rates"):
             np.testing.assert_allclose(member.dataset[record], alone.dataset[record], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_products_that_are_left_to_blas_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drives that start from biases, and changes of weights that are added to them."""
+    monkeypatch.setattr(code, "LARGE", 0)
+    x = torch.rand(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    net = ct.Network([5, 6, 4], 4, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
+    stimulus = ct.Presentations(x, torch.arange(8) % 4, 4, duration=2.0)
+    fast, plain = (ct.simulate(net, stimulus, ct.solvers.Euler(dt=0.1, compile=way)) for way in (True, False))
+    assert fast.stats["path"] == "compiled"
+    for name, value in plain.final.items():
+        torch.testing.assert_close(fast.final[name], value, rtol=1e-11, atol=1e-13)
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.sets(st.sampled_from("abcde"))))

@@ -60,19 +60,23 @@ class Code:
 
     def loops(self, shape: Shape, body: Callable[[Index], Iterable[str]], least: int = SHORT) -> None:
         """`body` for every index."""
+        index, headers = self.nest(shape, least)
+        for depth, header in enumerate(headers):
+            self.emit(depth, header)
+        for line in body(index):
+            self.emit(len(headers), line)
+
+    def nest(self, shape: Shape, least: int = SHORT) -> tuple[Index, list[str]]:
+        """(index, first lines of the loops) over a shape, without those of one step."""
         index: list[str] = []
-        depth = 0
+        headers: list[str] = []
         for d, n in enumerate(shape):
-            if n == 1:
-                index.append("0")
-                continue
-            self.names += 1
-            index.append(f"i{self.names}")
-            inner = depth > 0 and all(left == 1 for left in shape[d + 1 :])
-            self.emit(depth, f"for i{self.names} in {steps(n, inner, least)}:")
-            depth += 1
-        for line in body(tuple(index)):
-            self.emit(depth, line)
+            self.names += n != 1
+            index.append(f"i{self.names}" if n != 1 else "0")
+            if n != 1:
+                inner = bool(headers) and all(left == 1 for left in shape[d + 1 :])
+                headers.append(f"for i{self.names} in {steps(n, inner, least)}:")
+        return tuple(index), headers
 
     def store(self, value: Value, place: Buffer | None = None) -> Value:
         """`value` in memory, computed where it was not."""
@@ -91,14 +95,8 @@ class Code:
         if value.even and is_contiguous(shape, target.strides) and math.prod(shape) > 1:
             last = max(d for d, n in enumerate(shape) if n > 1)
             shape = tuple(math.prod(shape) if d == last else 1 for d in range(len(shape)))
-        index = []
-        headers: list[str] = []
-        for d, n in enumerate(shape):
-            self.names += n != 1
-            index.append(f"i{self.names}" if n != 1 else "0")
-            last = bool(headers) and all(left == 1 for left in shape[d + 1 :])
-            headers += [f"for i{self.names} in {steps(n, last)}:"] if n != 1 else []
-        code = f"{factor}{number(value, tuple(index))}"
+        index, headers = self.nest(shape)
+        code = f"{factor}{number(value, index)}"
         ahead: dict[str, str] = {}
         if headers and " if " not in code:
             inner = headers[-1].split()[1]
@@ -112,7 +110,7 @@ class Code:
                 for term, name in ahead.items():
                     self.emit(depth, f"{name} = {term}")
             self.emit(depth, header)
-        self.emit(len(headers), f"{target.at(tuple(index))} {sign} {code}")
+        self.emit(len(headers), f"{target.at(index)} {sign} {code}")
 
     def product(self, left: Value, right: Value, row: Value | None = None) -> Value:
         """A matrix product, into memory; with `row` added to every row."""

@@ -166,12 +166,13 @@ class Kernel(Code):
         args, kwargs = self.trace.arguments.get(node, ((), {}))
         return self.operation(node, args, kwargs) if args and self.known(args[0]) is not None else None
 
-    def row_added(self, node: Any) -> Value | None:
-        """A row in memory, such as the biases, that is added to a product and to nothing else: sums can start from it.
+    def row_added(self, node: Node) -> Value | None:
+        """A row in memory, such as the biases, that is added to a product and to nothing else: sums can start from it,
+        and the addition is done then.
 
         Not where spikes jump: weights change there between a product and what is added to it.
         """
-        if self.sparse or not isinstance(node, Node) or node.target is not aten.mm.default:
+        if self.sparse:
             return None
         users, columns = list(node.users), node.meta["val"].shape[1]
         args, kwargs = self.trace.arguments.get(users[0], ((), {})) if len(users) == 1 else ((), {})

@@ -199,7 +199,7 @@ class Turn:
 
     def write(self, to: Vectors) -> None:
         """Square after square, the last ones over part of those before them."""
-        last = [ir.Constant(ir.IntType(64), n - to.lanes) for n in (self.rows, self.columns)]
+        last = [whole(n - to.lanes) for n in (self.rows, self.columns)]
         counts = [-(-n // to.lanes) for n in (self.rows, self.columns)]
         with cgutils.loop_nest(to.builder, [whole(n) for n in counts], ir.IntType(64)) as index:
             places = [to.builder.mul(i, whole(to.lanes)) for i in index]
