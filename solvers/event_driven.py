@@ -16,7 +16,8 @@ from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField
 from ctsigprop.solvers.hybrid import add
 from ctsigprop.solvers.packing import Flat, Packing
-from ctsigprop.solvers.reference import AdaptiveFlow, advance_adaptive, check_finite
+from ctsigprop.solvers.reference import AdaptiveFlow, advance_adaptive, check_finite, resample, smooth
+from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 
 AT_ONCE = 1000
@@ -87,23 +88,30 @@ class EventDriven(Solver):
         packing = Packing(state)
         flow = AdaptiveFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
         try:
-            for goal in (*times, *(() if times and times[-1] >= span[1] else (span[1],))):
-                self.until(flow, field, goal)
-                if goal in times:
-                    monitor.sample(goal, packing.unpack(flow.y))
+            self.until(flow, field, span[1], Samples(times))
         except KeyboardInterrupt:
             raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
         return packing.unpack(flow.y)
 
-    def until(self, flow: AdaptiveFlow, field: JumpingField, goal: float) -> None:
-        """Integrate to `goal`, with every jump up to it and at it."""
+    def until(self, flow: AdaptiveFlow, field: JumpingField, goal: float, samples: Samples) -> None:
+        """Integrate to `goal`, with every jump up to it and at it.
+
+        Samples between two jumps are read off a second, uncounted integration from the first of them: a stop at each
+        would move the jumps that follow.
+        """
         before = flow.t
+        between_jumps = smooth(flow, "dopri5", self.rtol, self.atol, {})
         while True:
             known = field.next_jump(before)
             target = min(goal, known)
+            begin = flow.t, flow.y
             self.glide(flow, field, target)
+            inner = samples.until(math.nextafter(flow.t, -math.inf))
+            resample(flow, begin, [t for t in inner if t > begin[0]], between_jumps)
             arrived = flow.t >= target
             self.land(flow, field, (before, flow.t) if arrived and known <= goal else (flow.t, flow.t))
+            for t in samples.until(flow.t):
+                flow.monitor.sample(t, flow.packing.unpack(flow.y))
             if arrived:
                 before = flow.t
                 if target >= goal:

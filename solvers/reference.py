@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torchdiffeq
@@ -23,9 +24,8 @@ from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.status import Status
 
 SAMPLE_BYTES = 2**28
-SAMPLES = 64
-"""Sampled states (and their bytes) held by one call of odeint, which returns none of them before it ends; more are
-taken in several calls. An adaptive method chooses its first step anew in each."""
+"""Bytes of sampled states that one call of odeint may hold, which returns none of them before it ends. More are read
+off further calls over the same time: what is looked at never changes the steps of the run itself."""
 SLACK = 1e-9
 """Share of a step within which a time is taken for a grid point."""
 BLOCK_STEPS = 256
@@ -34,6 +34,9 @@ BLOCK_STEPS = 256
 
 class Flow:
     """The right-hand side as torchdiffeq calls it; remembers the last good state for whoever must stop."""
+
+    resumes_anywhere: ClassVar[bool] = True
+    """Whether a run may go on from a sample: steps are on no grid."""
 
     def __init__(
         self,
@@ -48,12 +51,9 @@ class Flow:
         self.field, self.packing, self.counts, self.max_steps = field, packing, counts, max_steps
         self.monitor, self.start = monitor, start
         self.y, self.t = y, start
-        self.end, self.end_y = torch.inf, y
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
         self.counts.rhs_evaluations += 1
-        if float(s) > self.end:
-            self.end_y, self.end = y, torch.inf
         return self.packing.derivative(self.field, self.start + float(s), y)
 
     def stop(self, status: Status, detail: str) -> SolverStopped:
@@ -82,15 +82,40 @@ class Flow:
 class FixedFlow(Flow):
     """With the callback of torchdiffeq's fixed-step methods."""
 
+    resumes_anywhere = False
+
     def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
         self.before_step(float(s), y)
         self.counts.steps += 1
 
 
 class AdaptiveFlow(Flow):
-    """With the callbacks of torchdiffeq's adaptive methods."""
+    """With the callbacks of torchdiffeq's adaptive methods; keeps the state in which the last step ends.
+
+    Two evaluations lie behind the end of a stretch. One is a trial point, from which torchdiffeq guesses the length of
+    its first step. The other comes after the last step, at the very state that it ended in: what torchdiffeq returns
+    there is an interpolation, equal up to rounding only. The field is evaluated at the end itself for both.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.end = math.inf
+        self.stepping = False
+        self.end_y: Flat | None = None
+
+    def begin(self, end: float) -> None:
+        """Start a stretch that ends at `end` on the clock of odeint."""
+        self.end, self.stepping, self.end_y = end, False, None
+
+    def __call__(self, s: Tensor, y: Flat) -> Flat:
+        if float(s) <= self.end:
+            return super().__call__(s, y)
+        if self.stepping and self.end_y is None:
+            self.end_y = y
+        return super().__call__(s.new_tensor(self.end), y)
 
     def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
+        self.stepping = True
         self.before_step(float(s), y)
         if not (math.isfinite(float(ds)) and float(s + ds) > float(s)):
             raise self.failure()
@@ -137,21 +162,30 @@ def solve(
     return out if len(apart) == len(times) or len(out) < len(apart) else out[place]
 
 
-def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Callable[[list[float]], Tensor]) -> None:
+Run = Callable[[list[float]], Tensor]
+"""From the state that a flow holds over a clock that begins now: the states at its times."""
+
+
+def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Run) -> None:
     """Run from now to `stop`, hand the samples to the monitor and leave the state at `stop` in `flow`."""
     inner = [t for t in samples if t < stop]
-    t, y = flow.t, flow.y
+    begin = flow.t, flow.y
+    together = inner if len(inner) + 2 <= states_at_once(flow.y) else []
     try:
-        out = run([t, *inner, stop])
-        if out.shape[0] != len(inner) + 2:
+        out = run([flow.t, *together, stop])
+        if out.shape[0] != len(together) + 2:
             raise flow.failure()
     except SolverStopped as stopped:
-        salvage(flow, (t, y), [s for s in inner if s <= stopped.t], run)
+        resample(flow, begin, [s for s in inner if s <= stopped.t], run)
         raise
     check_finite(flow, out[-1])
-    flow.y, flow.t = out[-1].clone() if inner else out[-1], stop
     try:
-        hand_over(flow, samples, out[1 : len(samples) + 1])
+        if together:
+            hand_over(flow, inner, out[1:-1])
+        elif inner:
+            resample(flow, begin, inner, run)
+        flow.y, flow.t = out[-1].clone() if inner else out[-1], stop
+        hand_over(flow, samples[len(inner) :], out[-1:])
         flow.monitor.progress(stop)
     except KeyboardInterrupt:
         raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
@@ -159,21 +193,31 @@ def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Callabl
 
 def hand_over(flow: Flow, times: Sequence[float], states: Tensor) -> None:
     """Give sampled states to the monitor."""
-    for t, y in zip(times, states, strict=True):
+    for t, y in zip(times, states, strict=False):
         flow.monitor.sample(t, flow.packing.unpack(y))
 
 
-def salvage(flow: Flow, start: tuple[float, Flat], samples: list[float], run: Callable[[list[float]], Tensor]) -> None:
-    """Take the samples that a stopped call had passed but not returned: run it again, uncounted, up to the last."""
-    if not samples:
-        return
+def resample(flow: Flow, begin: tuple[float, Flat], samples: list[float], run: Run) -> None:
+    """Hand out samples of a run that is over: run again, uncounted, from `begin`, as many at once as fit in memory."""
     counts, max_steps = replace(flow.counts), flow.max_steps
-    (flow.t, flow.y), flow.max_steps = start, None
+    ended = flow.t, flow.y
+    (flow.t, flow.y), flow.max_steps = begin, None
+    size = states_at_once(flow.y) - 1
     try:
-        hand_over(flow, samples, run([flow.t, *samples])[1:])
+        for first in range(0, len(samples), size):
+            group = samples[first : first + size]
+            out = run([flow.t, *group])
+            hand_over(flow, group, out[1:])
+            flow.t, flow.y = (group[-1], out[-1].clone()) if flow.resumes_anywhere else begin
     finally:
         flow.max_steps = max_steps
         vars(flow.counts).update(vars(counts))
+        flow.t, flow.y = ended
+
+
+def states_at_once(y: Flat) -> int:
+    """How many states like `y` one call of odeint may hold."""
+    return max(2, SAMPLE_BYTES // max(1, y.numel() * y.element_size()))
 
 
 def check_finite(flow: Flow, y: Flat) -> None:
@@ -208,35 +252,27 @@ def advance_adaptive(
     if is_scipy:
         rtol, atol = (tol.cpu().numpy() if isinstance(tol, Tensor) else tol for tol in (rtol, atol))
 
-    def run(clock: list[float]) -> Tensor:
-        end = torch.tensor([clock[-1] - clock[0]], dtype=torch.float64, device=packing.device)
-        own = options if is_scipy else {**options, "norm": packing.norm, "jump_t": end}  # step onto the end
-        # after a step onto a jump torchdiffeq evaluates just behind it, at the very state that the step ended in; what
-        # it returns there is an interpolation, equal up to rounding
-        flow.end = float("inf") if is_scipy else float(end.to(packing.dtype))
-        with warnings.catch_warnings():  # torchdiffeq hands min_step to SciPy methods that have none
-            warnings.filterwarnings("ignore", "The following arguments have no effect for a chosen solver")
-            out = solve(flow, method, clock[0], [t - clock[0] for t in clock], rtol, atol, own)
-            if not is_scipy and flow.end == float("inf"):
-                out[-1] = flow.end_y
-            return out
-
-    for group, stop in groups(times, span[1], y):
-        with_samples(flow, group, stop, run)
+    with_samples(flow, times, span[1], smooth(flow, method, rtol, atol, options))
     return packing.unpack(flow.y)
 
 
-def groups(times: Sequence[float], stop: float, y: Flat) -> Iterator[tuple[Sequence[float], float]]:
-    """Cut sample times so that the states sampled in one group fit in memory: (times, where the group stops)."""
-    size = max(1, min(SAMPLES, SAMPLE_BYTES // (y.numel() * y.element_size())))
-    for first in range(0, len(times), size):
-        group = times[first : first + size]
-        if first + size < len(times):
-            yield group, group[-1]
-        else:
-            yield group, stop
-    if not times:
-        yield (), stop
+def smooth(flow: Flow, method: str, rtol: Any, atol: Any, options: dict[str, Any]) -> Run:
+    """An adaptive method at work on `flow`; its last step ends with the clock."""
+
+    def run(clock: list[float]) -> Tensor:
+        local = [t - clock[0] for t in clock]
+        if not isinstance(flow, AdaptiveFlow):
+            with warnings.catch_warnings():  # torchdiffeq hands min_step to SciPy methods that have none
+                warnings.filterwarnings("ignore", "The following arguments have no effect for a chosen solver")
+                return solve(flow, method, clock[0], local, rtol, atol, options)
+        end = torch.tensor(local[-1:], dtype=torch.float64, device=flow.packing.device)
+        flow.begin(float(end.to(flow.packing.dtype)))
+        out = solve(flow, method, clock[0], local, rtol, atol, {**options, "norm": flow.packing.norm, "jump_t": end})
+        if flow.end_y is not None:
+            out[-1] = flow.end_y
+        return out
+
+    return run
 
 
 def advance_fixed(
@@ -257,6 +293,7 @@ def advance_fixed(
     packing = Packing(state)
     flow = FixedFlow(field, packing, packing.pack(state), span[0], max_steps, counts, monitor)
     resolution = 100 * torch.finfo(packing.dtype).eps  # of the implicit method's inner iteration
+    one_step = not method.endswith("adams")
 
     def take(points: Sequence[float], samples: Sequence[float]) -> None:
         """Take the steps between `points` in one call, on a clock that starts at the last multiple of a block."""
@@ -269,15 +306,16 @@ def advance_fixed(
             return (k - anchor) * dt if on_grid else t - origin - anchor * dt
 
         def run(clock: list[float]) -> Tensor:
-            grid = [local(p) for p in points if p < clock[-1]] + [local(clock[-1])]
-            on_grid = {local(t) for t in clock} <= set(grid)
+            # a clock that ends within a step goes on to its end: methods with a history need steps of one length
+            clock_end = next(p for p in points if p >= clock[-1])
+            times = [local(t) for t in clock] + ([] if clock_end == clock[-1] else [local(clock_end)])
+            grid = [local(p) for p in points if p <= clock_end]
             own = {
                 **options,
-                "interp": "linear" if on_grid else options["interp"],
+                "interp": "linear" if set(times) <= set(grid) else options["interp"],
                 "grid_constructor": lambda _func, _y, t: torch.tensor(grid, dtype=t.dtype, device=t.device),
             }
-            start = origin + anchor * dt
-            return solve(flow, method, start, [local(t) for t in clock], resolution, resolution, own)
+            return solve(flow, method, origin + anchor * dt, times, resolution, resolution, own)[: len(clock)]
 
         with_samples(flow, samples, points[-1], run)
 
@@ -286,10 +324,9 @@ def advance_fixed(
         for pair in pairwise(points):
             take(pair, [t for t in samples if pair[0] < t <= pair[1]])
 
-    per_block = max(1, SAMPLE_BYTES // (flow.y.numel() * flow.y.element_size()))
     for points in blocks(span, origin, dt):
         samples = [t for t in times if points[0] < t <= points[-1]]
-        if len(samples) > per_block:
+        if one_step and len(samples) + 2 > states_at_once(flow.y):
             step_by_step(points, samples)
             continue
         before, counted = flow.y, replace(counts)
@@ -300,8 +337,36 @@ def advance_fixed(
                 raise
             flow.y, flow.t = before, points[0]
             vars(counts).update(vars(counted))
-            step_by_step(points, samples)  # to see which step it is
+            find_divergence(flow, take, points, samples)
     return packing.unpack(flow.y)
+
+
+def find_divergence(
+    flow: Flow, take: Callable[[Sequence[float], Sequence[float]], None], points: Sequence[float], samples: list[float]
+) -> None:
+    """Stop at the last good point of a block that is known to diverge, and hand out the samples up to it.
+
+    `take` takes the steps between points. How many of them are good is found by bisection, each time from the start
+    of the block, as a method with a history must not begin anywhere else.
+    """
+    begin, counted = (flow.t, flow.y), replace(flow.counts)
+
+    def again(steps: int, samples: Sequence[float]) -> None:
+        flow.t, flow.y = begin
+        vars(flow.counts).update(vars(counted))
+        take(points[: steps + 1], samples)
+
+    def diverges(steps: int) -> bool:
+        try:
+            again(steps, ())
+        except SolverStopped as stopped:
+            return stopped.status is Status.DIVERGED
+        return False
+
+    good = bisect_left(range(1, len(points) - 1), True, key=diverges)
+    if good:
+        again(good, [t for t in samples if t <= points[good]])
+    again(good + 1, ())
 
 
 def blocks(span: tuple[float, float], origin: float, dt: float) -> Iterator[list[float]]:
