@@ -46,6 +46,7 @@ from ctsigprop.solvers.methods import Dopri5
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import get
 from ctsigprop.state import State
+from ctsigprop.steps import check_step
 from ctsigprop.stimuli import Frame, Stimulus
 
 SLACK = 1e-9
@@ -137,6 +138,7 @@ def simulate(
     states: list[State] = []
     runs: list[Run] = []
     about: dict[int, dict[str, Any]] = {}
+    check_step(networks, method, stimuli[0])
     for one, shown, begin, own in zip(networks, stimuli, given, seeds, strict=True):
         check_stimulus(one, shown)
         states.append(fitted(one, begin, own, shown))

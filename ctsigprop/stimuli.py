@@ -84,6 +84,11 @@ class Stimulus(ABC):
     spikes: bool = False
     """Whether the input is spikes, which only neurons with a reset take."""
 
+    @property
+    def longest_frame(self) -> float:
+        """The longest stretch without a switch, in units of time."""
+        return self.duration_total
+
     @abstractmethod
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
         """The frames of start ... stop, in order, without gaps."""
@@ -249,6 +254,10 @@ class Presentations(Stimulus):
         edges = [0.0, *self.gate, self.duration]
         return [(a, b, f) for a, b, f in zip(edges, edges[1:], (0.0, 1.0, 0.0), strict=False) if b > a]
 
+    @property
+    def longest_frame(self) -> float:
+        return max(b - a for a, b, _ in self.windows())
+
     def during(self, shown: Later, factor: float) -> tuple[Callable[[float], Input], bool]:
         """The frame's function of time, and whether it is constant."""
         gate = self.gate
@@ -323,9 +332,16 @@ class Continuous(Stimulus):
             )
         return tensor
 
+    @property
+    def longest_frame(self) -> float:
+        return max(b - a for a, b in pairwise(self.edges()))
+
+    def edges(self) -> list[float]:
+        """Where the frames begin and end."""
+        return [0.0, *(t for t in self.switches if 0 < t < self.duration_total), self.duration_total]
+
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
-        edges = [0.0, *(t for t in self.switches if 0 < t < self.duration_total), self.duration_total]
-        for a, b in pairwise(edges):
+        for a, b in pairwise(self.edges()):
             if b > start and a < stop:
                 yield Frame(max(a, start), min(b, stop), a, self.until(b), False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,15 @@ class Solver(ABC):
     """
 
     jumps: ClassVar[bool] = False
+
+    @property
+    def step(self) -> float | None:
+        """The length of a fixed step, in units of time; None where steps choose their own."""
+        return None
+
+    def stable_step(self, tau: float, of_neuron: bool = True) -> float:
+        """The largest step with which a decay dv/dt = -v / tau of a neuron, or of a rule's variable, does not grow."""
+        return math.inf
 
     @abstractmethod
     def advance(

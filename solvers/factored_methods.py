@@ -13,6 +13,7 @@ from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed, advance_in_place
 from ctsigprop.solvers.factored_step import EulerStepper, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
+from ctsigprop.solvers.methods import RK4, Euler, Heun2
 from ctsigprop.solvers.tableaus import Tableau
 
 
@@ -98,7 +99,15 @@ class FactoredFixed(Solver, ABC):
     compile: bool = False
     tableau: ClassVar[Tableau]
     order: ClassVar[int]
+    stability: ClassVar[float]
     dense_solver: ClassVar[str]
+
+    @property
+    def step(self) -> float:
+        return self.dt
+
+    def stable_step(self, tau: float, of_neuron: bool = True) -> float:
+        return self.stability * tau
 
     def __post_init__(self) -> None:
         check_compile(self, None)
@@ -130,21 +139,21 @@ class FactoredFixed(Solver, ABC):
 class FactoredEuler(FactoredFixed):
     """Forward Euler, order 1: one right-hand side and one product per weight matrix and step."""
 
-    tableau, order, dense_solver = tableaus.EULER, 1, "Euler(dt=...)"
+    tableau, order, stability, dense_solver = tableaus.EULER, 1, Euler.stability, "Euler(dt=...)"
 
 
 @final
 class FactoredHeun(FactoredFixed):
     """Heun's method, order 2 (explicit trapezoid)."""
 
-    tableau, order, dense_solver = tableaus.HEUN, 2, "Heun2(dt=...)"
+    tableau, order, stability, dense_solver = tableaus.HEUN, 2, Heun2.stability, "Heun2(dt=...)"
 
 
 @final
 class FactoredRK4(FactoredFixed):
     """The classical family of fourth order, in Kutta's 3/8 form."""
 
-    tableau, order, dense_solver = tableaus.RK4, 4, "RK4(dt=...)"
+    tableau, order, stability, dense_solver = tableaus.RK4, 4, RK4.stability, "RK4(dt=...)"
 
 
 @final

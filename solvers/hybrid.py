@@ -16,12 +16,15 @@ from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
+from ctsigprop.solvers.methods import RK4, Euler, Midpoint
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import SLACK, blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 
 FLOWS = ("exponential", "euler", "midpoint", "rk4")
+STABILITY = {"exponential": math.inf, "euler": Euler.stability, "midpoint": Midpoint.stability, "rk4": RK4.stability}
+"""Largest step with which a decay of tau = 1 does not grow. The exact flow takes a rule's variables by Euler."""
 ROUNDING = 1e-15
 """Share of the time by which the length of a step may be off."""
 Updates = Mapping[str, Update | DenseUpdate]
@@ -74,6 +77,13 @@ class Hybrid(Solver):
             number("Hybrid(max_steps=)", self.max_steps, above=0)
         exact = self.flow == "exponential"
         check_compile(self, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}")
+
+    @property
+    def step(self) -> float:
+        return self.dt
+
+    def stable_step(self, tau: float, of_neuron: bool = True) -> float:
+        return STABILITY[self.flow if of_neuron or self.flow != "exponential" else "euler"] * tau
 
     def advance(
         self,

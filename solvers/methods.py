@@ -107,6 +107,8 @@ class Fixed(Solver, ABC):
     Raises
     ------
     ValueError, TypeError : a step or limit out of its range, compile=True for a method without compiled form
+
+    Beyond `stability` (a class attribute, in units of tau) a linear decay grows from step to step.
     """
 
     dt: float
@@ -114,7 +116,15 @@ class Fixed(Solver, ABC):
     compile: bool = False
     method: ClassVar[str]
     order: ClassVar[int]
+    stability: ClassVar[float]
     tableau: ClassVar[Tableau | None] = None
+
+    @property
+    def step(self) -> float:
+        return self.dt
+
+    def stable_step(self, tau: float, of_neuron: bool = True) -> float:
+        return self.stability * tau
 
     def __post_init__(self) -> None:
         check_compile(self, None if self.tableau else TABLEAU_FREE)
@@ -214,42 +224,42 @@ class SciPy(Adaptive):
 class Euler(Fixed):
     """Forward Euler, order 1. With dt = tau each layer takes the value of its drive in one step."""
 
-    method, order, tableau = "euler", 1, tableaus.EULER
+    method, order, tableau, stability = "euler", 1, tableaus.EULER, 2.0
 
 
 @final
 class Midpoint(Fixed):
     """Explicit midpoint, order 2."""
 
-    method, order, tableau = "midpoint", 2, tableaus.MIDPOINT
+    method, order, tableau, stability = "midpoint", 2, tableaus.MIDPOINT, 2.0
 
 
 @final
 class Heun2(Fixed):
     """Heun's method, order 2 (explicit trapezoid)."""
 
-    method, order, tableau = "heun2", 2, tableaus.HEUN
+    method, order, tableau, stability = "heun2", 2, tableaus.HEUN, 2.0
 
 
 @final
 class Heun3(Fixed):
     """Heun's third-order method."""
 
-    method, order = "heun3", 3
+    method, order, stability = "heun3", 3, 2.5127453
 
 
 @final
 class RK4(Fixed):
     """The classical family of fourth order, in Kutta's 3/8 form."""
 
-    method, order, tableau = "rk4", 4, tableaus.RK4
+    method, order, tableau, stability = "rk4", 4, tableaus.RK4, 2.7852936
 
 
 @final
 class ExplicitAdams(Fixed):
     """Adams-Bashforth, order 4 here: history restarts, by Runge-Kutta, at every switch of the stimulus."""
 
-    method, order = "explicit_adams", 4
+    method, order, stability = "explicit_adams", 4, 0.3
 
     def options(self) -> dict[str, object]:
         return {"interp": "cubic", "max_order": 5}
@@ -259,7 +269,7 @@ class ExplicitAdams(Fixed):
 class ImplicitAdams(Fixed):
     """Adams-Bashforth-Moulton, order 5 here: history restarts, by Runge-Kutta, at every switch of the stimulus."""
 
-    method, order = "implicit_adams", 5
+    method, order, stability = "implicit_adams", 5, 1.8367347
 
     def options(self) -> dict[str, object]:
         return {"interp": "cubic", "max_iters": 50, "max_order": 5}

@@ -62,6 +62,13 @@ class Multirate(Solver):
         if self.max_steps is not None:
             number("Multirate(max_steps=)", self.max_steps, above=0)
 
+    @property
+    def step(self) -> float:
+        return self.dt
+
+    def stable_step(self, tau: float, of_neuron: bool = True) -> float:
+        return 2.0 * self.micro * tau
+
     def advance(
         self,
         field: VectorField,

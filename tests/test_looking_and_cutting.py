@@ -27,7 +27,8 @@ Solver = ct.solvers.Solver
 PACES = [1e-4, 1e-2, 1.0, 1e2]
 DURATION, FRAMES, ROWS, SIZES = 0.4, 2, 5, (4, 5, 3)
 STOP = DURATION * FRAMES
-FINE, COARSE, LOOSE = ({"rtol": rtol, "atol": 1e-3 * rtol} for rtol in (1e-6, 1e-5, 1e-4))
+TOLERANCES: list[dict[str, Any]] = [{"rtol": rtol, "atol": 1e-3 * rtol} for rtol in (1e-6, 1e-5, 1e-4)]
+FINE, COARSE, LOOSE = TOLERANCES
 ADAPTIVE: list[Solver] = [
     ct.solvers.Dopri5(**FINE),
     ct.solvers.Dopri8(**FINE),
