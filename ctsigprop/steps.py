@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+
+import torch
 
 from ctsigprop.network import Network
 from ctsigprop.rules.base import Rule
@@ -44,12 +47,23 @@ def of_rule(part: Rule | Reward) -> Iterator[tuple[str, float]]:
 
 
 def check_step(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) -> None:
-    """Warn where a fixed step cannot be right: beyond the solver's limit of stability, or never taken as asked for."""
+    """Warn where a fixed step cannot be right: beyond the solver's limit of stability, or never taken as asked for.
+
+    Raises
+    ------
+    ValueError : a step so short that time does not move
+    """
     dt = solver.step
     if dt is None:
         return
     name = type(solver).__name__
     longest = stimulus.longest_frame
+    shortest = max(math.ulp(stimulus.duration_total), torch.finfo(stimulus.dtype).tiny)
+    if dt < shortest:
+        raise ValueError(
+            f"{name}(dt=) must be at least {shortest:.3g}, the shortest step that moves time in {stimulus.dtype} up to "
+            f"t={stimulus.duration_total:g}, got {dt!r}"
+        )
     if dt > longest * (1 + ROUNDING):
         warnings.warn(
             f"{name}(dt={dt:g}) is longer than anything that the stimulus shows without a switch, {longest:g}: steps "

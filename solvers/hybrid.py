@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, Literal, final
 
@@ -100,15 +100,34 @@ class Hybrid(Solver):
         walk = Walk(field, state, span, times, monitor, counts, self.max_steps)
         try:
             for points in blocks(span, origin, self.dt):
+                counted = replace(counts)
                 walk.good = (points[0], walk.snapshot())
-                if self.flow == "exponential":
-                    walk.exactly(points, self.dt)
-                else:
-                    walk.by_odeint(self.flow, points)
-                walk.check(points[-1])
+                try:
+                    self.take(walk, points)
+                except SolverStopped as stopped:
+                    if stopped.status is not Status.DIVERGED or len(points) == 2:
+                        raise
+                    vars(counts).update(vars(counted))
+                    self.find_divergence(walk, points)
+                    raise
         except KeyboardInterrupt:
             raise walk.stop(Status.INTERRUPTED, f"It stood at t={walk.good[0]:g}.") from None
         return walk.end()
+
+    def take(self, walk: Walk, points: Sequence[float]) -> None:
+        """Take the steps between `points`, and look whether the state is finite after them."""
+        if self.flow == "exponential":
+            walk.exactly(points, self.dt)
+        else:
+            walk.by_odeint(self.flow, points)
+        walk.check(points[-1], walk.state())
+
+    def find_divergence(self, walk: Walk, points: Sequence[float]) -> None:
+        """Take the steps once more from the last good state, looking after each; what was sampled stays so."""
+        walk.restore()
+        for pair in pairwise(points):
+            walk.good = (pair[0], walk.snapshot())
+            self.take(walk, pair)
 
 
 class Walk:
@@ -159,13 +178,33 @@ class Walk:
         t, state = self.good
         return SolverStopped(status, t, state, detail)
 
-    def check(self, t: float) -> None:
-        """Raise if the state holds a NaN or an infinity."""
-        total = torch.stack([value.sum() for value in (*self.activities.values(), *self.matrices.values())]).sum()
-        if not math.isfinite(float(total)):
-            name = first_nonfinite(HybridState(self.activities, self.matrices))
+    def state(self) -> HybridState:
+        """The state at hand; it changes with every step."""
+        return HybridState(self.activities, self.matrices)
+
+    def restore(self) -> None:
+        """Go back to the last good state; nothing is sampled from there on."""
+        _, state = self.good
+        self.samples = Samples(())
+        self.updates = {}
+        if self.place is not None:
+            self.place.load(state)
+            return
+        self.activities, self.matrices = dict(state.activities), dict(state.weights)
+        self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
+        self.shared = set(self.matrices)
+
+    def check(self, t: float, state: HybridState) -> None:
+        """Raise if `state`, of time t, holds a NaN or an infinity."""
+        if not math.isfinite(float(torch.stack([value.sum() for _, value in state.items()]).sum())):
+            name = first_nonfinite(state)
             if name is not None:
-                raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.good[0]:g}, before t={t:g}.")
+                raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.good[0]:g}.")
+
+    def give(self, t: float, state: HybridState) -> None:
+        """Hand out a sample, which must be finite."""
+        self.check(t, state)
+        self.monitor.sample(t, state)
 
     def before_step(self, t: float) -> None:
         """Stop where no more steps are allowed."""
@@ -202,14 +241,14 @@ class Walk:
     def sample(self, t: float) -> None:
         """Hand out the state at the grid point t, after its jump."""
         for time in self.due(t, inclusive=True):
-            self.monitor.sample(time, HybridState(self.activities, self.matrices))
+            self.give(time, self.state())
 
     def hand_out(self, time: float, activities: Mapping[str, Tensor], updates: Updates, share: float) -> None:
         """Hand out a state between grid points."""
         matrices = {name: value.clone() if name in updates else value for name, value in self.matrices.items()}
         for name, update in updates.items():
             add(matrices[name], update, share)
-        self.monitor.sample(time, HybridState({**self.activities, **activities}, matrices))
+        self.give(time, HybridState({**self.activities, **activities}, matrices))
 
     def exactly(self, points: Sequence[float], whole: float) -> None:
         """Take the steps between `points`, of length `whole` but for the ends, by the field's own exact step."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torchdiffeq
 from torch import Tensor
@@ -28,6 +29,8 @@ SAMPLE_BYTES = 2**28
 off further calls over the same time: what is looked at never changes the steps of the run itself."""
 SLACK = 1e-9
 """Share of a step within which a time is taken for a grid point."""
+HALVINGS = 12
+"""How often a stretch is halved in which one of SciPy's methods fails, to find where."""
 BLOCK_STEPS = 256
 """Fixed steps per call of odeint at most, after which the state is checked for non-finite values."""
 
@@ -128,13 +131,22 @@ class AdaptiveFlow(Flow):
 
 
 class SciPyFlow(Flow):
-    """SciPy's solvers have no callbacks: every evaluation counts as a step."""
+    """SciPy's solvers have no callbacks: every evaluation counts as a step, and may be a trial that is given up.
+
+    A derivative that is not finite ends the call, as SciPy's own answers differ from method to method: a step of no
+    length, an error of its linear algebra, or none at all.
+    """
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
         if self.max_steps is not None and self.counts.rhs_evaluations >= self.max_steps:
             raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} evaluations were reached.")
         self.counts.steps += 1
-        return super().__call__(s, y)
+        slope = super().__call__(s, y)
+        if not math.isfinite(float(slope.sum())):
+            name = first_nonfinite(self.packing.unpack(slope))
+            if name is not None:
+                raise self.stop(Status.DIVERGED, f"d({name})/dt became non-finite after t={self.t:g}.")
+        return slope
 
 
 def solve(
@@ -178,7 +190,12 @@ def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Run) ->
     except SolverStopped as stopped:
         resample(flow, begin, [s for s in inner if s <= stopped.t], run)
         raise
-    check_finite(flow, out[-1])
+    finite = finite_rows(out)
+    if finite < len(out):
+        if flow.resumes_anywhere:  # else the block is taken once more, to find the step
+            hand_over(flow, [t for t in together if t <= flow.t][: max(0, finite - 1)], out[1:])
+        name = first_nonfinite(flow.packing.unpack(out[finite]))
+        raise flow.stop(Status.DIVERGED, f"{name} became non-finite after t={flow.t:g}.")
     try:
         if together:
             hand_over(flow, inner, out[1:-1])
@@ -207,7 +224,10 @@ def resample(flow: Flow, begin: tuple[float, Flat], samples: list[float], run: R
         for first in range(0, len(samples), size):
             group = samples[first : first + size]
             out = run([flow.t, *group])
-            hand_over(flow, group, out[1:])
+            finite = finite_rows(out) - 1
+            hand_over(flow, group[:finite], out[1:])
+            if finite < len(group):
+                return
             flow.t, flow.y = (group[-1], out[-1].clone()) if flow.resumes_anywhere else begin
     finally:
         flow.max_steps = max_steps
@@ -218,6 +238,13 @@ def resample(flow: Flow, begin: tuple[float, Flat], samples: list[float], run: R
 def states_at_once(y: Flat) -> int:
     """How many states like `y` one call of odeint may hold."""
     return max(2, SAMPLE_BYTES // max(1, y.numel() * y.element_size()))
+
+
+def finite_rows(states: Tensor) -> int:
+    """How many of these states, from the first on, hold no NaN and no infinity."""
+    if math.isfinite(float(states.sum())):
+        return len(states)
+    return int(torch.isfinite(states).all(1).cumprod(0).sum())
 
 
 def check_finite(flow: Flow, y: Flat) -> None:
@@ -252,8 +279,30 @@ def advance_adaptive(
     if is_scipy:
         rtol, atol = (tol.cpu().numpy() if isinstance(tol, Tensor) else tol for tol in (rtol, atol))
 
-    with_samples(flow, times, span[1], smooth(flow, method, rtol, atol, options))
+    run = smooth(flow, method, rtol, atol, options)
+    if is_scipy:
+        in_halves(flow, times, span[1], run, HALVINGS)
+    else:
+        with_samples(flow, times, span[1], run)
     return packing.unpack(flow.y)
+
+
+def in_halves(flow: Flow, samples: Sequence[float], stop: float, run: Run, halvings: int) -> None:
+    """As `with_samples`; a stretch that fails is taken in halves, uncounted, down to the one where it happens.
+
+    This is for methods that tell nothing while they run, not even how far they came.
+    """
+    begin, counted = (flow.t, flow.y), replace(flow.counts)
+    try:
+        with_samples(flow, samples, stop, run)
+    except SolverStopped as stopped:
+        if stopped.status not in (Status.DIVERGED, Status.STEP_UNDERFLOW) or not halvings:
+            raise
+        (flow.t, flow.y), middle = begin, begin[0] + (stop - begin[0]) / 2
+        vars(flow.counts).update(vars(counted))
+        for end in (middle, stop):
+            due = [t for t in samples if flow.t < t <= end]
+            in_halves(flow, due, end, run, halvings - 1)
 
 
 def smooth(flow: Flow, method: str, rtol: Any, atol: Any, options: dict[str, Any]) -> Run:
@@ -262,7 +311,8 @@ def smooth(flow: Flow, method: str, rtol: Any, atol: Any, options: dict[str, Any
     def run(clock: list[float]) -> Tensor:
         local = [t - clock[0] for t in clock]
         if not isinstance(flow, AdaptiveFlow):
-            with warnings.catch_warnings():  # torchdiffeq hands min_step to SciPy methods that have none
+            with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
+                # torchdiffeq hands min_step to SciPy methods that have none
                 warnings.filterwarnings("ignore", "The following arguments have no effect for a chosen solver")
                 return solve(flow, method, clock[0], local, rtol, atol, options)
         end = torch.tensor(local[-1:], dtype=torch.float64, device=flow.packing.device)
