@@ -27,6 +27,11 @@ class Activation:
     derivative: Callable[[Tensor], Tensor]
     gain: float = 1.0
 
+    def has_kink(self) -> bool:
+        """Whether phi' jumps, looked at in steps of 0.01 over drives of -10 ... 10."""
+        slope = self.derivative(torch.linspace(-10, 10, 2001, dtype=torch.float64))
+        return bool((slope.diff().abs() > 0.1).any())
+
 
 def step(u: Tensor) -> Tensor:
     """1 where u > 0, else 0: the derivative of relu."""

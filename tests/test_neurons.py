@@ -185,3 +185,13 @@ def test_what_is_no_neuron_is_refused(neuron: object, error: type[Exception], wo
         check_neuron("neuron of layer 1", neuron)
     with pytest.raises(error, match=words if error is not TypeError else "neuron"):
         ct.Network([3, 2], neuron=neuron)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "kink"), [("relu", True), ("softplus", False), ("tanh", False), ("linear", False)])
+def test_kinks_of_activations_are_known(name: str, kink: bool) -> None:
+    assert ct.Rate(activation=name).phi.has_kink() is kink
+
+
+def test_a_kink_anywhere_is_found() -> None:
+    leaky = (lambda u: torch.where(u > 1.3, u, 0.2 * u + 1.04), lambda u: torch.where(u > 1.3, 1.0, 0.2).to(u))
+    assert ct.Rate(activation=leaky).phi.has_kink()

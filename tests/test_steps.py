@@ -128,3 +128,18 @@ def test_a_step_too_short_to_move_time_is_refused(name: str) -> None:
     network, _ = linear()
     with pytest.raises(ValueError, match=r"\(dt=\) must be at least .* got 1e-300"):
         ct.simulate(network, shown(1.0), SOLVERS[name](dt=1e-300, max_steps=10))  # type: ignore[call-arg]
+
+
+def test_auto_asks_of_a_kinked_activation_what_it_can_meet() -> None:
+    x = torch.rand(64, 12, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(64) % 4
+    evaluations, ends = {}, {}
+    for name, solver in (("auto", "auto"), ("tight", ct.solvers.FactoredDopri5(rtol=1e-6, atol=1e-7))):
+        network = ct.Network(
+            [12, 16], n_classes=4, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian(rate=4.0)
+        )
+        sol = ct.simulate(network, ct.Presentations(x, y, 32, shuffle=False), solver)
+        evaluations[name], ends[name] = sol.stats["rhs_evaluations"], sol.final["W.1"]
+    start = network.initial_state(0)["W.1"]
+    assert evaluations["auto"] < 0.2 * evaluations["tight"]
+    assert (ends["auto"] - ends["tight"]).norm() < 0.03 * (ends["tight"] - start).norm()
