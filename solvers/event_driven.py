@@ -11,7 +11,7 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField
 from ctsigprop.solvers.hybrid import add
@@ -86,13 +86,11 @@ class EventDriven(Solver):
             )
         packing = Packing(state)
         flow = AdaptiveFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
-        try:
+        with BreakingOff(flow.stop):
             for goal in (*times, *(() if times and times[-1] >= span[1] else (span[1],))):
                 self.until(flow, field, goal)
                 if goal in times:
                     monitor.sample(goal, packing.unpack(flow.y))
-        except KeyboardInterrupt:
-            raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
         return packing.unpack(flow.y)
 
     def until(self, flow: AdaptiveFlow, field: JumpingField, goal: float) -> None:

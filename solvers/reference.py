@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, SolverStopped, first_nonfinite
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.status import Status
@@ -130,10 +131,8 @@ def solve(
     apart = clock[first]
     if len(apart) == 1:
         return flow.y.expand(len(times), -1)
-    try:
+    with BreakingOff(flow.stop):
         out: Tensor = torchdiffeq.odeint(flow, flow.y, apart, rtol=rtol, atol=atol, method=method, options=options)
-    except KeyboardInterrupt:
-        raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
     return out if len(apart) == len(times) or len(out) < len(apart) else out[place]
 
 
@@ -150,11 +149,9 @@ def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Callabl
         raise
     check_finite(flow, out[-1])
     flow.y, flow.t = out[-1].clone() if inner else out[-1], stop
-    try:
+    with BreakingOff(flow.stop):
         hand_over(flow, samples, out[1 : len(samples) + 1])
         flow.monitor.progress(stop)
-    except KeyboardInterrupt:
-        raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
 
 
 def hand_over(flow: Flow, times: Sequence[float], states: Tensor) -> None:
@@ -164,13 +161,17 @@ def hand_over(flow: Flow, times: Sequence[float], states: Tensor) -> None:
 
 
 def salvage(flow: Flow, start: tuple[float, Flat], samples: list[float], run: Callable[[list[float]], Tensor]) -> None:
-    """Take the samples that a stopped call had passed but not returned: run it again, uncounted, up to the last."""
+    """Take the samples that a stopped call had passed but not returned: run it again, uncounted, up to the last.
+
+    Where that stops too, why the first call stopped is what counts.
+    """
     if not samples:
         return
     counts, max_steps = replace(flow.counts), flow.max_steps
     (flow.t, flow.y), flow.max_steps = start, None
     try:
-        hand_over(flow, samples, run([flow.t, *samples])[1:])
+        with suppress(SolverStopped), BreakingOff(flow.stop):
+            hand_over(flow, samples, run([flow.t, *samples])[1:])
     finally:
         flow.max_steps = max_steps
         vars(flow.counts).update(vars(counts))

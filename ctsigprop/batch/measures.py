@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ctsigprop.data import as_inputs, as_targets
 from ctsigprop.datasets import Dataset
+from ctsigprop.errors import naming
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers import Hybrid
@@ -85,12 +86,17 @@ class Measures:
 
         Spiking networks answer on the grid that they learned on, that of the solver.
         """
-        found = {}
+        found: dict[str, float] = {}
         if self.of_outputs and test is not None:
             dt = solver.dt if isinstance(solver, Hybrid) else None
             scores = network.similarity(without_rows(network, state), test.x, dt=dt)
-            found = {name: float(metric(scores, test.y)) for name, metric in self.of_outputs.items()}
-        return found | {name: float(metric(state)) for name, metric in self.of_state.items()}
+            for name, metric in self.of_outputs.items():
+                with naming(f"metric {name!r}", state.t):
+                    found[name] = float(metric(scores, test.y))
+        for name, metric in self.of_state.items():
+            with naming(f"metric {name!r}", state.t):
+                found[name] = float(metric(state))
+        return found
 
 
 def without_rows(network: Network, state: State) -> State:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctsigprop.arguments import check_stimulus
-from ctsigprop.batch.course import sentence
 from ctsigprop.batch.fingerprint import Fingerprint
 from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
 from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
+from ctsigprop.errors import sentence
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.simulate import resolve_solver

@@ -1,0 +1,87 @@
+"""Errors of user code inside a run, named; and how a run that broke off hands over what it has."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TypeVar
+
+from ctsigprop.solution import Solution
+from ctsigprop.solutions import Ensemble
+
+Result = TypeVar("Result", bound=Solution | Ensemble)
+
+
+class SimulationError(RuntimeError):
+    """Something that a run called raised an error: a probe, a rule, a neuron, a signal, a stimulus or a metric.
+
+    The message names it, and the time; `__cause__` is the error itself. Where that is a ValueError or a TypeError, so
+    is this.
+
+    Parameters
+    ----------
+    solution : what the run had until then, its status `Status.FAILED`; an `Ensemble` where several ran. None where it
+        was not `simulate` that raised the error
+    """
+
+    solution: Solution | Ensemble | None = None
+
+
+class SimulationValueError(SimulationError, ValueError):
+    """A `SimulationError` whose cause is a ValueError."""
+
+
+class SimulationTypeError(SimulationError, TypeError):
+    """A `SimulationError` whose cause is a TypeError."""
+
+
+class naming:  # noqa: N801
+    """A context in which an error becomes a `SimulationError` that says where it was raised, and when.
+
+    Parameters
+    ----------
+    what : such as "probe 'accuracy'" or "neuron LIF of layer 2"
+    t : simulated time
+    """
+
+    def __init__(self, what: str, t: float) -> None:
+        self.what, self.t = what, t
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        known = isinstance(self.t, int | float)  # a graph is recorded without a time, by one who wants the error itself
+        if known and isinstance(error, Exception) and not isinstance(error, SimulationError):
+            cls = SimulationError
+            if isinstance(error, ValueError):
+                cls = SimulationValueError
+            elif isinstance(error, TypeError):
+                cls = SimulationTypeError
+            raise cls(f"{self.what} raised an error at t={self.t:g}: {sentence(error)}") from error
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SimulationError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def interactive() -> bool:
+    """Whether somebody sits at a prompt, in a notebook or an interpreter: only there the result of a cell that was
+    interrupted is of use, and nothing else goes on because the interrupt was swallowed.
+    """
+    return hasattr(sys, "ps1")
+
+
+def given_back(result: Result, cause: BaseException | None) -> Result:
+    """The result of a run; where something broke it off, that is raised, with the result as its attribute `solution`.
+
+    At a prompt, an interrupt from the keyboard is not raised: the status of the result says that there was one.
+    """
+    if cause is None or (isinstance(cause, KeyboardInterrupt) and interactive()):
+        return result
+    vars(cause)["solution"] = result
+    raise cause
