@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ctsigprop.batch.job import COSTS, Curve, Job, Record
+from ctsigprop.batch.measures import untrained
 from ctsigprop.batch.memory import PeakMemory
 from ctsigprop.compiled.trace import Evaluation, NotCompilable
 from ctsigprop.errors import sentence
@@ -74,7 +75,7 @@ class Course:
         self.note(sol.final.t / self.unit)
         if not sol.status.ok:
             return self.end(sol.status.name.lower(), sol.message)
-        reason = self.job.stop(self.curve, share) if self.job.stop is not None and share < 1 - 1e-9 else None
+        reason = self.job.stop(untrained(self.curve), share) if self.job.stop is not None and share < 1 - 1e-9 else None
         return self.goes_on if reason is None else self.end("stopped", reason)
 
     def end(self, status: str, message: str) -> bool:
