@@ -38,6 +38,8 @@ class SimulationTypeError(SimulationError, TypeError):
 class naming:  # noqa: N801
     """A context in which an error becomes a `SimulationError` that says where it was raised, and when.
 
+    One that says so itself, such as our own "rule f of layer 1 must return ...", stays as it is.
+
     Parameters
     ----------
     what : such as "probe 'accuracy'" or "neuron LIF of layer 2"
@@ -53,8 +55,9 @@ class naming:  # noqa: N801
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        known = isinstance(self.t, int | float)  # a graph is recorded without a time, by one who wants the error itself
-        if known and isinstance(error, Exception) and not isinstance(error, SimulationError):
+        if not isinstance(self.t, int | float):
+            return  # a graph is being recorded, without a time, by one who wants the error itself
+        if isinstance(error, Exception) and not (isinstance(error, SimulationError) or self.what in str(error)):
             cls = SimulationError
             if isinstance(error, ValueError):
                 cls = SimulationValueError

@@ -23,6 +23,11 @@ class Lines(plain):
         self.fp.write(f"{str(self) if msg is None else msg}\n")
         self.fp.flush()
 
+    def close(self) -> None:
+        if not self.disable:
+            self.display()
+            self.disable = True
+
 
 def on_a_terminal() -> bool:
     """Whether what goes to stderr is seen as it comes."""

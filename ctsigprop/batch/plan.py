@@ -65,8 +65,9 @@ def warn_of_training(asked: Measures, taken: Measures) -> None:
     """Warn once where metrics are measured on the samples shown in training, since no others were given."""
     if asked.names != taken.names:
         warnings.warn(
-            f"there is no test=: {', '.join(asked.of_outputs)} is measured on the samples shown in training, and called "
-            f"{taken.names[0]!r}. Give test=(x, y), samples that the network has not seen, to measure how it generalises",
+            f"there is no test=: {', '.join(asked.of_outputs)} is measured on the samples shown in training, and "
+            f"called {taken.names[0]!r}. Give test=(x, y), samples that the network has not seen, to measure how it "
+            "generalises",
             stacklevel=4,
         )
 

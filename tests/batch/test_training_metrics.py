@@ -1,4 +1,4 @@
-"""Without test data a metric is named after what it is measured on, everywhere; and what a batch refuses at the door."""
+"""Without test data a metric is named after what it is measured on; and what a batch refuses at the door."""
 
 from __future__ import annotations
 
