@@ -43,10 +43,10 @@ class naming:  # noqa: N801
     Parameters
     ----------
     what : such as "probe 'accuracy'" or "neuron LIF of layer 2"
-    t : simulated time
+    t : float, simulated time; anything else while a graph is recorded, which has none
     """
 
-    def __init__(self, what: str, t: float) -> None:
+    def __init__(self, what: str, t: object) -> None:
         self.what, self.t = what, t
 
     def __enter__(self) -> None:
@@ -56,7 +56,7 @@ class naming:  # noqa: N801
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not isinstance(self.t, int | float):
-            return  # a graph is being recorded, without a time, by one who wants the error itself
+            return  # whoever records a graph wants the error itself
         if isinstance(error, Exception) and not (isinstance(error, SimulationError) or self.what in str(error)):
             cls = SimulationError
             if isinstance(error, ValueError):
