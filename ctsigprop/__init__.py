@@ -7,7 +7,7 @@ from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
 from ctsigprop.combine import concat
 from ctsigprop.convolution import Conv2d
 from ctsigprop.encoders import Latency, Poisson
-from ctsigprop.ensemble import Ensemble
+from ctsigprop.errors import SimulationError
 from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
 from ctsigprop.izhikevich import Izhikevich
 from ctsigprop.network import Network
@@ -18,6 +18,7 @@ from ctsigprop.selection import Sample
 from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignment, KolenPollack, TargetStream
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution, load
+from ctsigprop.solutions import Ensemble
 from ctsigprop.solvers.status import Status
 from ctsigprop.spike_trains import SpikeTrains
 from ctsigprop.spiking import IF, LIF, AdaptiveLIF
@@ -52,6 +53,7 @@ __all__ = [
     "Sample",
     "SigPropClassifier",
     "SigPropRegressor",
+    "SimulationError",
     "Solution",
     "SpikeTrains",
     "State",

@@ -9,24 +9,48 @@ from typing import Annotated
 import matplotlib as mpl
 import typer
 
+from ctsigprop import __version__
 from ctsigprop.batch import commands
+from ctsigprop.batch.keys import as_text
 from ctsigprop.demo import run_demo
 from ctsigprop.rules.checks import lookup
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Learning as a dynamical system.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 for command in (commands.run, commands.compare, commands.sweep, commands.plot, commands.status):
     app.command()(command)
 TABLES: dict[str, dict[str, type]] = {"rules": RULES, "signals": SIGNALS, "solvers": SOLVERS}
 
 
+def tell_version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        typer.echo(f"ctsigprop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="print the version and stop")
+    ] = False,
+) -> None:
+    """Train networks whose activity, learning signal and weights are one differential equation.
+
+    Start with `demo`. `run`, `compare` and `sweep` read an experiment from a TOML file,
+    `plot` and `status` look at what they stored.
+    """
+
+
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="folder for the three pictures")] = Path("demo"),
     epochs: Annotated[int, typer.Option(min=1, help="passes through the training images")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="decides split, order and initial weights")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="random seed of the data split, the order of samples and the initial weights")
+    ] = 0,
 ) -> None:
     """Watch a continuous-time network learn handwritten digits; writes three pictures."""
     mpl.use("Agg")
@@ -39,12 +63,15 @@ def demo(
 
 @app.command()
 def info(
-    what: Annotated[str, typer.Argument(help="'rules', 'signals' or 'solvers'")] = "rules",
-    name: Annotated[str, typer.Argument(help="one of them, for its whole page")] = "",
+    what: Annotated[str, typer.Argument(help="'rules', 'signals', 'solvers', or 'keys' of a TOML file")] = "rules",
+    name: Annotated[str, typer.Argument(help="one rule, signal or solver, such as oja, for its whole page")] = "",
 ) -> None:
-    """List rules, signals or solvers with their equations, or print the page of one."""
+    """List rules, signals or solvers with their equations, print the page of one, or list the keys of a TOML file."""
+    if what == "keys":
+        typer.echo(as_text())
+        return
     if what not in TABLES:
-        raise typer.BadParameter(f"must be rules, signals or solvers, got {what!r}", param_hint="WHAT")
+        raise typer.BadParameter(f"must be rules, signals, solvers or keys, got {what!r}", param_hint="WHAT")
     table = TABLES[what]
     if name:
         try:

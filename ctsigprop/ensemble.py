@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from html import escape
-from typing import Any, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
-import xarray as xr
 from torch import Tensor
 
 from ctsigprop.compiled import Engine, Method, NotCompilable, Outcome
@@ -23,8 +21,7 @@ from ctsigprop.rules.base import Rule, Scaled, Sum
 from ctsigprop.rules.table import RULES
 from ctsigprop.shows import Shows, repeated
 from ctsigprop.signals.table import SIGNALS
-from ctsigprop.solution import Solution
-from ctsigprop.solvers.base import Counts, Solver, SolverStopped
+from ctsigprop.solvers.base import Counts, Solver, SolverStopped, broken_off
 from ctsigprop.solvers.factored_methods import FactoredEuler
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.hybrid import Hybrid
@@ -32,49 +29,6 @@ from ctsigprop.solvers.status import Status
 from ctsigprop.spiking import IF, LIF, AdaptiveLIF
 from ctsigprop.state import State
 from ctsigprop.stimuli import Frame, Stimulus
-
-
-class Ensemble(Sequence[Solution]):
-    """The solutions of an ensemble, one for each member, in order.
-
-    Parameters
-    ----------
-    members : the solutions
-    seeds : seed of each member
-    """
-
-    def __init__(self, members: Sequence[Solution], seeds: Sequence[int]) -> None:
-        self.members, self.seeds = tuple(members), tuple(seeds)
-
-    @overload
-    def __getitem__(self, index: int) -> Solution: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Ensemble: ...
-
-    def __getitem__(self, index: int | slice) -> Solution | Ensemble:
-        if isinstance(index, slice):
-            return Ensemble(self.members[index], self.seeds[index])
-        return self.members[index]
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def __repr__(self) -> str:
-        ended = [member.status for member in self.members]
-        count = ", ".join(f"{ended.count(status)} {status.name.lower()}" for status in dict.fromkeys(ended))
-        return f"Ensemble({len(self)} members: {count})"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
-
-    @property
-    def dataset(self) -> xr.Dataset:
-        """What all members recorded, along a dimension `member` with their seeds; NaN after a member's end."""
-        label = xr.DataArray(list(self.seeds), dims="member", attrs={"long_name": "seed of the member"})
-        parts = [member.dataset for member in self.members]
-        found = xr.concat(parts, dim="member", join="outer", combine_attrs="drop_conflicts")
-        return found.assign_coords(seed=label)
 
 
 @runtime_checkable
@@ -123,7 +77,7 @@ def compiled(
     try:
         engine = Engine([run.network for run in runs], stimuli, method, states, start)
     except NotCompilable as why:
-        warnings.warn(f"compile=True is without effect: {why}", stacklevel=4)
+        warnings.warn(f"compile=True is without effect: {why}", stacklevel=6)
         return None
     listeners = Listeners(runs, Shows(stimuli, start, stop))
     frame = next(stimuli[0].frames(start, stop))
@@ -198,8 +152,10 @@ def batched(
     now = stacked(parts)
     t, position = runs[0].start, 0
 
-    def end(k: int, status: Status, message: str, state: HybridState, when: float) -> None:
-        ended[k] = Outcome(status, message, own_state(state, when), replace(counts))
+    def end(
+        k: int, status: Status, message: str, state: HybridState, when: float, cause: BaseException | None = None
+    ) -> None:
+        ended[k] = Outcome(status, message, own_state(state, when), replace(counts), cause)
 
     try:
         for frame in stimulus.frames(runs[0].start, runs[0].stop):
@@ -226,7 +182,8 @@ def batched(
                     try:
                         kept.append(solver.advance(field, start, span, frame.origin, due, Only(runs[k]), own))
                     except SolverStopped as alone:
-                        ended[k] = Outcome(alone.status, str(alone), own_state(alone.state, alone.t), own)
+                        final = own_state(alone.state, alone.t)
+                        ended[k] = Outcome(alone.status, str(alone), final, own, alone.__cause__)
                         alive.remove(k)
                     else:
                         cost = own
@@ -237,10 +194,13 @@ def batched(
             t = frame.stop
     except SolverStopped as stopped:
         for row, k in enumerate(alive):
-            end(k, stopped.status, str(stopped), member_of(stopped.state, row), stopped.t)
-    except KeyboardInterrupt:
+            end(k, stopped.status, str(stopped), member_of(stopped.state, row), stopped.t, stopped.__cause__)
+    except OSError:  # of a store
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        status = broken_off(error)
         for row, k in enumerate(alive):
-            end(k, Status.INTERRUPTED, f"{Status.INTERRUPTED} It stood at t={t:g}.", member_of(now, row), t)
+            end(k, status, f"{status} It stood at t={t:g}.", member_of(now, row), t, error)
     for row, k in enumerate(alive):
         if k not in ended:
             end(k, Status.COMPLETED, str(Status.COMPLETED), member_of(now, row), t)
@@ -278,7 +238,7 @@ def recorded(
                 raise NotCompilable("Hybrid compiles neurons with a reset, under an input that is constant or spikes")
             return JumpKernel(network, frame, state, solver.dt)
         except NotCompilable as why:
-            warnings.warn(f"compile=True is without effect: {why}", stacklevel=7)
+            warnings.warn(f"compile=True is without effect: {why}", stacklevel=9)
     if not worth_recording(network, solver, left, frame):
         return None
     try:
@@ -337,14 +297,20 @@ def own_state(state: HybridState, t: float) -> State:
 R = TypeVar("R", bound=Running)
 
 
-def each(ways: Iterable[tuple[R, State, Stimulus]], one: Callable[[R, State, Stimulus], Outcome]) -> Iterator[Outcome]:
-    """One member after another; an interrupt ends all that are left."""
-    stopped = False
+def each(ways: Iterable[tuple[R, State, Stimulus]], one: Callable[[R, State, Stimulus], Outcome]) -> list[Outcome]:
+    """One member after another; what is raised in one ends all that are left."""
+    found: list[Outcome] = []
     for run, state, stimulus in ways:
-        if stopped:
-            message = f"{Status.INTERRUPTED} It stood at t={run.start:g}."
-            yield Outcome(Status.INTERRUPTED, message, State(dict(state.items()), run.start), Counts())
-            continue
-        outcome = one(run, state, stimulus)
-        stopped = outcome.status is Status.INTERRUPTED
-        yield outcome
+        cause = found[-1].cause if found else None
+        if cause is None:
+            found.append(one(run, state, stimulus))
+        else:
+            found.append(not_begun(run, state, cause))
+    return found
+
+
+def not_begun(run: Running, state: State, cause: BaseException) -> Outcome:
+    """The end of a run that stands where it started, because `cause` was raised before."""
+    status = broken_off(cause)
+    message = f"{status} It stood at t={run.start:g}."
+    return Outcome(status, message, State(dict(state.items()), run.start), Counts(), cause)

@@ -25,6 +25,7 @@ from ctsigprop.signals import TargetStream
 from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.methods import Euler
+from ctsigprop.solvers.status import Status
 from ctsigprop.state import State
 from ctsigprop.stimuli import Presentations
 
@@ -85,6 +86,8 @@ class SigProp(BaseEstimator, ABC):  # type: ignore[misc]
         size = min(int(self.batch_size), len(x))
         stimulus = Presentations(inputs, y, size, epochs=int(epochs), seed=self._seed + self.n_iter_)
         self.solution_: Solution = simulate(self.network_, stimulus, Euler(dt=1.0), state=self.state_)
+        if self.solution_.status is Status.INTERRUPTED:  # at a prompt, where simulate gives it back
+            raise KeyboardInterrupt
         if not self.solution_.status.ok:
             raise ValueError(
                 f"learning broke off: {self.solution_.message} Scale the inputs, or lower rate={self.rate!r}"

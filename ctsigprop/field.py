@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctsigprop.errors import naming
 from ctsigprop.layer import Layer
 from ctsigprop.network import Network
 from ctsigprop.rules.base import Local, Rule, inner
@@ -97,7 +98,11 @@ class Field:
 
     def shown(self, t: float) -> Shown:
         """What is shown at time t."""
-        return self.fixed if self.fixed is not None else Shown.to(self.network, self.frame.at(t))
+        if self.fixed is not None:
+            return self.fixed
+        with naming("the stimulus", t):
+            shown = self.frame.at(t)
+        return Shown.to(self.network, shown)
 
     def __call__(
         self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
@@ -128,10 +133,12 @@ class Field:
             gains = [part.gain for part in moving if part.gain is not None]
             outputs = [part.output for part in moving]
             label = activities[f"y.{len(moving)}"] if self.network.any_traces else now.shown.label
-            now.rates.update(signal.flow(outputs, gains, label, activities, weights))
+            with naming(f"signal {type(signal).__name__}", now.t):
+                now.rates.update(signal.flow(outputs, gains, label, activities, weights))
         for part in moving:
             if part.layer.rule is not None:
-                self.plasticity(part, part.layer.rule, now)
+                with naming(part.layer.rule_name, now.t):
+                    self.plasticity(part, part.layer.rule, now)
 
     def activity(self, now: Moment) -> list[Moving]:
         """Gather the derivative of every layer's neurons and label trace."""
@@ -140,23 +147,24 @@ class Field:
         signal = self.network.signal
         moving = []
         for layer in self.network.layers:
-            variables = layer_variables(layer, now.activities)
-            output = layer.neuron.output(variables)
-            below = None if below is None else layer.synapses.read(below)
-            drive = self.drive(layer, below, now)
-            slopes: Mapping[str, Tensor] = {}
-            if now.dt is None or (layer.rule is not None and layer.rule.differential):
-                slopes = layer.neuron.flow(variables, drive)
-            if now.dt is None:
-                now.rates.update({layer.name(name): slope for name, slope in slopes.items()})
-            else:
-                found = layer.neuron.exact(variables, drive, now.dt)  # type: ignore[attr-defined]
-                now.after.update({layer.name(name): value for name, value in found.items()})
+            with naming(layer.neuron_name, now.t):
+                variables = layer_variables(layer, now.activities)
+                output = layer.neuron.output(variables)
+                below = None if below is None else layer.synapses.read(below)
+                drive = self.drive(layer, below, now)
+                slopes: Mapping[str, Tensor] = {}
+                if now.dt is None or (layer.rule is not None and layer.rule.differential):
+                    slopes = layer.neuron.flow(variables, drive)
+                if now.dt is None:
+                    now.rates.update({layer.name(name): slope for name, slope in slopes.items()})
+                else:
+                    found = layer.neuron.exact(variables, drive, now.dt)  # type: ignore[attr-defined]
+                    now.after.update({layer.name(name): value for name, value in found.items()})
+                taught = layer.rule is not None and layer.rule.supervised
+                needs_gain = (taught and not layer.jumps) or (signal is not None and signal.gain_inside)
+                gain = layer.neuron.gain(variables, drive) if needs_gain else None
             if self.network.any_traces:
                 label_below = follow(layer, "y", label_below, now)
-            taught = layer.rule is not None and layer.rule.supervised
-            needs_gain = (taught and not layer.jumps) or (signal is not None and signal.gain_inside)
-            gain = layer.neuron.gain(variables, drive) if needs_gain else None
             moving.append(Moving(layer, output, below, variables, slopes, gain))
             below = None if layer.jumps else output
         return moving
@@ -251,7 +259,7 @@ class Field:
         )
         if not rule.supervised:
             return self.seen(layer, rule, both.rows(slice(0, samples), pre[..., :samples, :])), None
-        delta = self.delta(layer, read(layer, part.variables, part.output), label, activities)
+        delta = self.delta(layer, now.t, read(layer, part.variables, part.output), label, activities)
         inside = self.network.signal is not None and self.network.signal.gain_inside
         both = replace(both, delta=delta, gain=None if inside else gain)
         if layer.index > 1 or context is None:
@@ -269,11 +277,12 @@ class Field:
         """What the synapses of W see of these rows."""
         return layer.synapses.local(rows, rule.spike_traces())
 
-    def delta(self, layer: Layer, output: Tensor, label: Tensor, activities: Mapping[str, Tensor]) -> Tensor:
+    def delta(self, layer: Layer, t: float, output: Tensor, label: Tensor, activities: Mapping[str, Tensor]) -> Tensor:
         """The learning signal of a layer's rows."""
         if self.network.signal is None:
             raise ValueError("this network has signal=None: there is no learning signal")
-        return self.network.signal.delta(layer.index, output, label, activities)
+        with naming(f"signal {type(self.network.signal).__name__}", t):
+            return self.network.signal.delta(layer.index, output, label, activities)
 
     def signals(self, t: float, activities: Mapping[str, Tensor]) -> list[Tensor]:
         """The learning signal (rows, n) of every layer, in order, as its rule sees it."""
@@ -284,7 +293,7 @@ class Field:
             label = activities[layer.name("y")] if traced else shown.label
             variables = layer_variables(layer, activities)
             output = read(layer, variables, layer.neuron.output(variables))
-            found.append(self.delta(layer, output, label, activities))
+            found.append(self.delta(layer, t, output, label, activities))
         return found
 
 

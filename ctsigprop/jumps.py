@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctsigprop.errors import naming
 from ctsigprop.field import Field, layer_variables
 from ctsigprop.layer import Layer
 from ctsigprop.network import Network
@@ -69,11 +70,13 @@ class JumpField(Field):
             variables = layer_variables(layer, activities)
             if kick is not None and len(kick) < len(variables["n"]):
                 kick = torch.nn.functional.pad(kick, (0, 0, 0, len(variables["n"]) - len(kick)))  # no target row
-            jumped, fired = layer.neuron.jump(variables, kick, slack)  # type: ignore[attr-defined]
+            with naming(layer.neuron_name, span[1]):
+                jumped, fired = layer.neuron.jump(variables, kick, slack)  # type: ignore[attr-defined]
             for name, value in jumped.items():
                 found[layer.name(name)] = value
             if layer.rule is not None:
-                self.learn(layer, layer.rule, span[1], (spikes, fired), activities, weights, found, updates)
+                with naming(layer.rule_name, span[1]):
+                    self.learn(layer, layer.rule, span[1], (spikes, fired), activities, weights, found, updates)
             spikes = fired
         return found, updates
 

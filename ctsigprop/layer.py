@@ -8,7 +8,8 @@ from functools import cached_property
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.neurons import Neuron
+from ctsigprop.activations import Activation
+from ctsigprop.neurons import Neuron, Rate
 from ctsigprop.rules.base import Rule, Shapes
 from ctsigprop.solvers.field import Weight
 from ctsigprop.spiking import jumps
@@ -43,6 +44,19 @@ class Layer:
     def jumps(self) -> bool:
         """Whether the neurons have a reset: their spikes reach the next layer as kicks, at jumps."""
         return jumps(self.neuron)
+
+    @cached_property
+    def neuron_name(self) -> str:
+        """The neuron in words, with an activation that is the user's own."""
+        own = self.neuron.activation if isinstance(self.neuron, Rate) else ""
+        function = own.function if isinstance(own, Activation) else own[0] if isinstance(own, tuple) else None
+        activation = "" if function is None else f" with activation {getattr(function, '__name__', repr(function))}"
+        return f"neuron {type(self.neuron).__name__}{activation} of layer {self.index}"
+
+    @cached_property
+    def rule_name(self) -> str:
+        """The rule in words."""
+        return f"rule {getattr(self.rule, 'name', type(self.rule).__name__)} of layer {self.index}"
 
     @cached_property
     def rule_shapes(self) -> Shapes:

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm as plain
 from tqdm.auto import tqdm
 
 BAR = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+LOG_INTERVAL = 60.0
+"""Seconds between two lines of a bar that goes to a file or a pipe."""
 SHOWN = "accuracy"
 """The name of the probe whose last value stands beside the bar."""
+
+
+class Lines(plain):
+    """A bar as lines of their own, for a log file: one at the start, one a minute, one at the end."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        self.fp.write(f"{str(self) if msg is None else msg}\n")
+        self.fp.flush()
+
+    def close(self) -> None:
+        if not self.disable:
+            self.display()
+            self.disable = True
+
+
+def on_a_terminal() -> bool:
+    """Whether what goes to stderr is seen as it comes."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def bar_of(total: float, shown: bool | None, **settings: Any) -> Any:
+    """A bar of tqdm's: in a notebook, on a terminal, or, where stderr is neither, as lines one minute apart.
+
+    Parameters
+    ----------
+    total : what is 100 %
+    shown : bool, whether there is one; None, only on a terminal
+    settings : as tqdm takes them
+    """
+    seen = on_a_terminal()
+    disable = not (seen if shown is None else shown)
+    if seen or "ipykernel" in sys.modules:
+        return tqdm(total=total, disable=disable, mininterval=0.2, **settings)
+    settings |= {"mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL}
+    return Lines(total=total, disable=disable, **settings)
 
 
 class Progress:
@@ -22,9 +61,7 @@ class Progress:
     def drawn(self) -> Any:
         """The bar, drawn when it is first asked for."""
         if self.bar is None:
-            shown = self.shown
-            total = self.stop - self.start
-            self.bar = tqdm(total=total, disable=not shown, unit="tau", mininterval=0.2, bar_format=BAR)
+            self.bar = bar_of(self.stop - self.start, self.shown, unit="tau", bar_format=BAR)
         return self.bar
 
     def reached(self, t: float) -> None:

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ctsigprop.errors import naming
 from ctsigprop.field import Field
 from ctsigprop.layout import LONG_NAMES, Layout
 from ctsigprop.network import Network
@@ -175,7 +176,8 @@ class Recorder:
     def prepare(self, state: State) -> None:
         """Ask a function for its value at the start of the run: its shape is that of all values to come."""
         if not isinstance(self.probe.what, str):
-            self.start, self.first = state.t, as_array(self.probe.what(state), self.probe.label).copy(deep=True)
+            with naming(f"probe {self.probe.label!r}", state.t):
+                self.start, self.first = state.t, as_array(self.probe.what(state), self.probe.label).copy(deep=True)
 
     def take(self, t: float, state: State, field: Field, out: np.ndarray) -> None:
         """Write the value at time t into `out`, the place of this sample in the record."""

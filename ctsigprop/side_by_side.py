@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -15,7 +16,7 @@ from ctsigprop.field import Field, Shown
 from ctsigprop.network import Network
 from ctsigprop.replay import Replay
 from ctsigprop.shows import Shows, at_same_times
-from ctsigprop.solvers.base import Counts, Solver
+from ctsigprop.solvers.base import Counts, Solver, broken_off
 from ctsigprop.solvers.factored_methods import FactoredEuler
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.methods import Euler
@@ -72,16 +73,21 @@ class SideBySide:
     def run(self) -> list[Outcome]:
         """Take all members to the end, or as far as each goes."""
         status, message = Status.COMPLETED, str(Status.COMPLETED)
+        cause: BaseException | None = None
         try:
             for time in self.samples.until(self.t + self.slack):
                 self.sample(time, self.place.current)
             reason = self.advance()
             if reason is not None:
                 status, message = reason
-        except KeyboardInterrupt:
-            status, message = Status.INTERRUPTED, f"{Status.INTERRUPTED} It stood at t={self.t:g}."
+        except (NotCompilable, OSError):
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            cause, status = error, broken_off(error)
+            message = f"{status} It stood at t={self.t:g}."
         self.place.verify()
-        return [self.outcome(member, status, message) for member in range(len(self.runs))]
+        found = [self.outcome(member, status, message) for member in range(len(self.runs))]
+        return [replace(outcome, cause=cause) if outcome.status is status else outcome for outcome in found]
 
     def advance(self) -> tuple[Status, str] | None:
         """Frame by frame; why it stopped where it did not reach the end."""
@@ -99,7 +105,6 @@ class SideBySide:
                         )
                     if not self.step(t, t1):
                         return None
-                    self.t = t1
                 progress(points[-1])
         return None
 
@@ -107,13 +112,16 @@ class SideBySide:
         """One step of all members, with the samples that are due in it; False where none goes on."""
         place, due = self.place, self.samples.until(t1 + self.slack)
         if not due:
-            return place.step(t, t1 - t)
+            good = place.step(t, t1 - t)
+            self.t = t1
+            return good
         within = [time for time in due if time < t1 - ON_GRID * (t1 - t)]
         before: dict[str, Tensor] = {}
         if within:
             place.verify()
             before = {name: value.clone() for name, value in place.current.items()}
         place.step(t, t1 - t)
+        self.t = t1
         if not place.verify():
             return False
         after = dict(place.current.items())

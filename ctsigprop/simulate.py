@@ -15,16 +15,17 @@ import xarray as xr
 from ctsigprop.arguments import check_members, check_span, check_state, check_stimulus, check_types
 from ctsigprop.compiled import NotCompilable, Outcome
 from ctsigprop.ensemble import (
-    Ensemble,
     batchable,
     batched,
     compiled,
     each,
+    not_begun,
     own_state,
     recorded,
     stacked,
     wrong_end,
 )
+from ctsigprop.errors import SimulationError, given_back, naming, sentence
 from ctsigprop.field import Field
 from ctsigprop.jump_kernel import JumpKernel
 from ctsigprop.jumps import JumpField, automatic, fitting
@@ -39,7 +40,8 @@ from ctsigprop.replay import Replay
 from ctsigprop.side_by_side import SideBySide, possible
 from ctsigprop.sinks import Sink
 from ctsigprop.solution import Solution
-from ctsigprop.solvers.base import Counts, Solver, SolverStopped
+from ctsigprop.solutions import Ensemble
+from ctsigprop.solvers.base import Counts, Solver, SolverStopped, broken_off
 from ctsigprop.solvers.factored_methods import FactoredDopri5
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.hybrid import Hybrid
@@ -130,46 +132,74 @@ def simulate(
     Returns
     -------
     Solution : what was recorded, the final state, statistics and status; with `ensemble`, an `Ensemble` of them. A run
-        that diverges, meets a limit or is interrupted keeps what it has, and says so in `status` and `message`
+        that diverges or meets a limit keeps what it has, and says so in `status` and `message`. So does one that Ctrl-C
+        interrupts in a notebook or at a Python prompt
 
     Raises
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
     MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
+    SimulationError : code of yours that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The
+        message names it and the time, `__cause__` is that error, `solution` what the run had until then
+    KeyboardInterrupt : Ctrl-C, anywhere but in a notebook or at a Python prompt; with a `solution` too. A store, if
+        there is one, holds the same
     """
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
     check_types(networks, stimuli, given)
     method = fitting(resolve_solver(solver, networks[0]), networks)
-    start, stop = check_span(t_span, stimuli[0])
-    states: list[State] = []
+    span = check_span(t_span, stimuli[0])
+    states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
     runs: list[Run] = []
     about: dict[int, dict[str, Any]] = {}
     check_step(networks, method, stimuli[0])
-    for one, shown, begin, own in zip(networks, stimuli, given, seeds, strict=True):
-        check_stimulus(one, shown)
-        states.append(fitted(one, begin, own, shown))
+    for one, shown, begin, own, start in zip(networks, stimuli, given, seeds, states, strict=True):
         records = check_probes(probes, one, shown)
         if begin is not given[0] or id(shown) not in about:
-            about[id(shown)] = shared(shown, method, probes, (start, stop), begin)
-        attrs = attributes(about[id(shown)], one, own)
-        runs.append(Run(one, records, states[-1], attrs, (start, stop), progress and not runs))
+            about[id(shown)] = shared(shown, method, probes, span, begin)
+        runs.append(Run(one, records, start, attributes(about[id(shown)], one, own), span, progress and not runs))
     opened = sinks_of([(run.layouts, run.attrs) for run in runs], store, ensemble is not None, repr(method), progress)
-    began = time.perf_counter()
-    with torch.inference_mode(), ExitStack() as stack:
-        for run, sink in zip(runs, opened, strict=True):
-            run.sink = stack.enter_context(sink)
-        way, outcomes = carry_out(runs, method, stimuli, states, ensemble is not None)
-    cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
-    solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
-    return solutions[0] if ensemble is None else Ensemble(solutions, seeds)
+    solutions, cause = finished(runs, opened, method, stimuli, states, ensemble is not None)
+    return given_back(solutions[0] if ensemble is None else Ensemble(solutions, seeds), cause)
 
 
 def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:
-    """Where a run starts, with the rows of its stimulus."""
+    """Where a run starts, with the rows of its stimulus, which fits the network."""
+    check_stimulus(network, stimulus)
     if state is None:
         state = network.initial_state(seed, stimulus.rows, stimulus.dtype, stimulus.device)
     check_state(state, stimulus)
     return network.fit_rows(state, stimulus.rows)
+
+
+def finished(
+    runs: Sequence[Run],
+    sinks: Sequence[Sink],
+    solver: Solver,
+    stimuli: Sequence[Stimulus],
+    states: Sequence[State],
+    many: bool,
+) -> tuple[list[Solution], BaseException | None]:
+    """The solution of each run, and what broke them off, if anything did."""
+    began = time.perf_counter()
+    with torch.inference_mode(), ExitStack() as stack:
+        for run, sink in zip(runs, sinks, strict=True):
+            run.sink = stack.enter_context(sink)
+        way, outcomes = attempt(runs, solver, stimuli, states, many)
+    cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(solver), "path": way}
+    solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
+    return solutions, next((ended.cause for ended in outcomes if ended.cause is not None), None)
+
+
+def attempt(
+    runs: Sequence[Run], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State], many: bool
+) -> tuple[str, list[Outcome]]:
+    """As `carry_out`; where something raises before any run has begun, each ends where it starts."""
+    try:
+        return carry_out(runs, solver, stimuli, states, many)
+    except OSError:  # of a store
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        return "none", [not_begun(run, state, error) for run, state in zip(runs, states, strict=True)]
 
 
 def carry_out(
@@ -209,7 +239,13 @@ class Run:
     ) -> None:
         self.network, self.recorders, self.attrs = network, recorders, attrs
         self.start, self.stop = span
-        self.layouts = lay_out(recorders, State(dict(state.items()), self.start), self.start, self.stop)
+        begin = State(dict(state.items()), self.start)
+        try:
+            self.layouts = lay_out(recorders, begin, self.start, self.stop)
+        except SimulationError as error:
+            message = f"{Status.FAILED} {error}"
+            error.solution = Solution(xr.Dataset(), begin, asdict(Counts()), Status.FAILED, message, network)
+            raise
         self.counts = Counts()
         self.schedules = [layout.clock.tolist() for layout in self.layouts]
         self.slack = SLACK * max(1.0, abs(self.stop))
@@ -249,10 +285,13 @@ class Run:
                 return wrong_end(place, self.counts)
             return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
         except SolverStopped as stopped:
-            return Outcome(stopped.status, str(stopped), own_state(stopped.state, stopped.t), self.counts)
-        except KeyboardInterrupt:
-            message = f"{Status.INTERRUPTED} It stood at t={t:g}."
-            return Outcome(Status.INTERRUPTED, message, own_state(now, t), self.counts)
+            final = own_state(stopped.state, stopped.t)
+            return Outcome(stopped.status, str(stopped), final, self.counts, stopped.__cause__)
+        except OSError:  # of a store
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            status = broken_off(error)
+            return Outcome(status, f"{status} It stood at t={t:g}.", own_state(now, t), self.counts, error)
         finally:
             self.bar.close()
 
@@ -265,21 +304,26 @@ class Run:
             schedule = self.schedules[k]
             while self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t + self.slack:
                 room = self.sink.room(k)
-                recorder.take(schedule[self.taken[k]], view, self.field, room)
+                with naming(f"probe {recorder.probe.label!r}", schedule[self.taken[k]]):
+                    recorder.take(schedule[self.taken[k]], view, self.field, room)
                 self.bar.recorded(recorder.probe.label, room)
                 self.sink.taken(k)
                 self.taken[k] += 1
 
     def progress(self, t: float) -> None:
         """Move the progress bar to time t."""
-        self.bar.reached(t)
+        with naming("the progress bar", t):
+            self.bar.reached(t)
 
     def solution(self, ended: Outcome, cost: dict[str, Any]) -> Solution:
         """What the run gives back."""
         self.bar.close()
         stats = {**asdict(ended.counts), **cost}
-        sol = Solution(xr.Dataset(), ended.state, stats, ended.status, ended.message, self.network)
-        self.attrs.update(outcome(ended.status, ended.message, ended.counts))
+        message = ended.message
+        if isinstance(ended.cause, Exception):
+            message = f"{message} {sentence(ended.cause)}"
+        sol = Solution(xr.Dataset(), ended.state, stats, ended.status, message, self.network)
+        self.attrs.update(outcome(ended.status, message, ended.counts))
         return replace(sol, dataset=self.sink.finish(self.attrs, ended.state, sol.about))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ctsigprop.data import as_inputs, as_targets
 from ctsigprop.encoders import Encoder
+from ctsigprop.errors import naming
 from ctsigprop.rules.checks import number, whole
 
 Gate = Callable[[float], float]
@@ -240,7 +241,8 @@ class Presentations(Stimulus):
             shown = Later(partial(self.batch, k, order))
             events = None
             if self.encoder is not None:
-                events = self.encoder.events(shown().x, onset, self.duration, k)
+                with naming(f"encoder {type(self.encoder).__name__}", onset):
+                    events = self.encoder.events(shown().x, onset, self.duration, k)
             for a, b, factor in self.windows():
                 first, last = onset + a, (k + 1) * self.duration if b == self.duration else onset + b
                 if last > start and first < stop:

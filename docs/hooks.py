@@ -9,6 +9,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
+from ctsigprop.batch.keys import as_markdown
 from ctsigprop.rules.table import RULES
 
 HERE = Path(__file__).parent
@@ -25,12 +26,15 @@ def on_startup(command: str, dirty: bool, **_: Any) -> None:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """$$...$$ and $...$ become MathML, outside of code; the rule page gets what it does not name yet."""
+    """$$...$$ and $...$ become MathML, outside of code; the rule page gets what it does not name yet, and
+    the page on configuration files the table of their keys.
+    """
     if page.file.src_uri == "rules.md":
         missing = sorted(name for name in RULES if f"`{name}`" not in markdown)
         if missing:
             sections = [f"::: ctsigprop.rules.{RULES[name].__name__}" for name in missing]
             markdown += "\n\n## Further rules\n\n" + "\n\n".join(sections)
+    markdown = markdown.replace("<!-- keys -->", as_markdown())
     parts = re.split(r"(```.*?```|`[^`\n]*`)", markdown, flags=re.DOTALL)
     return "".join(part if part.startswith("`") else with_mathml(part) for part in parts)
 

@@ -20,10 +20,10 @@ def number(name: str, value: object, *, above: float = -math.inf, least: float =
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
 
 
-def whole(name: str, value: object, least: int) -> None:
-    """Raise unless `value` is an integer and at least `least`."""
+def whole(name: str, value: object, least: int, also: str = "") -> None:
+    """Raise unless `value` is an integer and at least `least`; `also` says what else is allowed."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        raise ValueError(f"{name} must be an integer >= {least}{also}, got {value!r}")
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -50,6 +51,34 @@ class SolverStopped(Exception):
     def __init__(self, status: Status, t: float, state: HybridState, detail: str) -> None:
         super().__init__(f"{status} {detail}")
         self.status, self.t, self.state, self.detail = status, t, state, detail
+
+
+class BreakingOff:
+    """A context that turns an error, or an interrupt from the keyboard, into the end of the run at its last good state.
+
+    Parameters
+    ----------
+    stop : makes the `SolverStopped` that carries that state; what was raised becomes its cause. An OSError, by which
+        the store of a run says that its disk is full, goes its own way
+    """
+
+    def __init__(self, stop: Callable[[Status, str], SolverStopped]) -> None:
+        self.stop = stop
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt | Exception) and not isinstance(error, SolverStopped | OSError):
+            good = self.stop(broken_off(error), "")
+            raise SolverStopped(good.status, good.t, good.state, f"It stood at t={good.t:g}.") from error
+
+
+def broken_off(error: BaseException) -> Status:
+    """The status of a run that ended because `error` was raised."""
+    return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField
 from ctsigprop.solvers.hybrid import add
@@ -87,10 +87,8 @@ class EventDriven(Solver):
             )
         packing = Packing(state)
         flow = AdaptiveFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
-        try:
+        with BreakingOff(flow.stop):
             self.until(flow, field, span[1], Samples(times))
-        except KeyboardInterrupt:
-            raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
         return packing.unpack(flow.y)
 
     def until(self, flow: AdaptiveFlow, field: JumpingField, goal: float, samples: Samples) -> None:

@@ -7,8 +7,7 @@ by the same norms, the weights by theirs of Frobenius.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -71,14 +70,6 @@ class Course:
     def runge_kutta(self, tableau: Tableau) -> RungeKutta:
         """A method at work on this run, which uses what the field says of itself."""
         return RungeKutta(self.slope, tableau, self.state, getattr(self.field, "still", None))
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Turn an interrupt from the keyboard into the end of the run."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise self.stop(Status.INTERRUPTED, f"It stood at t={self.t:g}.") from None
 
     def stop(self, status: Status, detail: str) -> SolverStopped:
         """The exception that carries the last good state."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from ctsigprop.solvers import tableaus
-from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, check_compile
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed, advance_in_place
 from ctsigprop.solvers.factored_step import EulerStepper, Tolerances
@@ -72,7 +72,7 @@ class FactoredAdaptive(Solver, ABC):
             self.atol if self.atol_weights is None else self.atol_weights,
         )
         course = Course(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
-        with course.interruptible():
+        with BreakingOff(course.stop):
             return advance_adaptive(course, self.tableau, tol, span, times)
 
 
@@ -129,7 +129,7 @@ class FactoredFixed(Solver, ABC):
         euler = self.order == 1
         step = EulerStepper(course.slope) if euler else course.runge_kutta(self.tableau)
         place = getattr(field, "in_place", None) if euler else None
-        with course.interruptible():
+        with BreakingOff(course.stop):
             if place is not None:
                 return advance_in_place(course, place, step, self.dt, span, origin, times)
             return advance_fixed(course, step, self.dt, span, origin, times)

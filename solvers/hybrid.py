@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, Literal, final
@@ -13,7 +14,7 @@ import torchdiffeq
 from torch import Tensor
 
 from ctsigprop.rules.update import DenseUpdate, Update
-from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
 from ctsigprop.solvers.methods import RK4, Euler, Midpoint
@@ -98,7 +99,7 @@ class Hybrid(Solver):
         if self.flow == "exponential" and not isinstance(field, ExactField):
             raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
         walk = Walk(field, state, span, times, monitor, counts, self.max_steps)
-        try:
+        with BreakingOff(lambda status, detail: self.back_to_reached(walk, origin, status, detail)):
             for points in blocks(span, origin, self.dt):
                 counted = replace(counts)
                 walk.good = (points[0], walk.snapshot())
@@ -110,8 +111,6 @@ class Hybrid(Solver):
                     vars(counts).update(vars(counted))
                     self.find_divergence(walk, points)
                     raise
-        except KeyboardInterrupt:
-            raise walk.stop(Status.INTERRUPTED, f"It stood at t={walk.good[0]:g}.") from None
         return walk.end()
 
     def take(self, walk: Walk, points: Sequence[float]) -> None:
@@ -128,6 +127,29 @@ class Hybrid(Solver):
         for pair in pairwise(points):
             walk.good = (pair[0], walk.snapshot())
             self.take(walk, pair)
+
+    def back_to_reached(self, walk: Walk, origin: float, status: Status, detail: str) -> SolverStopped:
+        """The exception of a run that broke off within a step, which may have left the state half changed.
+
+        The whole steps since the last good state are taken again, unseen and uncounted.
+        """
+        start, state = walk.good
+        if walk.reached > start:
+            again = replace(self, max_steps=None)
+            span = (start, walk.reached)
+            with suppress(SolverStopped):
+                walk.good = (span[1], again.advance(walk.field, state, span, origin, (), Unheard(), Counts()))
+        return walk.stop(status, detail)
+
+
+class Unheard:
+    """A listener that does not listen."""
+
+    def sample(self, t: float, state: HybridState) -> None:
+        return
+
+    def progress(self, t: float) -> None:
+        return
 
 
 class Walk:
@@ -154,6 +176,7 @@ class Walk:
         self.shared = set(self.matrices)
         self.samples = Samples(times)
         self.good = (span[0], state)
+        self.reached = span[0]
         self.updates: Updates = {}
         place = getattr(field, "in_place", None)
         self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None
@@ -207,7 +230,8 @@ class Walk:
         self.monitor.sample(t, state)
 
     def before_step(self, t: float) -> None:
-        """Stop where no more steps are allowed."""
+        """Note how far the run has come, and stop where no more steps are allowed."""
+        self.reached = t
         self.monitor.progress(t)
         if self.max_steps is not None and self.counts.steps >= self.max_steps:
             self.good = (t, self.snapshot())
@@ -240,6 +264,7 @@ class Walk:
 
     def sample(self, t: float) -> None:
         """Hand out the state at the grid point t, after its jump."""
+        self.reached = t
         for time in self.due(t, inclusive=True):
             self.give(time, self.state())
 

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from ctsigprop.solvers.base import Counts, Monitor, Solver
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver
 from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.factored import ON_GRID, Course
 from ctsigprop.solvers.factored_step import Slope, dense
@@ -81,7 +81,7 @@ class Multirate(Solver):
     ) -> HybridState:
         course = Course(field, state, span[0], monitor, counts, self.max_steps, "Heun2(dt=...)")
         samples = Samples(times)
-        with course.interruptible():
+        with BreakingOff(course.stop):
             for points in blocks(span, origin, self.dt):
                 for t, t1 in pairwise(points):
                     course.before_step(t, state)

@@ -10,6 +10,7 @@ import math
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, SolverStopped, first_nonfinite
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.status import Status
@@ -167,10 +168,8 @@ def solve(
     apart = clock[first]
     if len(apart) == 1:
         return flow.y.expand(len(times), -1)
-    try:
+    with BreakingOff(flow.stop):
         out: Tensor = torchdiffeq.odeint(flow, flow.y, apart, rtol=rtol, atol=atol, method=method, options=options)
-    except KeyboardInterrupt:
-        raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
     return out if len(apart) == len(times) or len(out) < len(apart) else out[place]
 
 
@@ -188,7 +187,8 @@ def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Run) ->
         if out.shape[0] != len(together) + 2:
             raise flow.failure()
     except SolverStopped as stopped:
-        resample(flow, begin, [s for s in inner if s <= stopped.t], run)
+        with suppress(SolverStopped), BreakingOff(flow.stop):  # if that stops too, what counts is why the first did
+            resample(flow, begin, [s for s in inner if s <= stopped.t], run)
         raise
     finite = finite_rows(out)
     if finite < len(out):
@@ -196,16 +196,14 @@ def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Run) ->
             hand_over(flow, [t for t in together if t <= flow.t][: max(0, finite - 1)], out[1:])
         name = first_nonfinite(flow.packing.unpack(out[finite]))
         raise flow.stop(Status.DIVERGED, f"{name} became non-finite after t={flow.t:g}.")
-    try:
+    flow.y, flow.t = out[-1].clone() if inner else out[-1], stop
+    with BreakingOff(flow.stop):
         if together:
             hand_over(flow, inner, out[1:-1])
         elif inner:
             resample(flow, begin, inner, run)
-        flow.y, flow.t = out[-1].clone() if inner else out[-1], stop
         hand_over(flow, samples[len(inner) :], out[-1:])
         flow.monitor.progress(stop)
-    except KeyboardInterrupt:
-        raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
 
 
 def hand_over(flow: Flow, times: Sequence[float], states: Tensor) -> None:

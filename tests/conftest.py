@@ -34,6 +34,12 @@ hypothesis.settings.register_profile("ctsigprop", deadline=None, max_examples=25
 hypothesis.settings.load_profile("ctsigprop")
 
 
+@pytest.fixture
+def at_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook or an interpreter, where Ctrl-C ends a run and gives back what it has."""
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+
+
 class AdaptiveRate(nn.Module):
     """A user's own neuron, with parameters that torch knows: tau dr/dt = -r + tanh(u - c a), tau_a da/dt = r - a."""
 

@@ -159,6 +159,32 @@ def test_info_answers_an_unknown_name_with_the_nearest(what: str, name: str, nea
     refused(call("info", what, name), name, "did you mean", near)
 
 
+def test_the_version_is_told() -> None:
+    result = call("--version")
+    assert result.exit_code == 0
+    assert result.output == f"ctsigprop {ctsigprop.__version__}\n"
+
+
+def test_info_lists_the_keys_of_a_file() -> None:
+    result = call("info", "keys")
+    assert result.exit_code == 0
+    assert "[presentations]" in result.output
+    assert "batch_size: integer; default 64" in result.output
+
+
+@pytest.mark.parametrize(
+    "command", [command.callback.__name__ for command in app.registered_commands if command.callback]
+)
+def test_every_option_has_a_help_text_and_none_is_lost_as_markup(command: str) -> None:
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", call(command, "--help").output).split())
+    (callback,) = (c.callback for c in app.registered_commands if c.callback and c.callback.__name__ == command)
+    doc = " ".join((inspect.getdoc(callback) or "").split("\n\n")[0].split())
+    assert doc in text
+    for parameter in inspect.signature(callback, eval_str=True).parameters.values():
+        (option,) = parameter.annotation.__metadata__
+        assert " ".join(option.help.split()) in text
+
+
 def test_help_names_every_command() -> None:
     result = call("--help")
     assert result.exit_code == 0

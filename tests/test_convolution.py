@@ -568,8 +568,8 @@ def test_networks_are_compared_and_their_seeds_repeat() -> None:
         for channels in (2, 4)
     }
     stimulus = ct.Presentations(data.x_train[:128], data.y_train[:128], 64, duration=1.0, epochs=2)
-    runs = ct.compare(nets, stimulus, seeds=range(2), solver=ct.solvers.Euler(dt=1.0))
-    again = ct.compare(nets, stimulus, seeds=range(2), solver=ct.solvers.Euler(dt=1.0))
+    runs = ct.compare(nets, stimulus, seeds=range(2), solver=ct.solvers.Euler(dt=1.0), test=data)
+    again = ct.compare(nets, stimulus, seeds=range(2), solver=ct.solvers.Euler(dt=1.0), test=data)
     assert "4 completed" in repr(runs)
     assert runs.dataset["accuracy"].equals(again.dataset["accuracy"])
 

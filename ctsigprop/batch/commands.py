@@ -28,30 +28,57 @@ from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.sweep import plan_sweep
 from ctsigprop.datasets import Dataset
 from ctsigprop.simulate import simulate
+from ctsigprop.solvers.status import Status
+from ctsigprop.stimuli import Presentations
 
-SOME_FAILED, MISTAKE, UNFINISHED = 1, 2, 3
-"""Exit codes, besides 0: runs that did not complete; a mistake in what was asked; runs that remain, or a full store."""
+SOME_FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes, besides 0: runs that did not complete; a mistake in what was asked; runs that remain, or a full store;
+Ctrl-C."""
 
-File = Annotated[Path, typer.Argument(help="a TOML file, such as those in notebooks/experiments")]
-Folder = Annotated[str, typer.Argument(help="where a comparison or sweep was stored")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, instead of what the file says")]
-Place = Annotated[str | None, typer.Option(help="folder or address of the runs; without it they are not kept")]
-Out = Annotated[Path | None, typer.Option(help="folder for table.md, table.tex and plot.png")]
-Jobs = Annotated[int, typer.Option(help="processes, -1 for one per core")]
-Engine = Annotated[str, typer.Option(help="'local', or the address of a Dask scheduler")]
-Resume = Annotated[bool, typer.Option("--resume", help="go on in a store that already has runs")]
-Retry = Annotated[bool, typer.Option("--retry", help="do runs again that did not complete; implies --resume")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="tell how many runs, how long and how many bytes, and stop")]
+File = Annotated[
+    Path, typer.Argument(help="a TOML file that describes the experiment; `ctsigprop info keys` lists what it may say")
+]
+Folder = Annotated[str, typer.Argument(help="the folder or address that --store named in a comparison or sweep")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE overrides the file, e.g. --set network.rule.rate=2.0; may be repeated"),
+]
+Place = Annotated[
+    str | None,
+    typer.Option(help="folder, or address such as s3://bucket/runs, that keeps every run; default: nothing is kept"),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="folder for the results: table.csv, runs.csv (one line per run), table.md, table.tex, plot.png"),
+]
+Jobs = Annotated[int, typer.Option(help="processes to use, -1 for one per CPU core; wall times are comparable with 1")]
+Engine = Annotated[
+    str, typer.Option(help="where runs are done: 'local', this machine, or a Dask scheduler such as tcp://host:8786")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="do only the runs that --store does not have yet")]
+Retry = Annotated[
+    bool, typer.Option("--retry", help="like --resume, and do runs that failed or diverged once more as well")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="estimate number of runs, time and disk space in a few seconds; run nothing")
+]
 
 
 def run(
     file: File,
     change: Changes = None,
-    store: Annotated[Path | None, typer.Option(help="new folder for the solution; `ct.load` reads it")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="decides split, order and initial weights")] = 0,
+    store: Annotated[
+        Path | None, typer.Option(help="new folder for the result, read in Python by ct.load; default: nothing is kept")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="random seed of the data split, the order of samples and the initial weights")
+    ] = 0,
     dry_run: DryRun = False,
 ) -> None:
-    """Run the one network that a file describes, and save its solution."""
+    """Train the one network that FILE describes, print its test metrics and save the result.
+
+    It reads the tables network, data, presentations and solver, or their defaults; compare and sweep are ignored.
+    """
     with mistakes():
         experiment, _ = read(file, change or ())
         trial = experiment.trial(seed)
@@ -61,14 +88,17 @@ def run(
             return
         if store is not None and store.exists():
             raise ConfigError(f"--store {store} exists: choose another folder, or remove it first")
-        sol = simulate(trial.network, trial.stimulus, trial.solver or "auto", seed=seed, progress=True)  # type: ignore[arg-type]
+        try:
+            sol = simulate(trial.network, trial.stimulus, trial.solver or "auto", seed=seed, progress=True)  # type: ignore[arg-type]
+        except KeyboardInterrupt as stop:
+            sol = vars(stop)["solution"]
         measured = as_measures(experiment.metrics)(trial.network, sol.final, common_test(trial), trial.solver)
         for name, value in measured.items():
             typer.echo(f"{name} {value:.4f}")
         typer.echo(sol.message)
         if store is not None:
             typer.echo(f"wrote {sol.save(store)}")
-    raise typer.Exit(0 if sol.status.ok else SOME_FAILED)
+    raise typer.Exit(0 if sol.status.ok else INTERRUPTED if sol.status is Status.INTERRUPTED else SOME_FAILED)
 
 
 def compare(
@@ -82,13 +112,17 @@ def compare(
     retry: Retry = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Compare the rules that a file describes: same data, same seeds, same budget."""
+    """Compare the learning rules that FILE lists under compare.rules: same data, same seeds, same budget.
+
+    Prints a table of mean test accuracy with 95 % intervals, and which differences are larger than chance.
+    """
     with mistakes():
         experiment, raw = read(file, change or ())
         if experiment.compare is None:
             raise ConfigError(f"{file}: compare: is missing; a comparison needs [compare.rules.NAME] tables")
         load = functools.cache(DataPart.load)
-        trials = {name: trial_of(setup, load) for name, setup in setups(raw, str(file)).items()}
+        shown: dict[tuple[str, int], Presentations] = {}
+        trials = {name: trial_of(setup, load, shown) for name, setup in setups(raw, str(file)).items()}
         asked = experiment.compare
         batch = plan_comparison(trials, common(experiment), as_seeds(experiment.seeds), asked.test, asked.reference)
         code = carry_out(batch, experiment, store, out, (n_jobs, engine, resume, retry), dry_run)
@@ -100,13 +134,13 @@ def sweep(
     change: Changes = None,
     store: Place = None,
     out: Out = None,
-    n_jobs: Jobs = -1,
+    n_jobs: Jobs = 1,
     engine: Engine = "local",
     resume: Resume = False,
     retry: Retry = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Run every setting of a sweep that a file describes."""
+    """Run every combination of the settings that FILE lists under sweep.settings, and print a table of all runs."""
     with mistakes():
         experiment, raw = read(file, change or ())
         if experiment.sweep is None:
@@ -122,18 +156,31 @@ def sweep(
 
 def plot(
     store: Folder,
-    out: Annotated[Path, typer.Option(help="the picture to write")] = Path("plot.png"),
-    metric: Annotated[str | None, typer.Option(help="default the first one")] = None,
-    x: Annotated[str | None, typer.Option(help="as in Runs.plot")] = None,
+    out: Annotated[Path, typer.Option(help="picture to write; its ending decides the format (png, pdf, svg)")] = Path(
+        "plot.png"
+    ),
+    metric: Annotated[
+        str | None, typer.Option(help="what to draw, such as accuracy; default: the first of the file's `metrics`")
+    ] = None,
+    x: Annotated[
+        str | None,
+        typer.Option(
+            help="horizontal axis. Of a comparison: rhs_evaluations or seconds instead of presentations. "
+            "Of a sweep: one of its settings, such as network.rule.rate"
+        ),
+    ] = None,
 ) -> None:
-    """Draw what is in a store, whether it is finished or not."""
+    """Draw the runs of a comparison or sweep, finished or not: learning curves, or the metric over the settings."""
     with mistakes():
         picture(Runs.load(store), out, metric, x)
         typer.echo(f"wrote {out}")
 
 
 def status(store: Folder) -> None:
-    """Tell how many runs of a store are done, running, failed and left, and how long the rest will take."""
+    """Count the runs of a store that are done, running, failed and left, and estimate how long the rest will take.
+
+    Exit code 0: all completed; 1: some failed; 3: some are left.
+    """
     with mistakes():
         runs = Runs.load(store)
         states = runs.runs["status"].tolist()
@@ -164,12 +211,18 @@ def common_test(trial: Trial) -> Any:
     return as_test(trial.test, trial.network, trial.stimulus)  # type: ignore[arg-type]
 
 
-def trial_of(setup: Setup, load: Any) -> Trial:
-    """A rule of a comparison: its network, and its data for every seed."""
-    first = setup.trial(0, load)
+def trial_of(setup: Setup, load: Any, known: dict[tuple[str, int], Presentations]) -> Trial:
+    """A rule of a comparison: its network, and its data for every seed.
 
-    def shown(seed: int) -> Any:
-        return setup.trial(seed, load).stimulus
+    `known` are the stimuli that were made before: rules that are shown the same share them.
+    """
+    first = setup.trial(0, load)
+    described = setup.model_dump_json(include={"data", "presentations"})
+
+    def shown(seed: int) -> Presentations:
+        if (described, seed) not in known:
+            known[described, seed] = setup.stimulus(seed, load)
+        return known[described, seed]
 
     def test(seed: int) -> Dataset:
         return load(setup.data, seed)  # type: ignore[no-any-return]
@@ -200,10 +253,13 @@ def carry_out(
     typer.echo("\n".join(filter(None, [experiment.title and f"# {experiment.title}\n", runs.to_markdown()])))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+        runs.table.to_csv(out / "table.csv", index=runs.compared is not None)
+        runs.runs.to_csv(out / "runs.csv", index=False)
         (out / "table.md").write_text(runs.to_markdown() + "\n")
         (out / "table.tex").write_text(runs.to_latex())
         picture(runs, out / "plot.png")
-        typer.echo(f"wrote {', '.join(str(out / name) for name in ('table.md', 'table.tex', 'plot.png'))}")
+        written = ("table.csv", "runs.csv", "table.md", "table.tex", "plot.png")
+        typer.echo(f"wrote {', '.join(str(out / name) for name in written)}")
     return 0 if runs.runs["status"].isin(COUNTED).all() else SOME_FAILED
 
 
@@ -229,4 +285,4 @@ def mistakes() -> Iterator[None]:
         raise typer.Exit(MISTAKE) from None
     except KeyboardInterrupt:
         typer.echo("ctsigprop: interrupted; what is in the store is whole", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None

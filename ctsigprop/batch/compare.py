@@ -8,7 +8,7 @@ from typing import Any
 
 from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
-from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial
+from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial, measured, warn_of_training
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
@@ -36,7 +36,7 @@ def compare(
     engine: Any = "local",
     n_jobs: int = 1,
     retry: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Runs:
     """Run every network with every seed, and say which differ by more than chance.
 
@@ -51,7 +51,8 @@ def compare(
         seed -> Stimulus, which may also draw another split of the data
     seeds : different integers >= 0, or how many; default 10
     test : test samples and labels: a pair (x, y), a `ct.datasets.Dataset`, or a function seed -> one of these.
-        Default: the samples shown in training
+        Default: the samples shown in training; the metrics are then called "training accuracy" and so on, with a
+        warning
     metrics : list of "accuracy", "error", "margin", or mapping of names to functions of (scores, labels) or of (state);
         default the accuracy
     budget : "presentations" (default), all see the whole stimulus; "rhs" or "seconds", all are judged where the
@@ -61,7 +62,7 @@ def compare(
     stop : function of (curve, share of the stimulus shown) -> reason to stop or None, such as `ct.Hopeless(...)`
     paired_test : "t" (default), "permutation" or "wilcoxon", over pairs that share a seed, corrected after Holm
     reference : name of the network with which all others are compared; default every pair
-    store, engine, n_jobs, retry, progress : as in `sweep`; n_jobs default 1, so that wall times are not disturbed
+    store, engine, n_jobs, retry, progress : as in `sweep`
 
     Returns
     -------
@@ -85,10 +86,13 @@ def plan_comparison(
     trials = {str(name): as_trial(f"networks[{name!r}]", value) for name, value in networks.items()}
     if reference is not None:
         lookup("reference", reference, trials)
+    asked = common.measures
+    common = measured(common, list(trials.values()))
     planner = Planner(common)
     jobs = [planner.job({"rule": name}, seed, trial) for name, trial in trials.items() for seed in seeds]
     if common.budget.kind == "presentations":
         check_same_number_shown({str(job.settings["rule"]): job.stimulus for job in jobs})
+    warn_of_training(asked, common.measures)
     runs = Runs((), (), common.measures.names, ("rule",), "rule", common.budget, paired_test, reference)
     return Batch("compare", jobs, runs)
 

@@ -15,6 +15,7 @@ from ctsigprop.batch.measures import METRICS
 from ctsigprop.batch.parts import DataPart, NetworkPart, ShownPart, SolverPart, Strict
 from ctsigprop.datasets import Dataset
 from ctsigprop.rules.checks import lookup
+from ctsigprop.stimuli import Presentations
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -57,26 +58,41 @@ class Range(Strict):
 class CompareSection(Strict):
     """`[compare]`: for each rule, what differs from `[network]`, `[presentations]` and `[solver]`."""
 
-    rules: dict[str, dict[str, Any]] = Field(min_length=1)
-    reference: str | None = None
-    test: Literal["t", "permutation", "wilcoxon"] = "t"
+    rules: dict[str, dict[str, Any]] = Field(
+        min_length=1,
+        description="`[compare.rules.NAME]` for each rule, with those keys of data, presentations, network and solver "
+        "that differ from the rest of the file",
+    )
+    reference: str | None = Field(
+        default=None, description="name of the rule with which all others are compared; absent: every pair"
+    )
+    test: Literal["t", "permutation", "wilcoxon"] = Field(
+        default="t", description="paired test over runs that share a seed, corrected after Holm"
+    )
 
 
 class SweepSection(Strict):
     """`[sweep]`: keys of the file, dotted, with lists of values or ranges."""
 
-    settings: dict[str, list[Any] | Range] = Field(min_length=1)
-    design: Literal["grid", "random", "sobol"] | None = None
-    n: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    settings: dict[str, list[Any] | Range] = Field(
+        min_length=1,
+        description='dotted keys of this file, in quotes, each with a list of values or a range: "network.rule.rate" = '
+        '{ low = 0.1, high = 10.0, scale = "log" }',
+    )
+    design: Literal["grid", "random", "sobol"] | None = Field(
+        default=None,
+        description="which combinations are run; absent: all (a grid) where every setting is a list, else random",
+    )
+    n: int | None = Field(default=None, ge=1, description="number of combinations of a random or Sobol design, >= 1")
+    seed: int = Field(default=0, ge=0, description="seed of a random or Sobol design")
 
 
 class StopSection(Strict):
     """`[stop]`: runs that are hopeless, as `ct.Hopeless`."""
 
-    metric: str = "accuracy"
-    least: float
-    after: float = Field(default=0.25, ge=0, le=1)
+    metric: str = Field(default="accuracy", description="one of `metrics`")
+    least: float = Field(description="a run whose metric is below this is stopped")
+    after: float = Field(default=0.25, ge=0, le=1, description="once this share of its stimulus was shown, 0 ... 1")
 
 
 class Setup(Strict):
@@ -85,25 +101,44 @@ class Setup(Strict):
     data: DataPart = DataPart()
     presentations: ShownPart = ShownPart()
     network: NetworkPart = NetworkPart()
-    solver: SolverPart | Literal["auto"] = "auto"
+    solver: SolverPart | Literal["auto"] = Field(
+        default="auto",
+        description='how time is advanced; "auto": an adaptive method, of spiking networks steps of tau / 10',
+    )
+
+    def stimulus(self, seed: int, load: Load = DataPart.load) -> Presentations:
+        """What the run of one seed is shown; `load` may remember the data of earlier ones."""
+        data = load(self.data, seed)
+        return self.presentations.build(data.x_train, data.y_train, seed)
 
     def trial(self, seed: int, load: Load = DataPart.load) -> Trial:
-        """The run of one seed; `load` may remember the data of earlier ones."""
+        """The run of one seed."""
         data = load(self.data, seed)
         classes = int(data.y_train.max()) + 1
         network = self.network.build(data.x_train.shape[1], classes)
-        stimulus = self.presentations.build(data.x_train, data.y_train, seed)
-        return Trial(network, stimulus, "auto" if self.solver == "auto" else self.solver.build(), data)
+        return Trial(network, self.stimulus(seed, load), "auto" if self.solver == "auto" else self.solver.build(), data)
 
 
 class Experiment(Setup):
     """A configuration file."""
 
-    title: str = ""
-    seeds: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = 10
-    metrics: list[str] = Field(default=["accuracy"], min_length=1)
-    budget: Literal["presentations", "rhs", "seconds"] | dict[Literal["rhs", "seconds"], float] = "presentations"
-    every: int | None = Field(default=None, ge=1)
+    title: str = Field(default="", description="printed above the table")
+    seeds: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = Field(
+        default=10, description="number of runs of each rule or setting, or a list of their seeds"
+    )
+    metrics: list[str] = Field(
+        default=["accuracy"],
+        min_length=1,
+        description=f"what is measured on the test samples: {', '.join(METRICS)}; the first one is compared and drawn",
+    )
+    budget: Literal["presentations", "rhs", "seconds"] | dict[Literal["rhs", "seconds"], float] = Field(
+        default="presentations",
+        description="what every run may spend: the whole stimulus, or as many right-hand side evaluations (rhs) or "
+        "seconds as the cheapest run needs for it; `{ rhs = 5000 }` or `{ seconds = 10.0 }` sets the amount",
+    )
+    every: int | None = Field(
+        default=None, ge=1, description="presentations between two points of the learning curve; absent: a tenth of all"
+    )
     stop: StopSection | None = None
     compare: CompareSection | None = None
     sweep: SweepSection | None = None

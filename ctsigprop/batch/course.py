@@ -11,8 +11,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ctsigprop.batch.job import COSTS, Curve, Job, Record
+from ctsigprop.batch.measures import untrained
 from ctsigprop.batch.memory import PeakMemory
 from ctsigprop.compiled.trace import Evaluation, NotCompilable
+from ctsigprop.errors import sentence
 from ctsigprop.network import Network
 from ctsigprop.shows import SAME, at_same_times
 from ctsigprop.side_by_side import possible, variables
@@ -73,7 +75,7 @@ class Course:
         self.note(sol.final.t / self.unit)
         if not sol.status.ok:
             return self.end(sol.status.name.lower(), sol.message)
-        reason = self.job.stop(self.curve, share) if self.job.stop is not None and share < 1 - 1e-9 else None
+        reason = self.job.stop(untrained(self.curve), share) if self.job.stop is not None and share < 1 - 1e-9 else None
         return self.goes_on if reason is None else self.end("stopped", reason)
 
     def end(self, status: str, message: str) -> bool:
@@ -109,12 +111,14 @@ def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
                 record, sol = run_job(job)
             yield replace(record, megabytes=memory.megabytes), sol
         return
+    courses: list[Course] = []
     try:
         with PeakMemory() as memory:
-            found = [course.result() for course in together(jobs)]
+            together(jobs, courses)
+            found = [course.result() for course in courses]
     except Exception as error:
         if len(jobs) == 1:
-            yield failure(jobs[0], error), None
+            yield failure(jobs[0], error, courses), None
         else:  # somebody's metric, say: find out whose
             for job in jobs:
                 yield from run_group([job])
@@ -138,11 +142,13 @@ def fit_together(jobs: Sequence[Job]) -> bool:
     return machine_code or possible(networks, jobs[0].solver, stimuli)
 
 
-def together(jobs: Sequence[Job]) -> list[Course]:
-    """The courses of runs side by side, each to its end; the time that they take is shared out evenly."""
-    courses = [
-        Course(job, job.network, job.stimulus) for job in jobs if job.network is not None and job.stimulus is not None
-    ]
+def together(jobs: Sequence[Job], courses: list[Course]) -> None:
+    """Runs side by side, each to its end: their courses are added to `courses`. The time that they take is shared out
+    evenly.
+    """
+    for job in jobs:
+        if job.network is not None and job.stimulus is not None:
+            courses.append(Course(job, job.network, job.stimulus))
     for span in courses[0].spans:
         going = [course for course in courses if course.goes_on]
         if not going:
@@ -158,7 +164,6 @@ def together(jobs: Sequence[Job]) -> list[Course]:
         for course, sol in zip(going, found, strict=True):
             seconds = sol.stats["wall_seconds"] / len(going)
             course.take(replace(sol, stats={**sol.stats, "wall_seconds": seconds}))
-    return courses
 
 
 def shape(job: Job) -> tuple[Any, ...]:
@@ -200,22 +205,20 @@ def run_job(job: Job) -> tuple[Record, Solution | None]:
     if job.error is not None or job.network is None or job.stimulus is None:
         message, trace = job.error or ("there is no network", "")
         return Record(job.settings, job.seed, "failed", message, traceback=trace), None
+    begun: list[Course] = []
     try:
         course = Course(job, job.network, job.stimulus)
+        begun.append(course)
         for span in course.spans:
             if not course.take(simulate(job.network, job.stimulus, job.solver, state=course.state, t_span=span)):
                 break
         return course.result()
     except Exception as error:
-        return failure(job, error), None
+        return failure(job, error, begun), None
 
 
-def failure(job: Job, error: Exception) -> Record:
-    """The record of a run in which the user's own code raised."""
+def failure(job: Job, error: Exception, begun: Sequence[Course]) -> Record:
+    """The record of a run in which the user's own code raised, with its curve up to there if it had begun."""
+    record = begun[0].result()[0] if begun else Record(job.settings, job.seed, "failed", "")
     told = "".join(traceback.format_exception(error))
-    return Record(job.settings, job.seed, "failed", sentence(error), traceback=told)
-
-
-def sentence(error: BaseException) -> str:
-    """An exception as one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return replace(record, status="failed", message=sentence(error), traceback=told)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ctsigprop.batch.course import shape
 from ctsigprop.batch.job import Job, Record
+from ctsigprop.batch.measures import Test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.schedule import Options, one_thread
 from ctsigprop.simulate import simulate
@@ -17,8 +18,10 @@ from ctsigprop.stimuli import Presentations
 
 TRIES = 8
 """Different shapes that are tried; the rest are taken as their mean."""
-PATIENCE = 1.0
-"""Seconds for one try."""
+PATIENCE = 4.0
+"""Seconds for all tries together, about."""
+TESTED = 64
+"""Test samples in a try; what more there are is taken to cost as much each."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,23 @@ class Estimate:
 def estimate(jobs: Sequence[Job], options: Options) -> Estimate:
     """Run the beginning of one job of each shape, and scale it up."""
     left = [job for job in jobs if options.store is None or job.key not in options.store]
+    shapes = [shape(job) for job in left]
     kinds: dict[object, Job] = {}
-    for job in left:
+    for key, job in zip(shapes, left, strict=True):
         if job.stimulus is not None:
-            kinds.setdefault(shape(job), job)
+            kinds.setdefault(key, job)
+    some = list(kinds.items())[:TRIES]
     with one_thread(own_process=True):
-        tried = {key: try_out(job, options.keep) for key, job in list(kinds.items())[:TRIES]}
+        tried = {key: try_out(job, options.keep, PATIENCE / len(some)) for key, job in some}
     known = list(tried.values()) or [(0.0, 500)]
     mean = (sum(s for s, _ in known) / len(known), sum(b for _, b in known) // len(known))
-    needed = [tried.get(shape(job), mean) for job in left]
+    needed = [tried.get(key, mean) for key in shapes]
     processes = min(options.processes, max(1, len(left))) if options.engine == "local" else 1
     return Estimate(len(jobs), len(jobs) - len(left), sum(s for s, _ in needed) / processes, sum(b for _, b in needed))
 
 
-def try_out(job: Job, keep: bool) -> tuple[float, int]:
-    """(seconds, bytes) that one whole run will need."""
+def try_out(job: Job, keep: bool, patience: float) -> tuple[float, int]:
+    """(seconds, bytes) that one whole run will need, found out in about `patience` seconds."""
     if job.network is None or job.stimulus is None:
         return 0.0, 500
     stimulus = job.stimulus
@@ -72,16 +77,19 @@ def try_out(job: Job, keep: bool) -> tuple[float, int]:
     size = sum(value.numel() * value.element_size() for value in state.values()) if keep else 0
     began, share, last = time.perf_counter(), 0.0, 0.0
     count = 1
-    while last < PATIENCE / 4 and share < 1:
+    while last < patience / 8 and share < 1:
         share = min(1.0, count * unit / total)
         began = time.perf_counter()
         simulate(job.network, stimulus, job.solver, state=state, t_span=(0.0, share * total))
         last = time.perf_counter() - began
         count *= 4
     points = total / unit / job.every if isinstance(stimulus, Presentations) else total / job.every
+    test, samples = job.test, 1.0
+    if test is not None and len(test.x) > TESTED:
+        test, samples = Test(test.x[:TESTED], test.y[:TESTED]), len(test.x) / TESTED
     began = time.perf_counter()
-    measured = job.measures(job.network, state, job.test, job.solver)
-    metrics = (time.perf_counter() - began) * (points + 1)
+    measured = job.measures(job.network, state, test, job.solver)
+    metrics = (time.perf_counter() - began) * samples * (points + 1)
     curve = {name: [1 / 3] * (int(points) + 2) for name in ("shown", *measured, "rhs_evaluations", "seconds")}
     record = Record(job.settings, job.seed, "completed", "The simulation reached its end.", curve)
     text = json.dumps(json.dumps(dataclasses.asdict(record), default=as_plain))

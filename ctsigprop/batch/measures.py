@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ctsigprop.data import as_inputs, as_targets
 from ctsigprop.datasets import Dataset
+from ctsigprop.errors import naming
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers import Hybrid
@@ -42,6 +43,8 @@ def margin(scores: Scores, y: Tensor) -> float:
 
 
 METRICS: dict[str, Metric] = {"accuracy": accuracy, "error": error, "margin": margin}
+TRAINING = "training "
+"""Before the name of a metric of ours that is measured on the samples shown in training."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Measures:
         """Names of all of them."""
         return (*self.of_outputs, *self.of_state)
 
+    def of_training(self) -> Measures:
+        """The same, with our own metrics named as those of the samples shown in training."""
+        named = {f"{TRAINING}{n}" if m in METRICS.values() else n: m for n, m in self.of_outputs.items()}
+        return replace(self, of_outputs=named)
+
     def check(self, network: Network, test: Test | None) -> None:
         """Raise where outputs are to be compared with labels, and there are no targets or no labels of that kind."""
         if self.of_outputs and network.signal is None:
@@ -85,12 +93,17 @@ class Measures:
 
         Spiking networks answer on the grid that they learned on, that of the solver.
         """
-        found = {}
+        found: dict[str, float] = {}
         if self.of_outputs and test is not None:
             dt = solver.dt if isinstance(solver, Hybrid) else None
             scores = network.similarity(without_rows(network, state), test.x, dt=dt)
-            found = {name: float(metric(scores, test.y)) for name, metric in self.of_outputs.items()}
-        return found | {name: float(metric(state)) for name, metric in self.of_state.items()}
+            for name, metric in self.of_outputs.items():
+                with naming(f"metric {name!r}", state.t):
+                    found[name] = float(metric(scores, test.y))
+        for name, metric in self.of_state.items():
+            with naming(f"metric {name!r}", state.t):
+                found[name] = float(metric(state))
+        return found
 
 
 def without_rows(network: Network, state: State) -> State:
@@ -132,6 +145,11 @@ def as_measures(metrics: Sequence[str] | Mapping[str, Metric] | None) -> Measure
     return Measures(of_outputs, of_state)
 
 
+def untrained(curve: dict[str, list[float]]) -> dict[str, list[float]]:
+    """A learning curve in which what is called "training accuracy" can be asked for as "accuracy" too."""
+    return {**{name.removeprefix(TRAINING): values for name, values in curve.items()}, **curve}
+
+
 def as_test(test: Any, network: Network, stimulus: Stimulus) -> Test | None:
     """Test data as a pair (x, y), as a `Dataset` (its test part), or None: the samples that the stimulus shows.
 
@@ -160,13 +178,11 @@ def check_no_label_inside(test: Test) -> None:
     """Raise where the inputs contain the labels: as one column, or as one column per class that marks it."""
     if test.y.is_floating_point() or len(test.y) < 4:
         return
-    x = test.x.double().cpu()
-    classes = torch.unique(test.y)
+    x, y = test.x.double().cpu(), test.y.cpu()
+    classes = torch.unique(y)
     if len(classes) < 2:
         return
-    marks = [(test.y == c).double() for c in classes]
-    columns = [same_up_to_scale(x, mark) for mark in marks]
-    whole = same_up_to_scale(x, test.y.double())
+    *columns, whole = same_up_to_scale(x, torch.stack([*(y == c for c in classes), y], -1).double())
     if whole is not None or all(column is not None for column in columns):
         found = [whole] if whole is not None else columns
         raise ValueError(
@@ -175,13 +191,18 @@ def check_no_label_inside(test: Test) -> None:
         )
 
 
-def same_up_to_scale(x: Tensor, target: Tensor) -> int | None:
-    """Index of a column of x that is a + b target, b not 0; or None."""
-    centred, wanted = x - x.mean(0), target - target.mean()
-    slope = (centred.mT @ wanted) / (wanted @ wanted)
-    left = (centred - slope * wanted.unsqueeze(-1)).abs().amax(0)
-    hit = torch.nonzero((left <= 1e-6 * slope.abs()) & (slope != 0))
-    return int(hit[0]) if len(hit) else None
+def same_up_to_scale(x: Tensor, targets: Tensor) -> list[int | None]:
+    """For each column of `targets` (samples, k), the index of a column of x that is a + b target, b not 0; or None."""
+    centred, wanted = x - x.mean(0), targets - targets.mean(0)
+    slopes = (centred.mT @ wanted) / wanted.square().sum(0)
+    # |x|^2 = b^2 |target|^2 + what is left: only where little is left do we look at every sample
+    close = centred.square().sum(0).unsqueeze(-1) <= (1 + 1e-6) * slopes.square() * wanted.square().sum(0)
+    found: list[int | None] = [None] * targets.shape[-1]
+    for column, k in torch.nonzero(close & (slopes != 0)).tolist():
+        left = (centred[:, column] - slopes[column, k] * wanted[:, k]).abs().max()
+        if found[k] is None and bool(left <= 1e-6 * slopes[column, k].abs()):
+            found[k] = column
+    return found
 
 
 def warn_of_samples_seen(test: Test, stimulus: Presentations) -> None:

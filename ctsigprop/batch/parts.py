@@ -116,14 +116,18 @@ class SignalPart(Part):
 class DataPart(Strict):
     """`data = { name = "digits" }`: one of `ct.datasets` with its settings; `split` is its seed, "seed" the run's."""
 
-    name: Literal["digits", "mnist", "gaussian_clusters", "two_moons"] = "digits"
-    split: Literal["seed"] | int = "seed"
-    root: str = ""
-    n: int | None = None
-    n_features: int | None = None
-    n_classes: int | None = None
-    noise: float | None = None
-    spread: float | None = None
+    name: Literal["digits", "mnist", "gaussian_clusters", "two_moons"] = Field(
+        default="digits", description="data set, one of `ct.datasets`"
+    )
+    split: Literal["seed"] | int = Field(
+        default="seed", description='seed of the split into training and test samples; "seed" splits anew for each run'
+    )
+    root: str = Field(default="", description="folder of MNIST's files; only for mnist")
+    n: int | None = Field(default=None, description="number of samples; only for gaussian_clusters and two_moons")
+    n_features: int | None = Field(default=None, description="inputs of each sample; only for gaussian_clusters")
+    n_classes: int | None = Field(default=None, description="number of classes; only for gaussian_clusters")
+    noise: float | None = Field(default=None, description="standard deviation of the noise; only for two_moons")
+    spread: float | None = Field(default=None, description="width of a cluster; only for gaussian_clusters")
 
     def load(self, seed: int) -> datasets.Dataset:
         """The data of one seed.
@@ -155,11 +159,18 @@ class EncoderPart(Part):
 class ShownPart(Strict):
     """`[presentations]`: how the data are shown."""
 
-    batch_size: int = Field(default=64, ge=1)
-    duration: float = Field(default=1.0, gt=0)
-    epochs: int = Field(default=20, ge=1)
-    gate: list[float] | None = Field(default=None, min_length=2, max_length=2)
-    encoder: EncoderPart | None = None
+    batch_size: int = Field(default=64, ge=1, description="samples shown at once, >= 1")
+    duration: float = Field(default=1.0, gt=0, description="length of one presentation in units of time, > 0")
+    epochs: int = Field(default=20, ge=1, description="passes through the training samples, >= 1")
+    gate: list[float] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="[start, stop] within a presentation during which weights may change; absent: all the time",
+    )
+    encoder: EncoderPart | None = Field(
+        default=None, description="turns samples into input spikes, for neurons with a reset; absent: constant currents"
+    )
 
     def build(self, x: Any, y: Any, seed: int) -> Presentations:
         """The stimulus that shows these data."""
@@ -171,12 +182,23 @@ class ShownPart(Strict):
 class NetworkPart(Strict):
     """`[network]`: hidden layers, and with `output` one of a unit per class on top, which feedback signals need."""
 
-    hidden: list[Annotated[int, Field(ge=1)]] = Field(default=[128, 128], min_length=1)
-    neuron: NeuronPart | list[NeuronPart] = NeuronPart()
-    output: NeuronPart | None = None
-    rule: RulePart | list[RulePart] = RulePart()
-    signal: SignalPart | None = SignalPart()
-    bias: bool = True
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[128, 128], min_length=1, description="units of each hidden layer, from the input up"
+    )
+    neuron: NeuronPart | list[NeuronPart] = Field(
+        default=NeuronPart(), description="neuron of all hidden layers, or a list of one for each"
+    )
+    output: NeuronPart | None = Field(
+        default=None,
+        description="neuron of an output layer of one unit per class, which feedback signals need; absent: none",
+    )
+    rule: RulePart | list[RulePart] = Field(
+        default=RulePart(), description="learning rule of all layers, or a list of one for each"
+    )
+    signal: SignalPart | None = Field(
+        default=SignalPart(), description="how the target reaches the layers: target stream or a feedback signal"
+    )
+    bias: bool = Field(default=True, description="whether units have biases")
 
     def build(self, inputs: int, classes: int) -> Network:
         """The network for data of this many features and classes."""

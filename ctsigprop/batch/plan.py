@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctsigprop.arguments import check_stimulus
-from ctsigprop.batch.course import sentence
 from ctsigprop.batch.fingerprint import Fingerprint
 from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
 from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
+from ctsigprop.errors import sentence
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.simulate import resolve_solver
@@ -36,6 +37,39 @@ class Common:
     every: float | None
     budget: Budget
     stop: Callable[[Curve, float], str | None] | None
+
+
+def measured(common: Common, trials: Sequence[Trial]) -> Common:
+    """What all runs share, with metrics named after the samples that they are measured on: without test data, those
+    shown in training.
+
+    Raises
+    ------
+    ValueError : some trials have test data and others have none
+    """
+    if not common.measures.of_outputs or common.test is not None or not trials:
+        return common
+    tested = [trial.test is not None for trial in trials]
+    if all(tested):
+        return common
+    names = ", ".join(common.measures.of_outputs)
+    if any(tested):
+        raise ValueError(
+            f"{names} would be measured on test samples for some networks and on training samples for others: "
+            "give test= for all of them"
+        )
+    return replace(common, measures=common.measures.of_training())
+
+
+def warn_of_training(asked: Measures, taken: Measures) -> None:
+    """Warn once where metrics are measured on the samples shown in training, since no others were given."""
+    if asked.names != taken.names:
+        warnings.warn(
+            f"there is no test=: {', '.join(asked.of_outputs)} is measured on the samples shown in training, and "
+            f"called {taken.names[0]!r}. Give test=(x, y), samples that the network has not seen, to measure how it "
+            "generalises",
+            stacklevel=4,
+        )
 
 
 @dataclass

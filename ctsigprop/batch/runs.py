@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 
 from ctsigprop.batch import tables
 from ctsigprop.batch.job import COSTS, Budget, Record
+from ctsigprop.batch.measures import TRAINING
 from ctsigprop.batch.records import StoreError
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.statistics import TESTS, Test, differences, summarise
@@ -232,4 +233,7 @@ class Runs:
         return table.assign(**{name: table[name].map(tables.plain) for name in self.factors})
 
     def _metric(self, name: str | None) -> str:
-        return self.metrics[0] if name is None else lookup("metric", name, {one: one for one in self.metrics})
+        if name is None:
+            return self.metrics[0]
+        trained = f"{TRAINING}{name}"
+        return trained if trained in self.metrics else lookup("metric", name, {one: one for one in self.metrics})

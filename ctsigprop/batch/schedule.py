@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,15 @@ from typing import Any
 
 import joblib
 import torch
-from tqdm.auto import tqdm
 
 from ctsigprop.batch.course import run_group, shape
 from ctsigprop.batch.engine import WorkerLost, execute
 from ctsigprop.batch.job import Job, Record
 from ctsigprop.batch.records import Damaged, StoreError
 from ctsigprop.batch.runs import Runs
+from ctsigprop.batch.slowness import Slowness
 from ctsigprop.batch.store import RunStore
+from ctsigprop.progress import bar_of
 from ctsigprop.rules.checks import whole
 
 LARGEST_GROUP = 32
@@ -41,7 +43,7 @@ class Options:
     n_jobs : int, processes of this machine; -1 one per core
     retry : bool, whether runs that did not complete are done again
     keep : bool, whether the last solution of every run is stored beside its record
-    progress : bool, show a progress bar
+    progress : bool, show a progress bar; None, only on a terminal
     """
 
     store: RunStore | None = None
@@ -49,13 +51,15 @@ class Options:
     n_jobs: int = 1
     retry: bool = False
     keep: bool = False
-    progress: bool = False
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_jobs != -1:
+            whole("n_jobs", self.n_jobs, 1, ", or -1 for one process per core")
 
     @property
     def processes(self) -> int:
         """Processes of this machine that may be used."""
-        if self.n_jobs != -1:
-            whole("n_jobs", self.n_jobs, 1)
         return int(joblib.cpu_count()) if self.n_jobs == -1 else int(self.n_jobs)
 
 
@@ -145,7 +149,8 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
     local = options.engine == "local"
     processes = options.processes if local else 0
     losses = 0
-    with tqdm(total=len(jobs), initial=len(found), disable=not options.progress, unit="run") as bar:
+    told = Slowness({job.key: job for job in jobs})
+    with bar_of(len(jobs), options.progress, unit="run", initial=len(found)) as bar:
         while waiting:
             before = len(found)
             work = Work(options.store, options.keep, again, own_process=local and processes == 1)
@@ -154,6 +159,8 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
                     if record is not None:
                         found[key] = record
                         bar.update()
+                        if not bar.disable and (line := told.line(key, record)):
+                            bar.write(line, file=sys.stderr)
             except WorkerLost as lost:
                 losses = 0 if len(found) > before else losses + 1
                 if losses == LOSSES:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ctsigprop.batch.designs import design_points
 from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
-from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial
+from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial, measured, warn_of_training
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
@@ -36,10 +37,10 @@ def sweep(
     stop: Callable[[Curve, float], str | None] | None = None,
     store: str | Path | None = None,
     engine: Any = "local",
-    n_jobs: int = -1,
+    n_jobs: int = 1,
     retry: bool = False,
     keep: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Runs:
     """Run what `build` makes of every point of a design, with every seed.
 
@@ -61,10 +62,12 @@ def sweep(
         in memory
     engine : "local" (default), processes of this machine; the address of a Dask scheduler; or a `distributed.Client`.
         Workers of a cluster must see the store under the same path
-    n_jobs : int, processes of this machine, each with one thread; default -1, one per core; 1 for none but this one
+    n_jobs : int, processes of this machine, each with one thread; -1 for one per core. Default 1, none but this one, so
+        that wall times are not disturbed
     retry : bool, whether runs in the store that did not complete are done again; default False
     keep : bool, whether the last solution of every run is stored too; default False
-    progress : bool, show a progress bar; default False
+    progress : bool, show a progress bar, and say of slow runs what they spend their time on; default: on a terminal.
+        In a log file the bar takes a line a minute
 
     Returns
     -------
@@ -82,20 +85,58 @@ def sweep(
     return batch.carry_out(Options(open_store(store), engine, n_jobs, retry, keep, progress))
 
 
+def check_settings(build: Build, names: Sequence[str]) -> None:
+    """Raise where `build` cannot be called with these arguments by keyword: then no run could be built.
+
+    Raises
+    ------
+    TypeError : a setting that it does not take, with the nearest argument; an argument that no setting gives
+    """
+    named = getattr(build, "__name__", repr(build))
+    parameters = inspect.signature(build).parameters.values()
+    taken = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in names:
+            if name not in taken:
+                near = get_close_matches(name, taken, 1)
+                meant = f", did you mean {near[0]!r}?" if near else ""
+                raise TypeError(
+                    f"build must take every setting by keyword: {named} takes {', '.join(taken) or 'none'}, "
+                    f"and settings have {name!r}{meant}"
+                )
+    missing = [name for name, p in taken.items() if p.default is p.empty and name not in names]
+    missing += [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
+    if missing:
+        raise TypeError(f"settings must name every argument of build: {named} also needs {', '.join(missing)}")
+
+
 def plan_sweep(build: Build, points: Sequence[Mapping[str, Any]], common: Common, seeds: Sequence[int]) -> Batch:
     """A job for every point and seed; what `build` raises becomes a job that failed."""
     if not callable(build):
         raise TypeError(f"build must be a function of {', '.join(points[0])}, got {build!r}")
     takes_seed = "seed" in inspect.signature(build).parameters and "seed" not in points[0]
+    check_settings(build, [*points[0], *(["seed"] if takes_seed else [])])
+    built: list[tuple[Mapping[str, Any], int, Trial | Exception]] = []
+    for point in points:
+        trial: Trial | Exception | None = None
+        for seed in seeds:
+            if trial is None or takes_seed:
+                try:
+                    trial = as_trial("what build returns", build(**point, **({"seed": seed} if takes_seed else {})))
+                except Exception as error:
+                    trial = error
+            built.append((point, seed, trial))
+    asked = common.measures
+    common = measured(common, [trial for _, _, trial in built if isinstance(trial, Trial)])
     planner = Planner(common)
     jobs = []
-    for point in points:
-        trial: Trial | None = None
-        for seed in seeds:
-            try:
-                if trial is None or takes_seed:
-                    trial = as_trial("what build returns", build(**point, **({"seed": seed} if takes_seed else {})))
-                jobs.append(planner.job(point, seed, trial))
-            except Exception as error:
-                jobs.append(planner.failed(point, seed, build, error))
+    for point, seed, trial in built:
+        if isinstance(trial, Exception):
+            jobs.append(planner.failed(point, seed, build, trial))
+            continue
+        try:
+            jobs.append(planner.job(point, seed, trial))
+        except Exception as error:
+            jobs.append(planner.failed(point, seed, build, error))
+    warn_of_training(asked, common.measures)
     return Batch("sweep", jobs, Runs((), (), common.measures.names, tuple(points[0]), budget=common.budget))

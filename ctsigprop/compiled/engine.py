@@ -19,7 +19,7 @@ from ctsigprop.compiled.trace import NotCompilable
 from ctsigprop.field import Shown
 from ctsigprop.network import Network
 from ctsigprop.shows import Shows, at_same_times
-from ctsigprop.solvers.base import Counts
+from ctsigprop.solvers.base import Counts, broken_off
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.step_control import TRUSTED
 from ctsigprop.solvers.tableaus import Tableau
@@ -68,6 +68,8 @@ class Outcome:
     message: str
     state: State
     counts: Counts
+    cause: BaseException | None = None
+    """What was raised, where that ended it."""
 
 
 @dataclass
@@ -152,8 +154,10 @@ class Engine:
                 self.most = max(1, min(FRAMES, int(self.most * min(4.0, SECONDS / max(spent, 1e-6)))))
                 if self.status.all():
                     break
-        except KeyboardInterrupt:
-            return [self.outcome(k, interrupted=True) for k in range(len(self.states))]
+        except OSError:  # of a store
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            return [self.outcome(k, error) for k in range(len(self.states))]
         return [self.outcome(k) for k in range(len(self.states))]
 
     def blocks(self, start: float, stop: float, times: Sequence[float]) -> Iterator[list[Piece]]:
@@ -260,7 +264,7 @@ class Engine:
             found[name] = torch.from_numpy(part).view(shape)
         return found
 
-    def outcome(self, member: int, interrupted: bool = False) -> Outcome:
+    def outcome(self, member: int, error: BaseException | None = None) -> Outcome:
         """How a member ended, or stands."""
         layout, code = self.program.layout, int(self.status[member])
         t, steps, evaluations, rejected = self.done[member]
@@ -274,9 +278,9 @@ class Engine:
             detail = self.what_failed(member, float(t))
         elif code == 3:
             detail = f" max_steps={self.method.max_steps} was reached at t={t:g}."
-        elif interrupted:
-            status, detail = Status.INTERRUPTED, f" It stood at t={t:g}."
-        return Outcome(status, f"{status}{detail}", state, counts)
+        elif error is not None:
+            status, detail = broken_off(error), f" It stood at t={t:g}."
+        return Outcome(status, f"{status}{detail}", state, counts, error)
 
     def what_failed(self, member: int, t: float) -> str:
         """The quantity that ended a member's run."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import re
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -15,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 import ctsigprop as ct
-from ctsigprop.batch import Store
+from ctsigprop.batch import Store, commands
 from ctsigprop.cli import app
 
 torch.set_num_threads(1)
@@ -89,6 +92,11 @@ def test_compare_prints_a_table_and_writes_it_with_a_picture(file: Path, tmp_pat
     assert table.strip() in found.out
     assert table.strip() == ct.Runs.load(tmp_path / "runs").to_markdown()
     assert r"\toprule" in (tmp_path / "out" / "table.tex").read_text()
+    summary, each = (pd.read_csv(tmp_path / "out" / name) for name in ("table.csv", "runs.csv"))
+    runs = ct.Runs.load(tmp_path / "runs")
+    pd.testing.assert_frame_equal(summary.set_index("rule"), runs.table, check_dtype=False, check_names=False)
+    assert each["accuracy"].tolist() == runs.runs["accuracy"].tolist()
+    assert each["rule"].tolist() == ["slow", "slow", "fast", "fast"]
     assert plt.imread(tmp_path / "out" / "plot.png").var() > 1e-3
     assert plt.get_fignums() == []
 
@@ -131,6 +139,49 @@ def test_a_dry_run_tells_what_is_needed_and_runs_nothing(file: Path, tmp_path: P
         call("sweep", file, "--store", store, "--n-jobs", 1)
         stored = sum(file.stat().st_size for file in store.rglob("run.json"))
         assert stored / 3 < float(told[2]) * 1e6 < 3 * stored
+
+
+def test_rules_that_are_shown_the_same_share_it_and_their_test_data_are_checked_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[str] = Counter()
+
+    def counting(name: str, function: Any) -> Any:
+        def counted(*given: Any, **named: Any) -> Any:
+            counts[name] += 1
+            return function(*given, **named)
+
+        return counted
+
+    for name, place in (("check_no_label_inside", "measures"), ("Presentations", "parts"), ("shape", "estimate")):
+        module = importlib.import_module(f"ctsigprop.batch.{place}")
+        monkeypatch.setattr(module, name, counting(name, vars(module)[name]))
+    assert call("compare", file, "--dry-run").code == 0
+    assert counts["check_no_label_inside"] == 2  # two seeds
+    assert counts["Presentations"] <= 2 + 2  # two seeds, and one for each rule's network
+    assert counts["shape"] == 4  # four runs
+
+
+def test_compare_and_sweep_take_as_many_processes_by_default() -> None:
+    found = {f.__name__: inspect.signature(f).parameters["n_jobs"].default for f in (commands.compare, commands.sweep)}
+    assert found == {"compare": 1, "sweep": 1}
+    assert {inspect.signature(f).parameters["n_jobs"].default for f in (ct.compare, ct.sweep)} == {1}
+
+
+def test_ctrl_c_in_a_run_stores_what_it_has(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = ct.solvers.Euler.advance
+
+    def impatient(self: ct.solvers.Euler, field: Any, state: Any, span: Any, *rest: Any) -> Any:
+        if span[0] >= 3.0:
+            raise KeyboardInterrupt
+        return advance(self, field, state, span, *rest)
+
+    monkeypatch.setattr(ct.solvers.Euler, "advance", impatient)
+    found = call("run", file, "--store", tmp_path / "sol")
+    assert found.code == 130
+    sol = ct.load(tmp_path / "sol")
+    assert sol.status is ct.Status.INTERRUPTED
+    assert sol.final.t == 3.0
 
 
 def test_status_counts_and_its_exit_code_says_what_is_left(file: Path, tmp_path: Path) -> None:
@@ -183,6 +234,7 @@ def test_mistakes_are_told_in_one_sentence(file: Path, tmp_path: Path) -> None:
         ("compare", file, "--set", "network.rule.rate=-1"): f"{file}: network.rule: ContrastiveHebbian(rate=)",
         ("compare", tmp_path / "none.toml"): "none.toml cannot be read",
         ("sweep", file, "--engine", "lcoal"): "engine must be 'local'",
+        ("sweep", file, "--n-jobs", 0): "n_jobs must be an integer >= 1, or -1 for one process per core, got 0",
         ("sweep", file, "--set", "sweep.n=3"): "leave n out, got n=3",
         ("run", file, "--set", "data.n_classes=3"): "data: two_moons() got an unexpected keyword",
     }

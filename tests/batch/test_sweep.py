@@ -120,7 +120,7 @@ def test_runs_in_trouble_stand_in_the_table_and_the_others_complete(tmp_path: Pa
     assert found["status"].drop([5, 7, 20, 40]).eq("completed").all()
     assert found["accuracy"].drop([5, 7, 40]).notna().all()
     assert found["status"][[5, 7, 20, 40]].tolist() == ["failed", "failed", "diverged", "failed"]
-    assert found["message"][5] == "RuntimeError: no current at all"
+    assert found["message"][5] == "neuron Broken of layer 1 raised an error at t=0: RuntimeError: no current at all"
     assert found["message"][7] == "ValueError: there is no number 7"
     assert "became non-finite after t=" in found["message"][20]
     assert "x must be finite, got nan in row 3, column 1" in found["message"][40]

@@ -248,6 +248,7 @@ def interruptible(at: int) -> tuple[ct.Network, ct.Presentations]:
     return network, ct.Presentations(x, batch_size=2, duration=4.0, shuffle=False)
 
 
+@pytest.mark.usefixtures("at_a_prompt")
 @pytest.mark.parametrize("solver", STOPPABLE, **NAMED)
 def test_ctrl_c_inside_the_right_hand_side_keeps_the_steps_taken(solver: ct.solvers.Solver) -> None:
     network, stimulus = interruptible(at=24)
@@ -261,6 +262,7 @@ def test_ctrl_c_inside_the_right_hand_side_keeps_the_steps_taken(solver: ct.solv
     assert f"t={sol.final.t:g}" in sol.message
 
 
+@pytest.mark.usefixtures("at_a_prompt")
 def test_ctrl_c_inside_scipy_keeps_the_presentations_done() -> None:
     network, stimulus = interruptible(at=-1)
     solver = ct.solvers.SciPy(solver="RK45")
@@ -272,6 +274,7 @@ def test_ctrl_c_inside_scipy_keeps_the_presentations_done() -> None:
     assert sol.final.equal(half.final)
 
 
+@pytest.mark.usefixtures("at_a_prompt")
 @pytest.mark.parametrize("solver", STOPPABLE, **NAMED)
 def test_ctrl_c_inside_a_probe_keeps_state_and_records(solver: ct.solvers.Solver) -> None:
     network, stimulus = interruptible(at=-1)
@@ -291,6 +294,7 @@ def test_ctrl_c_inside_a_probe_keeps_state_and_records(solver: ct.solvers.Solver
     torch.testing.assert_close(sol.final["W.1"], until.final["W.1"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("at_a_prompt")
 @pytest.mark.parametrize("solver", STOPPABLE, **NAMED)
 def test_ctrl_c_keeps_what_the_probes_had_recorded(solver: ct.solvers.Solver) -> None:
     network, stimulus = interruptible(at=24)

@@ -1,0 +1,90 @@
+"""Errors of user code inside a run, named; and how a run that broke off hands over what it has."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TypeVar
+
+from ctsigprop.solution import Solution
+from ctsigprop.solutions import Ensemble
+
+Result = TypeVar("Result", bound=Solution | Ensemble)
+
+
+class SimulationError(RuntimeError):
+    """Something that a run called raised an error: a probe, a rule, a neuron, a signal, a stimulus or a metric.
+
+    The message names it, and the time; `__cause__` is the error itself. Where that is a ValueError or a TypeError, so
+    is this.
+
+    Parameters
+    ----------
+    solution : what the run had until then, its status `Status.FAILED`; an `Ensemble` where several ran. None where it
+        was not `simulate` that raised the error
+    """
+
+    solution: Solution | Ensemble | None = None
+
+
+class SimulationValueError(SimulationError, ValueError):
+    """A `SimulationError` whose cause is a ValueError."""
+
+
+class SimulationTypeError(SimulationError, TypeError):
+    """A `SimulationError` whose cause is a TypeError."""
+
+
+class naming:  # noqa: N801
+    """A context in which an error becomes a `SimulationError` that says where it was raised, and when.
+
+    One that says so itself, such as our own "rule f of layer 1 must return ...", stays as it is.
+
+    Parameters
+    ----------
+    what : such as "probe 'accuracy'" or "neuron LIF of layer 2"
+    t : float, simulated time; anything else while a graph is recorded, which has none
+    """
+
+    def __init__(self, what: str, t: object) -> None:
+        self.what, self.t = what, t
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(self.t, int | float):
+            return  # whoever records a graph wants the error itself
+        if isinstance(error, Exception) and not (isinstance(error, SimulationError) or self.what in str(error)):
+            cls = SimulationError
+            if isinstance(error, ValueError):
+                cls = SimulationValueError
+            elif isinstance(error, TypeError):
+                cls = SimulationTypeError
+            raise cls(f"{self.what} raised an error at t={self.t:g}: {sentence(error)}") from error
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SimulationError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def interactive() -> bool:
+    """Whether somebody sits at a prompt, in a notebook or an interpreter: only there the result of a cell that was
+    interrupted is of use, and nothing else goes on because the interrupt was swallowed.
+    """
+    return hasattr(sys, "ps1")
+
+
+def given_back(result: Result, cause: BaseException | None) -> Result:
+    """The result of a run; where something broke it off, that is raised, with the result as its attribute `solution`.
+
+    At a prompt, an interrupt from the keyboard is not raised: the status of the result says that there was one.
+    """
+    if cause is None or (isinstance(cause, KeyboardInterrupt) and interactive()):
+        return result
+    vars(cause)["solution"] = result
+    raise cause
