@@ -309,8 +309,10 @@ def follow(layer: Layer, name: str, source: Tensor | None, now: Moment) -> Tenso
     trace = now.activities[full]
     current = now.activities.get(layer.name("k")) if name == "x" else None
     if now.dt is not None:
-        keep = math.exp(-now.dt / tau)
-        after = trace * keep if source is None else torch.lerp(source, trace, keep)
+        if source is None:
+            after = trace * math.exp(-now.dt / tau)
+        else:
+            after = torch.lerp(trace, source, -math.expm1(-now.dt / tau))
         if current is not None:
             after = torch.add(after, current, alpha=charge(now.dt, tau, float(layer.neuron.tau_syn)) / tau)  # type: ignore[attr-defined]
         now.after[full] = after

@@ -93,7 +93,7 @@ class Rate:
 
     def exact(self, variables: Variables, drive: Units, dt: float) -> dict[str, Tensor]:
         """The activity after a time dt under a constant drive."""
-        return {"r": torch.lerp(self.phi.function(drive), variables["r"], math.exp(-dt / self.tau))}
+        return {"r": torch.lerp(variables["r"], self.phi.function(drive), -math.expm1(-dt / self.tau))}
 
     def output(self, variables: Variables) -> Units:
         return variables["r"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from ctsigprop.reductions import Reduction, resolve
 from ctsigprop.rules.checks import lookup, number, whole
 from ctsigprop.selection import SYNAPSE
+from ctsigprop.solvers.times import as_time, as_times, rounding_of, slack, smallest_interval, steps_until
 from ctsigprop.state import State
 
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -79,7 +79,7 @@ class Probe:
             number("Probe(every=)", self.every, above=0)
         if self.times is not None:
             try:
-                clock = np.asarray(self.times, dtype=float)
+                clock = as_times(self.times)
             except (TypeError, ValueError):
                 clock = np.array([])
             if clock.ndim != 1 or not np.all(np.isfinite(clock)) or np.any(np.diff(clock) <= 0) or not len(clock):
@@ -122,19 +122,27 @@ class Probe:
         ------
         ValueError : times outside the run
         """
-        slack = 1e-9 * max(1.0, abs(stop))
         if self.log_spaced is not None:
             return logarithmic(self.log_spaced, start, stop)
         if self.every is not None:
-            count = math.floor((stop - start + slack) / self.every) + 1
-            return [min(start + k * self.every, stop) for k in range(count)]
-        clock = [] if self.times is None else [float(t) for t in self.times]
-        outside = [t for t in clock if t < start - slack or t > stop + slack]
-        if outside:
+            every = as_time(self.every)
+            return [min(start + k * every, stop) for k in range(self.length(start, stop))]
+        clock = as_times([] if self.times is None else self.times)
+        near = slack(smallest_interval(clock.tolist(), stop - start), start, stop, rounding=rounding_of(self.times))
+        outside = clock[(clock < start - near) | (clock > stop + near)]
+        if len(outside):
             raise ValueError(
-                f"Probe(times=) of {self.label} must lie within {start:g} ... {stop:g}, got {outside[0]:g}"
+                f"Probe(times=) of {self.label} must lie within {start!r} ... {stop!r}, got {float(outside[0])!r}"
             )
-        return clock
+        return [float(t) for t in np.clip(clock, start, stop)]
+
+    def length(self, start: float, stop: float) -> int:
+        """How many times `schedule` has, known without them."""
+        if self.log_spaced is not None:
+            return self.log_spaced[0] if isinstance(self.log_spaced, tuple | list) else self.log_spaced
+        if self.every is not None:
+            return steps_until(stop, start, as_time(self.every)) + 1
+        return 0 if self.times is None else len(self.times)
 
 
 def check_log_spaced(given: Any) -> None:
@@ -156,5 +164,6 @@ def logarithmic(given: int | tuple[int, float], start: float, stop: float) -> li
         raise ValueError(
             f"first interval of Probe(log_spaced=) must be below {stop - start:g}, the length of the run, got {first:g}"
         )
+    first = as_time(first)
     passed = np.geomspace(first, stop - start, count - 1) if count > 2 else np.array([stop - start])
     return [start, *(start + float(d) for d in passed[:-1]), stop]

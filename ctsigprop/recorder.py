@@ -15,6 +15,7 @@ from ctsigprop.layout import LONG_NAMES, Layout
 from ctsigprop.network import Network
 from ctsigprop.probes import KINDS, TENSOR, Probe
 from ctsigprop.selection import SYNAPSE, Sample, indices, synapses
+from ctsigprop.spiking import COUNTED
 from ctsigprop.state import State
 
 
@@ -124,7 +125,7 @@ class Recorder:
 
         return keep
 
-    def layout(self, clock: Sequence[float], layers: Sequence[int], dtype: np.dtype) -> Layout:
+    def layout(self, clock: Sequence[float] | np.ndarray, layers: Sequence[int], dtype: np.dtype) -> Layout:
         """The record of this probe at the times of `clock`, `layers` being those of all probes together."""
         probe = self.probe
         times = np.asarray(clock, dtype=float)
@@ -227,7 +228,7 @@ class Recorder:
         """How many spikes there were since the last record."""
         since = count - self.counted.get(i, count)
         self.counted[i] = count.clone()
-        return since
+        return torch.where(since < 0, since + COUNTED, since)
 
 
 def all_layers(recorders: Sequence[Recorder]) -> list[int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField
+from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, PacedField, VectorField
 from ctsigprop.solvers.hybrid import add
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import AdaptiveFlow, advance_adaptive, check_finite
@@ -34,8 +34,8 @@ class EventDriven(Solver):
 
     Parameters
     ----------
-    rtol, atol : float, relative and absolute tolerance of all variables, > 0; jumps are located in time to `atol`;
-        default 1e-7, 1e-9
+    rtol, atol : float, relative and absolute tolerance of all variables, > 0; jumps are located in time to `atol` times
+        the shortest time constant of the network; default 1e-7, 1e-9
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
 
     Raises
@@ -85,7 +85,7 @@ class EventDriven(Solver):
                 options={},
             )
         packing = Packing(state)
-        flow = AdaptiveFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
+        flow = ScaledFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
         try:
             for goal in (*times, *(() if times and times[-1] >= span[1] else (span[1],))):
                 self.until(flow, field, goal)
@@ -95,7 +95,7 @@ class EventDriven(Solver):
             raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
         return packing.unpack(flow.y)
 
-    def until(self, flow: AdaptiveFlow, field: JumpingField, goal: float) -> None:
+    def until(self, flow: ScaledFlow, field: JumpingField, goal: float) -> None:
         """Integrate to `goal`, with every jump up to it and at it."""
         before = flow.t
         while True:
@@ -110,10 +110,13 @@ class EventDriven(Solver):
                     flow.monitor.progress(goal)
                     return
 
-    def glide(self, flow: AdaptiveFlow, field: JumpingField, target: float) -> None:
-        """Integrate to `target` or to the first margin that reaches 0, whichever comes first."""
+    def glide(self, flow: ScaledFlow, field: JumpingField, target: float) -> None:
+        """Integrate to `target` or to the first margin that reaches 0, whichever comes first.
+
+        torchdiffeq locates it to an absolute tolerance, so its clock counts in units of the network's own pace.
+        """
         packing, start, y = flow.packing, flow.t, flow.y
-        ahead = target - start
+        ahead = (target - start) / flow.unit
         if ahead <= 0 or float(field.margin(packing.unpack(y).activities)) >= 0:
             return
 
@@ -129,15 +132,15 @@ class EventDriven(Solver):
         check_finite(flow, states[-1])
         flow.y = states[-1]
         late = float(s) >= ahead - 2 * self.atol and float(field.margin(packing.unpack(flow.y).activities)) < -self.atol
-        flow.t = target if late else min(start + float(s), target)
+        flow.t = target if late else min(start + float(s) * flow.unit, target)
 
-    def first(self, field: JumpingField, flow: AdaptiveFlow) -> float:
-        """A first step for odeint: what moves the state by about its tolerance's fifth root."""
-        slope = flow.packing.derivative(flow.field, flow.t, flow.y)
+    def first(self, field: JumpingField, flow: ScaledFlow) -> float:
+        """A first step for odeint, on its clock: what moves the state by about its tolerance's fifth root."""
+        slope = flow.packing.derivative(flow.field, flow.t, flow.y) * flow.unit
         size = float(flow.packing.norm(slope / (1 + flow.y.abs())))
         return float(0.5 * self.rtol**0.2 / max(size, 1e-6))
 
-    def land(self, flow: AdaptiveFlow, field: JumpingField, span: tuple[float, float]) -> None:
+    def land(self, flow: ScaledFlow, field: JumpingField, span: tuple[float, float]) -> None:
         """Jump as often as one is due at this instant."""
         state = flow.packing.unpack(flow.y)
         activities, matrices = dict(state.activities), dict(state.weights)
@@ -162,3 +165,26 @@ class EventDriven(Solver):
             )
         if changed:
             flow.y = flow.packing.pack(HybridState(activities, matrices))
+
+
+class ScaledFlow(AdaptiveFlow):
+    """The right-hand side on a clock that counts in units of the field's shortest time constant."""
+
+    def __init__(
+        self,
+        field: VectorField,
+        packing: Packing,
+        y: Flat,
+        start: float,
+        max_steps: int | None,
+        counts: Counts,
+        monitor: Monitor,
+    ) -> None:
+        super().__init__(field, packing, y, start, max_steps, counts, monitor)
+        self.unit = field.time_scale if isinstance(field, PacedField) else 1.0
+
+    def __call__(self, s: Tensor, y: Flat) -> Flat:
+        return super().__call__(s * self.unit, y) * self.unit
+
+    def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
+        super().callback_step(s * self.unit, y, ds * self.unit)

@@ -14,6 +14,7 @@ from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed, 
 from ctsigprop.solvers.factored_step import EulerStepper, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.tableaus import Tableau
+from ctsigprop.solvers.times import as_time
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class FactoredFixed(Solver, ABC):
     def __post_init__(self) -> None:
         check_compile(self, None)
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
         if self.max_steps is not None:
             number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
 

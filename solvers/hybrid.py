@@ -15,15 +15,22 @@ from torch import Tensor
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
+from ctsigprop.solvers.field import (
+    CountingField,
+    DenseWeight,
+    ExactField,
+    HybridState,
+    JumpingField,
+    JumpsInPlace,
+    VectorField,
+)
 from ctsigprop.solvers.packing import Flat, Packing
-from ctsigprop.solvers.reference import SLACK, blocks
+from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import as_time, slack
 
 FLOWS = ("exponential", "euler", "midpoint", "rk4")
-ROUNDING = 1e-15
-"""Share of the time by which the length of a step may be off."""
 Updates = Mapping[str, Update | DenseUpdate]
 
 
@@ -68,6 +75,7 @@ class Hybrid(Solver):
 
     def __post_init__(self) -> None:
         number("Hybrid(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
         if self.flow not in FLOWS:
             raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
         if self.max_steps is not None:
@@ -87,12 +95,12 @@ class Hybrid(Solver):
     ) -> HybridState:
         if self.flow == "exponential" and not isinstance(field, ExactField):
             raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
-        walk = Walk(field, state, span, times, monitor, counts, self.max_steps)
+        walk = Walk(field, state, span, self.dt, times, monitor, counts, self.max_steps)
         try:
             for points in blocks(span, origin, self.dt):
                 walk.good = (points[0], walk.snapshot())
                 if self.flow == "exponential":
-                    walk.exactly(points, self.dt)
+                    walk.exactly(points)
                 else:
                     walk.by_odeint(self.flow, points)
                 walk.check(points[-1])
@@ -112,12 +120,13 @@ class Walk:
         field: VectorField,
         state: HybridState,
         span: tuple[float, float],
+        dt: float,
         times: Sequence[float],
         monitor: Monitor,
         counts: Counts,
         max_steps: int | None,
     ) -> None:
-        self.field, self.monitor, self.counts, self.max_steps = field, monitor, counts, max_steps
+        self.field, self.dt, self.monitor, self.counts, self.max_steps = field, dt, monitor, counts, max_steps
         self.jumping = field if isinstance(field, JumpingField) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
@@ -186,8 +195,12 @@ class Walk:
 
     def due(self, t: float, inclusive: bool) -> Sequence[float]:
         """The sample times up to t that have not been taken; those equal to t up to rounding where inclusive."""
-        slack = SLACK * max(1.0, abs(t))
-        return self.samples.until(t + slack if inclusive else t - slack)
+        near = slack(self.dt, t)
+        return self.samples.until(t + near if inclusive else t - near)
+
+    def length(self, t0: float, t1: float) -> float:
+        """The length of a step: exactly dt where it is a whole one."""
+        return self.dt if abs(t1 - t0 - self.dt) <= slack(self.dt, t0, t1) else t1 - t0
 
     def sample(self, t: float) -> None:
         """Hand out the state at the grid point t, after its jump."""
@@ -201,8 +214,8 @@ class Walk:
             add(matrices[name], update, share)
         self.monitor.sample(time, HybridState({**self.activities, **activities}, matrices))
 
-    def exactly(self, points: Sequence[float], whole: float) -> None:
-        """Take the steps between `points`, of length `whole` but for the ends, by the field's own exact step."""
+    def exactly(self, points: Sequence[float]) -> None:
+        """Take the steps between `points` by the field's own exact step."""
         field = self.field
         if not isinstance(field, ExactField):
             raise TypeError(f"{type(field).__name__} has no exact step")
@@ -211,7 +224,7 @@ class Walk:
             for time in self.due(t1, inclusive=False):
                 self.hand_out(time, *field.exact(t0, time - t0, self.activities, self.weights), time - t0)
             self.counts.rhs_evaluations += 1
-            dt = whole if abs(t1 - t0 - whole) <= SLACK * whole + ROUNDING * abs(t1) else t1 - t0
+            dt = self.length(t0, t1)
             if self.place is not None:
                 self.place.step(t0, t1, dt)
             else:
@@ -274,8 +287,11 @@ class GridFlow:
     def arrive(self, y: Flat) -> None:
         """Jump at the end of the step just taken, in the memory of y."""
         t0, t1 = self.points[self.step - 1], self.points[self.step]
+        dt, field = self.walk.length(t0, t1), self.walk.field
         self.walk.activities = dict(self.packing.unpack(y).activities)
-        jumped = self.walk.land(t0, t1, t1 - t0)
+        counted = field.counted(self.walk.activities, dt) if isinstance(field, CountingField) else {}
+        self.walk.activities.update(counted)
+        jumped = {**counted, **self.walk.land(t0, t1, dt)}
         if jumped:
             for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
                 if name in jumped:

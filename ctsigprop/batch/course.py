@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import steps_covering
 from ctsigprop.stimuli import Presentations, Stimulus
 
 KNOWN: WeakKeyDictionary[Network, dict[Any, str]] = WeakKeyDictionary()
@@ -93,7 +93,7 @@ class Course:
 
 def spans(total: float, every: float) -> list[tuple[float, float]]:
     """0 ... total in pieces of `every`, the last one shortened."""
-    edges = [k * every for k in range(math.ceil(total / every - 1e-9))]
+    edges = [k * every for k in range(steps_covering(total, 0.0, every))]
     return list(zip(edges, [*edges[1:], total], strict=True))
 
 
