@@ -51,9 +51,9 @@ class JumpField(Field):
         return 10 * step_size([layer.neuron for layer in self.network.layers])
 
     def counted(self, activities: Mapping[str, Tensor], dt: float) -> dict[str, Tensor]:
-        """What is left of refractory times, in whole steps of dt where it is that up to rounding."""
+        """What is left of refractory times after dt."""
         return {
-            layer.name("q"): in_steps(activities[layer.name("q")], dt)
+            layer.name("q"): (in_steps(activities[layer.name("q")], dt) - dt).clamp_min(0.0)
             for layer in self.network.layers
             if isinstance(layer.neuron, IntegrateAndFire) and layer.neuron.refractory > 0
         }

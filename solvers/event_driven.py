@@ -103,7 +103,9 @@ class EventDriven(Solver):
             target = min(goal, known)
             self.glide(flow, field, target)
             arrived = flow.t >= target
-            self.land(flow, field, (before, flow.t) if arrived and known <= goal else (flow.t, flow.t))
+            # a jump from outside that counts as at the goal, if later by rounding, is not there any more after it
+            outside = arrived and (known <= goal or field.next_jump(flow.t) > known)
+            self.land(flow, field, (before, flow.t) if outside else (flow.t, flow.t))
             if arrived:
                 before = flow.t
                 if target >= goal:

@@ -106,7 +106,7 @@ class CountingField(Protocol):
     """A vector field with variables that count time down, such as what is left of a refractory time."""
 
     def counted(self, activities: Mapping[str, Tensor], dt: float) -> Mapping[str, Tensor]:
-        """These variables at the end of a step dt: a whole number of steps where they are one up to rounding."""
+        """These variables after a time dt, a whole number of steps of dt where they are that up to rounding."""
         ...
 
 

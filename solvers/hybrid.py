@@ -255,13 +255,16 @@ class GridFlow:
         self.walk, self.packing, self.points, self.method = walk, packing, points, method
         self.step = 0
         self.fresh = True
+        self.counting = walk.field if isinstance(walk.field, CountingField) else None
+        self.counted: Mapping[str, Tensor] = {}
+        self.held = set(self.count(packing.pack(HybridState(walk.activities, {})), walk.dt))
 
     def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
         """The derivative of all activities, and the updates of the weights."""
         rates, updates = self.walk.field(t, self.packing.unpack(y).activities, self.walk.weights)
         out = torch.empty_like(y)
         for name, place in zip(self.packing.names, self.packing.views(out), strict=True):
-            if name in rates:
+            if name in rates and name not in self.held:
                 place.copy_(rates[name])
             else:
                 place.zero_()
@@ -281,17 +284,19 @@ class GridFlow:
         self.walk.before_step(t0)
         for time in self.walk.due(t1, inclusive=False):
             self.between(time, t0, y)
+        self.counted = self.count(y, self.walk.length(t0, t1))
         self.step += 1
         self.fresh = True
+
+    def count(self, y: Flat, dt: float) -> Mapping[str, Tensor]:
+        """What counts time down, after a time dt: within a step it stays, as a stage may fall on its end or beyond."""
+        return {} if self.counting is None else self.counting.counted(self.packing.unpack(y).activities, dt)
 
     def arrive(self, y: Flat) -> None:
         """Jump at the end of the step just taken, in the memory of y."""
         t0, t1 = self.points[self.step - 1], self.points[self.step]
-        dt, field = self.walk.length(t0, t1), self.walk.field
-        self.walk.activities = dict(self.packing.unpack(y).activities)
-        counted = field.counted(self.walk.activities, dt) if isinstance(field, CountingField) else {}
-        self.walk.activities.update(counted)
-        jumped = {**counted, **self.walk.land(t0, t1, dt)}
+        self.walk.activities = {**self.packing.unpack(y).activities, **self.counted}
+        jumped = {**self.counted, **self.walk.land(t0, t1, self.walk.length(t0, t1))}
         if jumped:
             for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
                 if name in jumped:
@@ -303,7 +308,8 @@ class GridFlow:
         """Hand out the state at a time within the step from t0: a shorter step of the same method leads there."""
         ends = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
         out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
-        self.walk.hand_out(time, self.packing.unpack(out[-1]).activities, self.slope(t0, y)[1], time - t0)
+        after = {**self.packing.unpack(out[-1]).activities, **self.count(y, time - t0)}
+        self.walk.hand_out(time, after, self.slope(t0, y)[1], time - t0)
 
 
 def add(matrix: Tensor, update: Update | DenseUpdate, share: float) -> None:
