@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ctsigprop.reductions import Reduction, resolve
 from ctsigprop.rules.checks import lookup, number, whole
@@ -38,7 +39,7 @@ class Probe:
         "feedback" (the weights of feedback signals), "voltages" and "spikes" (the number since the record before) of
         neurons with a reset, or a function State -> number, array or xarray.DataArray
     every : float, interval in units of time, > 0, from the start of the run on; or
-    times : increasing sequence of times; or
+    times : increasing times, a list, array or tensor; or
     log_spaced : int, or pair (int, first): that many times, the start of the run and then times at equal ratios of
         what has passed since, from `first` (units of time, default a thousandth of the run) to the end
     layers : sequence of layer numbers (from 1); default all. Rates and weights of all layers stand in one array
@@ -57,7 +58,7 @@ class Probe:
 
     what: str | Callable[[State], Any]
     every: float | None = None
-    times: Sequence[float] | None = None
+    times: Sequence[float] | np.ndarray | Tensor | None = None
     layers: Sequence[int] | None = None
     select: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-BAR = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+BAR = "{percentage:3.0f}% |{bar}| {n:.4g}/{total:.4g} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 SHOWN = "accuracy"
 """The name of the probe whose last value stands beside the bar."""
 
@@ -15,8 +15,8 @@ SHOWN = "accuracy"
 class Progress:
     """A bar over start ... stop in simulated time, from the first thing told on; none where it is not shown."""
 
-    def __init__(self, start: float, stop: float, shown: bool) -> None:
-        self.start, self.stop, self.shown = start, stop, shown
+    def __init__(self, start: float, stop: float, shown: bool, unit: str) -> None:
+        self.start, self.stop, self.shown, self.unit = start, stop, shown, unit
         self.bar: Any = None
 
     def drawn(self) -> Any:
@@ -24,7 +24,7 @@ class Progress:
         if self.bar is None:
             shown = self.shown
             total = self.stop - self.start
-            self.bar = tqdm(total=total, disable=not shown, unit="tau", mininterval=0.2, bar_format=BAR)
+            self.bar = tqdm(total=total, disable=not shown, unit=self.unit, mininterval=0.2, bar_format=BAR)
         return self.bar
 
     def reached(self, t: float) -> None:

@@ -210,7 +210,7 @@ class Run:
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
         self.compiled = False
-        self.bar = Progress(self.start, self.stop, progress)
+        self.bar = Progress(self.start, self.stop, progress, network.time_unit)
 
     def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
         """Advance frame by frame, to the end or as far as it goes."""

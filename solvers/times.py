@@ -74,11 +74,12 @@ def as_times(values: Any) -> np.ndarray:
     if given.dtype.kind != "f" or given.dtype.itemsize >= exact.dtype.itemsize:
         return exact
     about = np.finfo(given.dtype)
-    size = np.where(np.isfinite(exact) & (exact != 0), np.abs(exact), 1.0)
+    finite = np.where(np.isfinite(exact), exact, 0.0)
+    size = np.where(finite != 0, np.abs(finite), 1.0)
     power = about.precision - 1 - np.floor(np.log10(size))
     up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)
-    short = np.round(exact * up / down) * down / up
-    return np.where(np.abs(short - exact) <= 2 * float(about.eps) * size, short, exact)
+    short = np.round(finite * up / down) * down / up
+    return np.where(np.isfinite(exact) & (np.abs(short - finite) <= 2 * float(about.eps) * size), short, exact)
 
 
 def as_time(value: Any) -> float:

@@ -84,7 +84,10 @@ class Course:
     def result(self) -> tuple[Record, Solution | None]:
         """The record, and the last solution with what all pieces cost together."""
         job, axis = self.job, "presentation" if self.shown else "time"
-        record = Record(job.settings, job.seed, self.status, self.message, self.curve, self.counts, axis)
+        unit = "tau" if job.network is None else job.network.time_unit
+        record = Record(
+            job.settings, job.seed, self.status, self.message, self.curve, self.counts, axis, time_unit=unit
+        )
         if self.last is None:
             return record, None
         stats = {**self.last.stats, **self.counts, "wall_seconds": self.seconds}

@@ -177,6 +177,7 @@ class NetworkPart(Strict):
     rule: RulePart | list[RulePart] = RulePart()
     signal: SignalPart | None = SignalPart()
     bias: bool = True
+    time_unit: str | None = None
 
     def build(self, inputs: int, classes: int) -> Network:
         """The network for data of this many features and classes."""
@@ -190,4 +191,6 @@ class NetworkPart(Strict):
             neurons = [*neurons, self.output.build()]
         rule = [one.build() for one in self.rule] if isinstance(self.rule, list) else self.rule.build()
         signal = None if self.signal is None else self.signal.build()
-        return Network(sizes, classes, neuron=neurons, signal=signal, rule=rule, bias=self.bias)
+        return Network(
+            sizes, classes, neuron=neurons, signal=signal, rule=rule, bias=self.bias, time_unit=self.time_unit
+        )
