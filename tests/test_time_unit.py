@@ -20,7 +20,7 @@ NAMES: dict[str, dict[str, Any]] = {
     "s": {"time_unit": "s"},
 }
 X = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
-METRICS = {"size": lambda network, state: float(state["W.1"].norm())}
+METRICS = {"size": lambda state: float(state["W.1"].norm())}
 STIM = ct.Presentations(X, None, 2, duration=1.0)
 
 

@@ -80,7 +80,7 @@ def phase(
             axes.plot(paths[0], paths[1], color="black", linewidth=1.5, label="the run")
         axes.plot(*middles, marker="o", color="black", linestyle="none", label="its end")
         axes.set(xlabel=x, ylabel=y, title=f"Phase portrait at {moment(when, unit)}", xlim=spans[0], ylim=spans[1])
-        axes.figure.colorbar(arrows, ax=axes, label=f"log10 of the speed (per {unit.replace('units', 'unit')})")
+        axes.figure.colorbar(arrows, ax=axes, label=f"log10 of the speed (1 / {unit})")
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4)
     return axes
 
