@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ctsigprop.layer import Layer
 from ctsigprop.network import Network
+from ctsigprop.relaxation import relaxed
 from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
@@ -309,10 +310,7 @@ def follow(layer: Layer, name: str, source: Tensor | None, now: Moment) -> Tenso
     trace = now.activities[full]
     current = now.activities.get(layer.name("k")) if name == "x" else None
     if now.dt is not None:
-        if source is None:
-            after = trace * math.exp(-now.dt / tau)
-        else:
-            after = torch.lerp(trace, source, -math.expm1(-now.dt / tau))
+        after = trace * math.exp(-now.dt / tau) if source is None else relaxed(trace, source, now.dt, tau)
         if current is not None:
             after = torch.add(after, current, alpha=charge(now.dt, tau, float(layer.neuron.tau_syn)) / tau)  # type: ignore[attr-defined]
         now.after[full] = after

@@ -133,7 +133,7 @@ class Probe:
         outside = clock[(clock < start - near) | (clock > stop + near)]
         if len(outside):
             raise ValueError(
-                f"Probe(times=) of {self.label} must lie within {start!r} ... {stop!r}, got {float(outside[0])!r}"
+                f"Probe(times=) of {self.label} must lie within {start:.10g} ... {stop:.10g}, got {outside[0]:.10g}"
             )
         return [float(t) for t in np.clip(clock, start, stop)]
 

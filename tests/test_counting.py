@@ -36,7 +36,7 @@ def kicked(
 
 def spike_steps(sol: ct.Solution) -> list[int]:
     """The steps at whose end the unit spiked."""
-    return np.flatnonzero(sol.dataset["spikes"].values.ravel()).tolist()  # type: ignore[no-any-return]
+    return np.flatnonzero(sol.dataset["spikes"].values.ravel()).tolist()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,41 @@ def test_small_differences_of_time_are_not_taken_from_large_numbers(dtype: torch
             leak = 1.0 if isinstance(neuron, ct.LIF) else 0.0  # to first order in dt, which is 1e-5
             expected = dt * (1 + i) * (1 - dt / 2 * leak) - (i * dt**2 / 2 / 0.5)
             assert neuron.exact(given, drive, dt)["v"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_spikes_of_float32_samples_come_on_their_step() -> None:
+    """1 - 0.7 is 0.30000001 in float32, and the spike is due at 0.1 + 0.3."""
+    net = ct.Network([1, 1], neuron=ct.IF(threshold=100.0), bias=False)
+    state = net.initial_state(0).replace({"W.1": torch.ones(1, 1)})
+    stim = ct.Presentations(
+        torch.tensor([[0.7]]), None, 1, duration=1.2, encoder=ct.Latency(first=0.1, last=1.1), shuffle=False
+    )
+    probe = ct.Probe("voltages", every=0.1)
+    v = ct.simulate(net, stim, ct.solvers.Hybrid(dt=0.1), state=state, probes=[probe]).dataset["voltages"]
+    assert v.values.ravel().tolist() == [0.0] * 4 + [1.0] * 9
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
+def test_spike_times_that_were_added_up_come_on_their_step(unit: float) -> None:
+    net = ct.Network([1, 1], neuron=ct.IF(tau=2 * unit, threshold=1e4), bias=False)
+    state = net.initial_state(0, dtype=torch.float64).replace({"W.1": torch.ones(1, 1, dtype=torch.float64)})
+    times = np.cumsum(np.full(300, 0.7 * unit))
+    stim = ct.SpikeTrains([times], duration=210 * unit, dtype=torch.float64)
+    probe = ct.Probe("voltages", every=0.7 * unit)
+    v = ct.simulate(net, stim, ct.solvers.Hybrid(dt=0.7 * unit), state=state, probes=[probe]).dataset["voltages"]
+    assert v.values.ravel().tolist() == list(range(301))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
+def test_a_run_cut_where_presentations_and_gates_switch_takes_the_steps_of_the_whole(unit: float) -> None:
+    net = ct.Network([3, 2], neuron=ct.Rate(tau=unit), rule=ct.rules.Hebb(rate=0.1 / unit), bias=False)
+    stim = ct.Presentations(X, None, 2, duration=0.7 * unit, gate=(0.3 * unit, 0.6 * unit), epochs=2, shuffle=False)
+    start, solver = net.initial_state(0, dtype=torch.float64), ct.solvers.RK4(dt=0.1 * unit)
+    whole = ct.simulate(net, stim, solver, state=start)
+    state, steps = start, 0
+    for a, b in pairwise([0.0, 0.1 + 0.2, 0.7, 0.7 + 0.6, 3 * 0.7, 2.8]):
+        part = ct.simulate(net, stim, solver, state=state, t_span=(a * unit, b * unit))
+        state, steps = part.final, steps + part.stats["steps"]
+    assert steps == whole.stats["steps"] == 28
+    for name, value in whole.final.items():
+        torch.testing.assert_close(state[name], value, rtol=1e-12, atol=1e-14)

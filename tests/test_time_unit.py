@@ -30,7 +30,8 @@ def network(unit: str) -> ct.Network:
 
 def simulated(unit: str, **options: Any) -> ct.Solution:
     probes = [ct.Probe("weights", every=0.5), ct.Probe("rates", every=0.25)]
-    return ct.simulate(network(unit), STIM, ct.solvers.Euler(dt=0.25), probes=probes, **options)
+    sol: ct.Solution = ct.simulate(network(unit), STIM, ct.solvers.Euler(dt=0.25), probes=probes, **options)
+    return sol
 
 
 def test_the_unit_of_a_network() -> None:
