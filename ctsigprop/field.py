@@ -12,12 +12,11 @@ from torch import Tensor
 
 from ctsigprop.layer import Layer
 from ctsigprop.network import Network
-from ctsigprop.relaxation import relaxed
+from ctsigprop.relaxation import charge, relaxed
 from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
 from ctsigprop.solvers.still import Still
-from ctsigprop.spiking import charge
 from ctsigprop.stimuli import Frame, Input
 
 

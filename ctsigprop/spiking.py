@@ -6,12 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ctsigprop.relaxation import membrane_step
 from ctsigprop.rules.checks import number
 
 Units = Float[Tensor, "*batch rows n"]
@@ -339,28 +340,3 @@ class AdaptiveLIF(IntegrateAndFire):
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Units]:
         found, spikes = super().jump(variables, kick, slack)
         return {**found, "a": torch.add(variables["a"], spikes, alpha=self.step)}, spikes
-
-
-def membrane_step(
-    v: Tensor, drive: Tensor, i: Tensor | None, dt: float | Tensor, tau: float, leak: float, tau_syn: float | None
-) -> Tensor:
-    """V after a time dt of tau dv/dt = -leak v + i + drive, tau_syn di/dt = -i, drive constant, leak 1 or 0."""
-    if not leak:
-        found = torch.add(v, drive * dt, alpha=1 / tau)
-        return found if i is None else found + i * charge(dt, math.inf, float(tau_syn or 1.0)) / tau
-    if isinstance(dt, Tensor):
-        found = torch.addcmul(v, v - drive, torch.expm1(dt * (-1 / tau)))
-    else:
-        keep = math.exp(-dt / tau)
-        found = torch.add(v * keep, drive, alpha=1 - keep)
-    return found if i is None else found + i * charge(dt, tau, float(tau_syn or 1.0)) / tau
-
-
-def charge(dt: float | Tensor, tau: float, tau_syn: float) -> Any:
-    """int_0^dt exp(-(dt - s) / tau) exp(-s / tau_syn) ds, what a current of 1 has left on a membrane after dt."""
-    expm1: Any = torch.expm1 if isinstance(dt, Tensor) else math.expm1
-    if tau == math.inf:
-        return -tau_syn * expm1(-dt / tau_syn)
-    if math.isclose(tau, tau_syn, rel_tol=1e-6):
-        return dt * (1 + expm1(-dt / tau))
-    return tau * tau_syn / (tau - tau_syn) * (expm1(-dt / tau) - expm1(-dt / tau_syn))
