@@ -8,6 +8,7 @@ from typing import Any
 from ctsigprop.network import Network
 from ctsigprop.network_checks import of_each
 from ctsigprop.rules.checks import number, whole
+from ctsigprop.solvers.times import as_time, slack
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
 
@@ -64,9 +65,11 @@ def check_span(t_span: tuple[float, float] | None, stimulus: Stimulus) -> tuple[
         raise TypeError(f"t_span must be a pair (start, stop), got {t_span!r}")
     number("t_span start", t_span[0], least=0)
     number("t_span stop", t_span[1], above=t_span[0])
-    if t_span[1] > total * (1 + 1e-9):
+    start, stop = map(as_time, t_span)
+    near = slack(total)
+    if stop > total + near:
         raise ValueError(f"t_span must lie within the stimulus, 0 ... {total:g}, got {tuple(t_span)}")
-    return float(t_span[0]), min(float(t_span[1]), total)
+    return start, total if stop > total - near else stop
 
 
 def check_stimulus(network: Network, stimulus: Stimulus) -> None:

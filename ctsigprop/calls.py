@@ -43,6 +43,8 @@ OUT: dict[Any, Callable[..., Any]] = {
     aten.sigmoid.default: torch.sigmoid,
     aten.tanh.default: torch.tanh,
     aten.exp.default: torch.exp,
+    aten.expm1.default: torch.expm1,
+    aten.floor.default: torch.floor,
     aten.log.default: torch.log,
     aten.sqrt.default: torch.sqrt,
     aten.pow.Tensor_Scalar: torch.pow,

@@ -13,10 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.rules.checks import number, whole
+from ctsigprop.solvers.times import as_time, as_times, slack, steps_until
 
 Samples = Float[Tensor, "rows inputs"]
-SLACK = 1e-9
-"""Spikes closer to the end of an interval than this, or than this share of the time, count as on it."""
 BLOCK = 16
 """Bins drawn at once."""
 
@@ -56,6 +55,7 @@ class Poisson(Encoder):
     def __post_init__(self) -> None:
         number("Poisson(rate=)", self.rate, above=0)
         number("Poisson(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
         whole("Poisson(seed=)", self.seed, 0)
         if self.rate * self.dt > 1 + 1e-12:
             raise ValueError(f"Poisson(rate=) must be at most 1 / dt = {1 / self.dt:g}, got {self.rate!r}")
@@ -94,17 +94,19 @@ class Latency(Encoder):
     def __post_init__(self) -> None:
         number("Latency(first=)", self.first, above=0)
         number("Latency(last=)", self.last, above=self.first)
+        for name in ("first", "last"):
+            object.__setattr__(self, name, as_time(getattr(self, name)))
         number("Latency(threshold=)", self.threshold, least=0)
 
     def check(self, x: Samples, duration: float) -> None:
         check_range("Latency", x, 1.0)
-        if self.last > duration * (1 + 1e-9):
+        if self.last > duration + slack(duration):
             raise ValueError(f"Latency(last=) must be within the presentation, {duration:g}, got {self.last!r}")
 
     def events(self, x: Samples, onset: float, duration: float, k: int) -> Listed:
         rows, units = torch.nonzero(x > self.threshold, as_tuple=True)
-        times = onset + self.first + (1 - x[rows, units].double()) * (self.last - self.first)
-        return Listed(times.cpu().numpy(), rows.cpu().numpy(), units.cpu().numpy(), x)
+        times = onset + self.first + (1 - as_times(x[rows, units].cpu())) * (self.last - self.first)
+        return Listed(times, rows.cpu().numpy(), units.cpu().numpy(), x, self.last - self.first)
 
 
 def check_range(name: str, x: Samples, most: float) -> None:
@@ -119,12 +121,12 @@ class Bins:
 
     def __init__(self, probability: Samples, dt: float, onset: float, duration: float, key: tuple[int, ...]) -> None:
         self.probability, self.dt, self.onset, self.key = probability, dt, onset, key
-        self.count = math.floor(duration / dt + 1e-6)
+        self.count = steps_until(duration, 0.0, dt)
         self.block, self.drawn = -1, probability.new_empty(0)
 
     def index(self, t: float) -> int:
         """How many bins have ended at t."""
-        return min(max(math.floor((t - self.onset) / self.dt + 1e-6), 0), self.count)
+        return min(max(steps_until(t, self.onset, self.dt), 0), self.count)
 
     def bin(self, j: int) -> Samples:
         """The spikes of bin j."""
@@ -151,18 +153,20 @@ class Bins:
 
 
 class Listed:
-    """Spikes from lists of times, rows and units, as many as there are spikes."""
+    """Spikes from lists of times, rows and units, as many as there are spikes; `interval` is the shortest between
+    spikes of one input, or how far apart they may be.
+    """
 
-    def __init__(self, times: np.ndarray, rows: np.ndarray, units: np.ndarray, like: Samples) -> None:
+    def __init__(self, times: np.ndarray, rows: np.ndarray, units: np.ndarray, like: Samples, interval: float) -> None:
         order = np.argsort(times, kind="stable")
         self.times = np.asarray(times, dtype=float)[order]
         place = np.asarray(rows)[order] * like.shape[1] + np.asarray(units)[order]
         self.place = torch.from_numpy(place.astype(np.int64)).to(like.device)
-        self.like = like
+        self.like, self.interval = like, interval
 
     def position(self, t: float) -> int:
         """How many spikes there are up to t."""
-        return int(np.searchsorted(self.times, t + SLACK * max(1.0, abs(t)), side="right"))
+        return int(np.searchsorted(self.times, t + slack(self.interval, t), side="right"))
 
     def between(self, t0: float, t1: float) -> Samples | None:
         """How many spikes each input has in t0 < t <= t1."""

@@ -38,6 +38,7 @@ class Running(Protocol):
     start: float
     stop: float
     times: list[float]
+    near: float
     field: Field | None
     network: Network
 
@@ -82,9 +83,9 @@ def compiled(
     listeners = Listeners(runs, Shows(stimuli, start, stop))
     frame = next(stimuli[0].frames(start, stop))
     for member, (run, state) in enumerate(zip(runs, states, strict=True)):
-        if run.times and run.times[0] <= start + 1e-9 * max(1.0, abs(stop)):
+        if run.times and run.times[0] <= start + run.near:
             listeners.sample(member, start, dict(state.items()), frame)
-    return engine.run(stop, runs[0].times, listeners)
+    return engine.run(stop, runs[0].times, listeners, runs[0].near)
 
 
 def batchable(networks: Sequence[Network], solver: Solver) -> bool:
@@ -162,7 +163,7 @@ def batched(
             for k in alive:
                 runs[k].field = Field(network, frame)
             group = Together([runs[k] for k in alive])
-            if position == 0 and runs[0].times and runs[0].times[0] <= frame.start + 1e-9 * max(1.0, runs[0].stop):
+            if position == 0 and runs[0].times and runs[0].times[0] <= frame.start + runs[0].near:
                 group.sample(frame.start, now)
                 position = 1
             position, due = dues(runs[0], frame, position)

@@ -13,11 +13,11 @@ from torch import Tensor
 from ctsigprop.errors import naming
 from ctsigprop.layer import Layer
 from ctsigprop.network import Network
+from ctsigprop.relaxation import charge, relaxed
 from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
 from ctsigprop.solvers.still import Still
-from ctsigprop.spiking import charge
 from ctsigprop.stimuli import Frame, Input
 
 
@@ -318,8 +318,7 @@ def follow(layer: Layer, name: str, source: Tensor | None, now: Moment) -> Tenso
     trace = now.activities[full]
     current = now.activities.get(layer.name("k")) if name == "x" else None
     if now.dt is not None:
-        keep = math.exp(-now.dt / tau)
-        after = trace * keep if source is None else torch.lerp(source, trace, keep)
+        after = trace * math.exp(-now.dt / tau) if source is None else relaxed(trace, source, now.dt, tau)
         if current is not None:
             after = torch.add(after, current, alpha=charge(now.dt, tau, float(layer.neuron.tau_syn)) / tau)  # type: ignore[attr-defined]
         now.after[full] = after

@@ -43,7 +43,9 @@ def of_network(network: Any) -> str:
     extra = {name: shape for name, shape in network.weight_shapes.items() if not name.startswith("W.")}
     also = "; ".join(f"{name} {post} x {pre}" for name, (post, pre) in extra.items())
     signal = "none" if network.signal is None else repr(network.signal)
-    lines = f"<b>Network</b>, learning signal: {escape(signal)}" + (f"; of the signal: {escape(also)}" if also else "")
+    lines = f"<b>Network</b>, time in {escape(network.time_unit)}, learning signal: {escape(signal)}" + (
+        f"; of the signal: {escape(also)}" if also else ""
+    )
     return f"<div>{lines}{table(head, rows)}</div>"
 
 
@@ -54,7 +56,7 @@ def of_state(state: Any) -> str:
         least, most = (f"{float(end):.4g}" for end in value.aminmax()) if value.numel() else ("", "")
         kind = str(value.dtype).removeprefix("torch.")
         rows.append((name, " x ".join(map(str, value.shape)), kind, least, most))
-    return f"<div><b>State</b> at t = {state.t:g} tau{table(('tensor', 'shape', 'type', 'least', 'most'), rows)}</div>"
+    return f"<div><b>State</b> at t = {state.t:g}{table(('tensor', 'shape', 'type', 'least', 'most'), rows)}</div>"
 
 
 def of_solution(sol: Any) -> str:
@@ -65,8 +67,9 @@ def of_solution(sol: Any) -> str:
         (name, " x ".join(f"{dim} {size}" for dim, size in value.sizes.items()), f"{value.nbytes / 1e6:.3g} MB")
         for name, value in sol.dataset.data_vars.items()
     ]
+    ended = f"{sol.final.t:g} {escape(sol.time_unit)}"
     parts = [
-        f'<b>Solution</b>: <span style="color:{colour}">{escape(sol.message)}</span> t = {sol.final.t:g} tau',
+        f'<b>Solution</b>: <span style="color:{colour}">{escape(sol.message)}</span> t = {ended}',
         table(("statistic", "value"), rows),
         table(("record", "dimensions", "size"), records) if records else "nothing was recorded",
     ]
@@ -88,7 +91,8 @@ def drawable(dataset: xr.Dataset) -> xr.DataArray | None:
 def picture(weights: xr.DataArray) -> str:
     """Trajectories of some synapses over the band of all, as a small PNG in base64."""
     values = weights.values[:, ~np.isnan(weights.values).all(axis=0)]
-    t = weights[weights.dims[0]].values
+    clock = weights[weights.dims[0]]
+    t = clock.values
     low, high = np.nanquantile(values, [0.05, 0.95], axis=1)
     some = np.unique(np.linspace(0, values.shape[1] - 1, SYNAPSES).astype(int))
     with plt.rc_context({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False}):
@@ -97,7 +101,11 @@ def picture(weights: xr.DataArray) -> str:
         ax = figure.subplots()
         ax.fill_between(t, low, high, color="0.88", linewidth=0)
         ax.plot(t, values[:, some], color="#0072B2", linewidth=0.6, alpha=0.6)
-        ax.set(xlabel="simulated time (tau)", ylabel="synaptic weight", title=f"layer {int(weights['layer'])}")
+        ax.set(
+            xlabel=f"simulated time ({clock.attrs.get('units', 'tau')})",
+            ylabel="synaptic weight",
+            title=f"layer {int(weights['layer'])}",
+        )
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=100)
     return base64.b64encode(out.getvalue()).decode()

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.rules.checks import number
-from ctsigprop.spiking import Drive, Variables
+from ctsigprop.spiking import Drive, Variables, counted
 
 Units = Float[Tensor, "*batch rows n"]
 
@@ -100,5 +100,5 @@ class Izhikevich:
             "v": v.masked_fill(fires, self.c),
             "u": torch.add(variables["u"], spikes, alpha=self.d),
             "r": torch.add(variables["r"], spikes, alpha=1 / self.tau),
-            "n": variables["n"] + spikes,
+            "n": counted(variables["n"], spikes),
         }, spikes

@@ -20,6 +20,8 @@ from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.field import Weight
 from ctsigprop.solvers.hybrid import Hybrid
+from ctsigprop.solvers.times import slack as time_slack
+from ctsigprop.spiking import IntegrateAndFire, in_steps
 from ctsigprop.stimuli import Frame
 
 
@@ -43,6 +45,19 @@ class JumpField(Field):
             if layer.jumps
         ]
         return found[0] if len(found) == 1 else torch.stack(found).amax()
+
+    @property
+    def time_scale(self) -> float:
+        """The shortest time constant, or what else asks for a short step, of all layers."""
+        return 10 * step_size([layer.neuron for layer in self.network.layers])
+
+    def counted(self, activities: Mapping[str, Tensor], dt: float) -> dict[str, Tensor]:
+        """What is left of refractory times after dt."""
+        return {
+            layer.name("q"): (in_steps(activities[layer.name("q")], dt) - dt).clamp_min(0.0)
+            for layer in self.network.layers
+            if isinstance(layer.neuron, IntegrateAndFire) and layer.neuron.refractory > 0
+        }
 
     def next_jump(self, t: float) -> float:
         """The time of the first input spike after t."""
@@ -168,7 +183,7 @@ def check_jumps(network: Network, solver: Solver) -> None:
         if not layer.jumps or not isinstance(solver, Hybrid):
             continue
         check_grid("Hybrid(dt=)", layer, solver.dt)
-        if solver.dt > layer.neuron.tau / 2 * (1 + 1e-9) and not coarse:
+        if solver.dt > layer.neuron.tau / 2 + time_slack(solver.dt) and not coarse:
             coarse = True
             warnings.warn(
                 f"Hybrid(dt={solver.dt:g}) is more than half of tau={layer.neuron.tau:g} of layer {layer.index}: "

@@ -35,6 +35,7 @@ class Layout:
     dtype : of the values
     attrs : long name and units
     time : str, name of the time dimension
+    unit : str, what the unit of time is called
     """
 
     name: str
@@ -45,6 +46,7 @@ class Layout:
     coords: Mapping[str, xr.Variable] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
     time: str = "time"
+    unit: str = "tau"
 
     @property
     def nbytes(self) -> int:
@@ -58,13 +60,12 @@ class Layout:
             for key, c in self.coords.items()
         }
         dims = tuple(names.get(d, d) for d in self.dims)
-        return Layout(self.name, self.clock, dims, self.sizes, self.dtype, coords, self.attrs, time)
+        return Layout(self.name, self.clock, dims, self.sizes, self.dtype, coords, self.attrs, time, self.unit)
 
     def variables(self) -> dict[str, xr.Variable]:
         """All coordinates, that of time included."""
-        return {self.time: xr.Variable([self.time], self.clock, {"units": "tau", "long_name": "simulated time"})} | {
-            **self.coords
-        }
+        clock = xr.Variable([self.time], self.clock, {"units": self.unit, "long_name": "simulated time"})
+        return {self.time: clock, **self.coords}
 
 
 def together(layouts: Sequence[Layout]) -> list[Layout]:

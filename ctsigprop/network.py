@@ -15,6 +15,7 @@ from torch import Tensor
 from ctsigprop import html
 from ctsigprop.convolution import Conv2d
 from ctsigprop.data import as_inputs, check_labels
+from ctsigprop.izhikevich import Izhikevich
 from ctsigprop.layer import Layer
 from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, of_each
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
@@ -27,6 +28,8 @@ from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.state import State
 from ctsigprop.synapses import arranged, inputs_below, structured
 
+UNNAMED = "units of time"
+"""The unit of time of a network whose unit nobody named."""
 AT_ONCE = 2**24
 """Elements of the patches that a prediction makes at once."""
 
@@ -44,6 +47,8 @@ class Network:
         unsupervised rules
     rule : a rule, or one per layer, None for a layer whose weights stay as they are
     bias : bool, whether layers have biases (plastic by the layer's rule); default True
+    time_unit : str, what the unit of all times is called, such as "ms", on axes and in datasets; it changes no number.
+        Default "ms" with an `Izhikevich` neuron, "tau" where every neuron has tau = 1, else "units of time"
 
     Raises
     ------
@@ -59,6 +64,7 @@ class Network:
         signal: Signal | None = None,
         rule: Rule | Sequence[Rule | None] | None = None,
         bias: bool = True,
+        time_unit: str | None = None,
     ) -> None:
         self.structure = structured(sizes)
         synapses = arranged(self.structure)
@@ -78,8 +84,11 @@ class Network:
             raise ValueError("n_classes (number of classes or width of contexts) must be given with a signal, got None")
         if signal is not None and n_classes is not None:
             signal.check(self.sizes, n_classes)
+        if time_unit is not None and (not isinstance(time_unit, str) or not time_unit.strip()):
+            raise TypeError(f'time_unit must be the name of a unit such as "ms", or None, got {time_unit!r}')
         self.n_classes = n_classes
         self.signal = signal
+        self.named_unit = time_unit
         self.bias = bool(bias)
         self.layers = tuple(Layer(i + 1, synapses[i], neurons[i], rules[i]) for i in range(count))
         self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
@@ -92,10 +101,22 @@ class Network:
         lines = [
             f"  layer {a.index}: {a.n_pre} -> {a.synapses.described}, {a.neuron!r}, {a.rule!r}" for a in self.layers
         ]
-        return "\n".join([f"Network(n_classes={self.n_classes}, signal={self.signal!r}, bias={self.bias}):", *lines])
+        unit = "" if self.named_unit is None else f", time_unit={self.named_unit!r}"
+        head = f"Network(n_classes={self.n_classes}, signal={self.signal!r}, bias={self.bias}{unit}):"
+        return "\n".join([head, *lines])
 
     def _repr_html_(self) -> str:
         return html.of_network(self)
+
+    @property
+    def time_unit(self) -> str:
+        """What the unit of all times is called."""
+        if self.named_unit is not None:
+            return self.named_unit
+        neurons = [layer.neuron for layer in self.layers]
+        if any(isinstance(neuron, Izhikevich) for neuron in neurons):
+            return "ms"
+        return "tau" if all(neuron.tau == 1 for neuron in neurons) else UNNAMED
 
     @cached_property
     def weight_shapes(self) -> dict[str, tuple[int, int]]:

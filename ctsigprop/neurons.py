@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.activations import Activation, resolve
+from ctsigprop.relaxation import relaxed
 from ctsigprop.rules.checks import number
 
 Units = Float[Tensor, "*batch rows n"]
@@ -93,7 +93,7 @@ class Rate:
 
     def exact(self, variables: Variables, drive: Units, dt: float) -> dict[str, Tensor]:
         """The activity after a time dt under a constant drive."""
-        return {"r": torch.lerp(self.phi.function(drive), variables["r"], math.exp(-dt / self.tau))}
+        return {"r": relaxed(variables["r"], self.phi.function(drive), dt, self.tau)}
 
     def output(self, variables: Variables) -> Units:
         return variables["r"]

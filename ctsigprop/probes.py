@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ctsigprop.reductions import Reduction, resolve
 from ctsigprop.rules.checks import lookup, number, whole
 from ctsigprop.selection import SYNAPSE
+from ctsigprop.solvers.times import as_time, as_times, rounding_of, slack, smallest_interval, steps_until
 from ctsigprop.state import State
 
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -38,7 +39,7 @@ class Probe:
         "feedback" (the weights of feedback signals), "voltages" and "spikes" (the number since the record before) of
         neurons with a reset, or a function State -> number, array or xarray.DataArray
     every : float, interval in units of time, > 0, from the start of the run on; or
-    times : increasing sequence of times; or
+    times : increasing times, a list, array or tensor; or
     log_spaced : int, or pair (int, first): that many times, the start of the run and then times at equal ratios of
         what has passed since, from `first` (units of time, default a thousandth of the run) to the end
     layers : sequence of layer numbers (from 1); default all. Rates and weights of all layers stand in one array
@@ -57,7 +58,7 @@ class Probe:
 
     what: str | Callable[[State], Any]
     every: float | None = None
-    times: Sequence[float] | None = None
+    times: Sequence[float] | np.ndarray | Tensor | None = None
     layers: Sequence[int] | None = None
     select: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
@@ -79,7 +80,7 @@ class Probe:
             number("Probe(every=)", self.every, above=0)
         if self.times is not None:
             try:
-                clock = np.asarray(self.times, dtype=float)
+                clock = as_times(self.times)
             except (TypeError, ValueError):
                 clock = np.array([])
             if clock.ndim != 1 or not np.all(np.isfinite(clock)) or np.any(np.diff(clock) <= 0) or not len(clock):
@@ -122,19 +123,27 @@ class Probe:
         ------
         ValueError : times outside the run
         """
-        slack = 1e-9 * max(1.0, abs(stop))
         if self.log_spaced is not None:
             return logarithmic(self.log_spaced, start, stop)
         if self.every is not None:
-            count = math.floor((stop - start + slack) / self.every) + 1
-            return [min(start + k * self.every, stop) for k in range(count)]
-        clock = [] if self.times is None else [float(t) for t in self.times]
-        outside = [t for t in clock if t < start - slack or t > stop + slack]
-        if outside:
+            every = as_time(self.every)
+            return [min(start + k * every, stop) for k in range(self.length(start, stop))]
+        clock = as_times([] if self.times is None else self.times)
+        near = slack(smallest_interval(clock.tolist(), stop - start), start, stop, rounding=rounding_of(self.times))
+        outside = clock[(clock < start - near) | (clock > stop + near)]
+        if len(outside):
             raise ValueError(
-                f"Probe(times=) of {self.label} must lie within {start:g} ... {stop:g}, got {outside[0]:g}"
+                f"Probe(times=) of {self.label} must lie within {start:.10g} ... {stop:.10g}, got {outside[0]:.10g}"
             )
-        return clock
+        return [float(t) for t in np.clip(clock, start, stop)]
+
+    def length(self, start: float, stop: float) -> int:
+        """How many times `schedule` has, known without them."""
+        if self.log_spaced is not None:
+            return self.log_spaced[0] if isinstance(self.log_spaced, tuple | list) else self.log_spaced
+        if self.every is not None:
+            return steps_until(stop, start, as_time(self.every)) + 1
+        return 0 if self.times is None else len(self.times)
 
 
 def check_log_spaced(given: Any) -> None:
@@ -156,5 +165,6 @@ def logarithmic(given: int | tuple[int, float], start: float, stop: float) -> li
         raise ValueError(
             f"first interval of Probe(log_spaced=) must be below {stop - start:g}, the length of the run, got {first:g}"
         )
+    first = as_time(first)
     passed = np.geomspace(first, stop - start, count - 1) if count > 2 else np.array([stop - start])
     return [start, *(start + float(d) for d in passed[:-1]), stop]

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm as plain
 from tqdm.auto import tqdm
 
-BAR = "{percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+BAR = "{percentage:3.0f}% |{bar}| {n:.4g}/{total:.4g} {unit} simulated [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 LOG_INTERVAL = 60.0
 """Seconds between two lines of a bar that goes to a file or a pipe."""
 SHOWN = "accuracy"
@@ -54,14 +54,14 @@ def bar_of(total: float, shown: bool | None, **settings: Any) -> Any:
 class Progress:
     """A bar over start ... stop in simulated time, from the first thing told on; none where it is not shown."""
 
-    def __init__(self, start: float, stop: float, shown: bool) -> None:
-        self.start, self.stop, self.shown = start, stop, shown
+    def __init__(self, start: float, stop: float, shown: bool, unit: str) -> None:
+        self.start, self.stop, self.shown, self.unit = start, stop, shown, unit
         self.bar: Any = None
 
     def drawn(self) -> Any:
         """The bar, drawn when it is first asked for."""
         if self.bar is None:
-            self.bar = bar_of(self.stop - self.start, self.shown, unit="tau", bar_format=BAR)
+            self.bar = bar_of(self.stop - self.start, self.shown, unit=self.unit, bar_format=BAR)
         return self.bar
 
     def reached(self, t: float) -> None:

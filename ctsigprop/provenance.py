@@ -64,6 +64,7 @@ def attributes(base: Mapping[str, Any], network: Network, seed: int) -> dict[str
         "configuration": text,
         "configuration_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
         "seed": seed,
+        "time_unit": network.time_unit,
         "solver": base["solver"],
         "versions": json.dumps(base["versions"]),
     }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ctsigprop.solvers.field import DenseWeight
+from ctsigprop.solvers.times import slack
 
 BEFORE, DURING = 2.0, 8.0
 """How long the network runs before and during the average, in units of its longest tau."""
@@ -31,7 +32,7 @@ def step_size(neurons: Sequence[Any]) -> float:
 def check_grid(name: str, layer: Any, dt: float) -> None:
     """Raise ValueError where a unit of the layer would rest for less than a step `dt`, whose name is `name`."""
     refractory = float(getattr(layer.neuron, "refractory", 0.0))
-    if 0 < refractory < dt * (1 - 1e-9):
+    if 0 < refractory < dt - slack(dt):
         raise ValueError(
             f"{name} must be at most the refractory time of layer {layer.index}, {refractory:g}, got {dt!r}"
         )

@@ -16,6 +16,7 @@ from ctsigprop.layout import LONG_NAMES, Layout
 from ctsigprop.network import Network
 from ctsigprop.probes import KINDS, TENSOR, Probe
 from ctsigprop.selection import SYNAPSE, Sample, indices, synapses
+from ctsigprop.spiking import COUNTED
 from ctsigprop.state import State
 
 
@@ -125,15 +126,16 @@ class Recorder:
 
         return keep
 
-    def layout(self, clock: Sequence[float], layers: Sequence[int], dtype: np.dtype) -> Layout:
+    def layout(self, clock: Sequence[float] | np.ndarray, layers: Sequence[int], dtype: np.dtype) -> Layout:
         """The record of this probe at the times of `clock`, `layers` being those of all probes together."""
-        probe = self.probe
+        probe, unit = self.probe, self.network.time_unit
         times = np.asarray(clock, dtype=float)
         if self.first is not None:
             value = self.first = spread(self.first, layers)
             coords = {str(name): c.variable for name, c in value.coords.items()}
             attrs = {"long_name": probe.label, "units": "1", **value.attrs}
-            return Layout(probe.label, times, tuple(map(str, value.dims)), value.shape, value.dtype, coords, attrs)
+            dims = tuple(map(str, value.dims))
+            return Layout(probe.label, times, dims, value.shape, value.dtype, coords, attrs, unit=unit)
         dims, union = self._axes()
         self.places = {i: (list(layers).index(i), *self._spot(i, dims, union)) for i in self.layers}
         sizes = (len(layers), *(len(union[dim]) for dim in dims))
@@ -153,7 +155,7 @@ class Recorder:
         how = {"norm": "norm of the ", "singular_values": "singular values of the ", "projection": "projected "}
         name = how[probe.reduction.name] + what if probe.reduction is not None else what
         attrs = {"long_name": name, "units": "1"}
-        return Layout(probe.label, times, ("layer", *dims), sizes, dtype, coords, attrs)
+        return Layout(probe.label, times, ("layer", *dims), sizes, dtype, coords, attrs, unit=unit)
 
     def _axes(self) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
         """The dimensions of a record below `layer`, and the coordinate of each: what any layer has of it."""
@@ -229,7 +231,7 @@ class Recorder:
         """How many spikes there were since the last record."""
         since = count - self.counted.get(i, count)
         self.counted[i] = count.clone()
-        return since
+        return torch.where(since < 0, since + COUNTED, since)
 
 
 def all_layers(recorders: Sequence[Recorder]) -> list[int]:

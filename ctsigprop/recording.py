@@ -13,7 +13,7 @@ from ctsigprop.layout import Layout, together
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.recorder import Recorder, all_layers
-from ctsigprop.sinks import Memory, Sink, announce, check_memory
+from ctsigprop.sinks import Memory, Sink, announce, check_clocks, check_memory
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
 from ctsigprop.store import Store
@@ -42,14 +42,26 @@ def check_probes(probes: Sequence[Probe], network: Network, stimulus: Stimulus) 
     return recorders
 
 
-def lay_out(recorders: Sequence[Recorder], state: State, start: float, stop: float) -> list[Layout]:
-    """Where all that the recorders will take has its place."""
+def lay_out(
+    recorders: Sequence[Recorder], state: State, start: float, stop: float, in_memory: bool = True
+) -> list[Layout]:
+    """Where all that the recorders will take has its place.
+
+    Raises
+    ------
+    MemoryError : clocks, or with `in_memory` records, that are too large; before any of them is made
+    """
     dtype = np.dtype(str(next(iter(state.values())).dtype).removeprefix("torch."))
-    clocks = [recorder.probe.schedule(start, stop) for recorder in recorders]
+    counts = [recorder.probe.length(start, stop) for recorder in recorders]
+    check_clocks(counts)
     with torch.inference_mode():
         for recorder in recorders:
             recorder.prepare(state)
     layers = all_layers(recorders)
+    if in_memory:  # clocks of these lengths that take no memory
+        blank = [np.broadcast_to(start, count) for count in counts]
+        check_memory([one.layout(clock, layers, dtype) for one, clock in zip(recorders, blank, strict=True)])
+    clocks = [recorder.probe.schedule(start, stop) for recorder in recorders]
     return together([one.layout(clock, layers, dtype) for one, clock in zip(recorders, clocks, strict=True)])
 
 

@@ -23,10 +23,8 @@ from ctsigprop.solvers.methods import Euler
 from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import slack
 from ctsigprop.stimuli import Stimulus
-
-ON_GRID = 1e-9
-"""Share of a step within which a sample is taken at the end of the step."""
 
 
 def possible(networks: Sequence[Network], solver: Solver, stimuli: Sequence[Stimulus], start: float = 0.0) -> bool:
@@ -61,13 +59,13 @@ class SideBySide:
 
     def __init__(self, runs: Sequence[Running], solver: Any, stimuli: Sequence[Stimulus], now: HybridState) -> None:
         self.runs, self.dt, self.max_steps = runs, solver.dt, solver.max_steps
-        start, stop = runs[0].start, runs[0].stop
-        self.shows = Shows(stimuli, start, stop)
+        start = runs[0].start
+        self.shows = Shows(stimuli, start, runs[0].stop)
         frames = self.shows.frames()
         self.frame = next(frames)
         self.frames = chain([self.frame], frames)
         self.place = Replay([run.network for run in runs], self.frame.at(start), now)
-        self.samples, self.slack = Samples(runs[0].times), 1e-9 * max(1.0, abs(stop))
+        self.samples = Samples(runs[0].times)
         self.t = start
 
     def run(self) -> list[Outcome]:
@@ -75,7 +73,7 @@ class SideBySide:
         status, message = Status.COMPLETED, str(Status.COMPLETED)
         cause: BaseException | None = None
         try:
-            for time in self.samples.until(self.t + self.slack):
+            for time in self.samples.until(self.t + self.runs[0].near):
                 self.sample(time, self.place.current)
             reason = self.advance()
             if reason is not None:
@@ -110,12 +108,13 @@ class SideBySide:
 
     def step(self, t: float, t1: float) -> bool:
         """One step of all members, with the samples that are due in it; False where none goes on."""
-        place, due = self.place, self.samples.until(t1 + self.slack)
+        near = slack(t1 - t, t1)
+        place, due = self.place, self.samples.until(t1 + near)
         if not due:
             good = place.step(t, t1 - t)
             self.t = t1
             return good
-        within = [time for time in due if time < t1 - ON_GRID * (t1 - t)]
+        within = [time for time in due if time < t1 - near]
         before: dict[str, Tensor] = {}
         if within:
             place.verify()

@@ -15,6 +15,7 @@ import xarray as xr
 from ctsigprop.arguments import check_members, check_span, check_state, check_stimulus, check_types
 from ctsigprop.compiled import NotCompilable, Outcome
 from ctsigprop.ensemble import (
+    Running,
     batchable,
     batched,
     compiled,
@@ -48,6 +49,7 @@ from ctsigprop.solvers.hybrid import Hybrid
 from ctsigprop.solvers.methods import Dopri5
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import get
+from ctsigprop.solvers.times import slack, smallest_interval
 from ctsigprop.state import State
 from ctsigprop.steps import check_step
 from ctsigprop.stimuli import Frame, Stimulus
@@ -55,8 +57,6 @@ from ctsigprop.stimuli import Frame, Stimulus
 KINKED_TOLERANCES = 1e-3, 1e-4
 """rtol and atol of "auto" for activations with a kink: digits, 64-32, four presentations of relu take 194 evaluations
 and change the weights as they should to 0.7 %; at 1e-5, 1e-6 it is 2,312 evaluations and 0.04 %."""
-SLACK = 1e-9
-"""Times that differ by less than this, or by this share of the last one, are one time."""
 
 
 @overload
@@ -156,7 +156,8 @@ def simulate(
         records = check_probes(probes, one, shown)
         if begin is not given[0] or id(shown) not in about:
             about[id(shown)] = shared(shown, method, probes, span, begin)
-        runs.append(Run(one, records, start, attributes(about[id(shown)], one, own), span, progress and not runs))
+        attrs = attributes(about[id(shown)], one, own)
+        runs.append(Run(one, records, start, attrs, span, progress and not runs, store is None))
     opened = sinks_of([(run.layouts, run.attrs) for run in runs], store, ensemble is not None, repr(method), progress)
     solutions, cause = finished(runs, opened, method, stimuli, states, ensemble is not None)
     return given_back(solutions[0] if ensemble is None else Ensemble(solutions, seeds), cause)
@@ -236,24 +237,26 @@ class Run:
         attrs: dict[str, Any],
         span: tuple[float, float],
         progress: bool,
+        in_memory: bool,
     ) -> None:
         self.network, self.recorders, self.attrs = network, recorders, attrs
         self.start, self.stop = span
         begin = State(dict(state.items()), self.start)
         try:
-            self.layouts = lay_out(recorders, begin, self.start, self.stop)
+            self.layouts = lay_out(recorders, begin, self.start, self.stop, in_memory)
         except SimulationError as error:
             message = f"{Status.FAILED} {error}"
             error.solution = Solution(xr.Dataset(), begin, asdict(Counts()), Status.FAILED, message, network)
             raise
         self.counts = Counts()
         self.schedules = [layout.clock.tolist() for layout in self.layouts]
-        self.slack = SLACK * max(1.0, abs(self.stop))
-        self.times = apart(sorted({t for schedule in self.schedules for t in schedule}), self.slack)
+        spacing = min(smallest_interval(schedule, self.stop - self.start) for schedule in [*self.schedules, ()])
+        self.near = slack(spacing, self.start, self.stop)
+        self.times = apart(sorted({t for schedule in self.schedules for t in schedule}), self.near)
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
         self.compiled = False
-        self.bar = Progress(self.start, self.stop, progress)
+        self.bar = Progress(self.start, self.stop, progress, network.time_unit)
 
     def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
         """Advance frame by frame, to the end or as far as it goes."""
@@ -267,7 +270,7 @@ class Run:
                     place = recorded(self.network, solver, frame, now, self.stop - frame.start)
                     self.compiled = isinstance(place, JumpKernel)
                 self.field = (JumpField if self.network.jumps else Field)(self.network, frame, place)
-                if position == 0 and self.times and self.times[0] <= frame.start + self.slack:
+                if position == 0 and self.times and self.times[0] <= frame.start + self.near:
                     self.sample(frame.start, now)
                     position = 1
                 position, due = take_due(self, frame, position)
@@ -302,7 +305,7 @@ class Run:
             return
         for k, recorder in enumerate(self.recorders):
             schedule = self.schedules[k]
-            while self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t + self.slack:
+            while self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t + self.near:
                 room = self.sink.room(k)
                 with naming(f"probe {recorder.probe.label!r}", schedule[self.taken[k]]):
                     recorder.take(schedule[self.taken[k]], view, self.field, room)
@@ -327,21 +330,21 @@ class Run:
         return replace(sol, dataset=self.sink.finish(self.attrs, ended.state, sol.about))
 
 
-def take_due(run: Any, frame: Frame, position: int) -> tuple[int, list[float]]:
+def take_due(run: Running, frame: Frame, position: int) -> tuple[int, list[float]]:
     """The times of a run that are due within a frame, from `position` on, and the position after them."""
     due = []
-    while position < len(run.times) and run.times[position] <= frame.stop + run.slack:
+    while position < len(run.times) and run.times[position] <= frame.stop + run.near:
         t = run.times[position]
-        due.append(frame.stop if t > frame.stop - run.slack else t)
+        due.append(frame.stop if t > frame.stop - run.near else t)
         position += 1
     return position, due
 
 
-def apart(times: Sequence[float], slack: float) -> list[float]:
+def apart(times: Sequence[float], near: float) -> list[float]:
     """Increasing times without those that differ from the one before by rounding only."""
     kept: list[float] = []
     for t in times:
-        if not kept or t > kept[-1] + slack:
+        if not kept or t > kept[-1] + near:
             kept.append(t)
     return kept
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ctsigprop.layout import Layout, as_text, dataset
 
+PER_TIME = 150
+"""Bytes that each time of a record takes while a run is prepared, beside what is recorded at it."""
 LARGE = 100_000_000
 """Bytes of a recording from which on a run says what it will take, asked or not."""
 
@@ -87,6 +89,16 @@ def check_memory(layouts: Sequence[Layout]) -> None:
             f"recording would take {as_text(need)} and {as_text(free)} of memory are free ({shares(layouts)}). "
             "Three ways out: record less (a longer every=, layers=, select={'synapse': ct.Sample(1000)}, reduce=), "
             "write it to disk while it runs (simulate(..., store='run.zarr')), or cut the run into parts (t_span=)"
+        )
+
+
+def check_clocks(counts: Sequence[int]) -> None:
+    """Raise MemoryError where the times of the records alone, of which there are so many, exceed the free memory."""
+    need, free = PER_TIME * sum(counts), int(psutil.virtual_memory().available)
+    if need > free:
+        raise MemoryError(
+            f"recording at {sum(counts):,} times would take {as_text(need)} for the times alone and {as_text(free)} of "
+            "memory are free: record less often (a longer every=), or cut the run into parts (t_span=)"
         )
 
 

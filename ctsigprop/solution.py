@@ -53,6 +53,11 @@ class Solution:
         return storage.write(Path(path), self.dataset, self.final, self.about)
 
     @property
+    def time_unit(self) -> str:
+        """What the unit of all times is called, such as "tau" or "ms"."""
+        return str(self.dataset.attrs.get("time_unit", "tau"))
+
+    @property
     def about(self) -> dict[str, Any]:
         """All but the arrays, as plain values."""
         return {"status": self.status.name, "message": self.message, "stats": self.stats, "t": self.final.t}

@@ -11,6 +11,7 @@ import torch
 from ctsigprop.data import as_targets
 from ctsigprop.encoders import Listed
 from ctsigprop.rules.checks import number
+from ctsigprop.solvers.times import as_time, as_times, slack
 from ctsigprop.stimuli import Frame, Input, Stimulus
 
 
@@ -36,7 +37,8 @@ class SpikeTrains(Stimulus):
         self, trains: Sequence[Any], duration: float, y: Any = None, dtype: torch.dtype = torch.float32
     ) -> None:
         number("duration", duration, above=0)
-        self.duration_total = float(duration)
+        self.duration_total = stop = as_time(duration)
+        latest = stop + slack(stop)
         rows = as_rows(trains)
         times, row_index, unit_index = [], [], []
         for i, row in enumerate(rows):
@@ -45,20 +47,21 @@ class SpikeTrains(Stimulus):
                     f"trains must have as many inputs in every row, got {len(rows[0])} in row 0, {len(row)} in row {i}"
                 )
             for j, train in enumerate(row):
-                clock = np.asarray(train, dtype=float)
+                clock = as_times(train)
                 if clock.ndim != 1 or not np.all(np.isfinite(clock)) or np.any(np.diff(clock) <= 0):
                     raise ValueError(f"trains: spike times of row {i}, input {j} must increase, got {list(train)}")
-                if len(clock) and (clock[0] <= 0 or clock[-1] > duration * (1 + 1e-9)):
+                if len(clock) and (clock[0] <= 0 or clock[-1] > latest):
                     raise ValueError(
-                        f"trains: spike times of row {i}, input {j} must lie in 0 < t <= {duration:g}, "
-                        f"got {list(train)}"
+                        f"trains: spike times of row {i}, input {j} must lie in 0 < t <= {stop:g}, got {list(train)}"
                     )
-                times.append(clock)
+                times.append(np.minimum(clock, stop))
                 row_index.append(np.full(len(clock), i))
                 unit_index.append(np.full(len(clock), j))
         self.rows, self.n_inputs, self.dtype, self.device = len(rows), len(rows[0]), dtype, torch.device("cpu")
         self.x = torch.zeros(self.rows, self.n_inputs, dtype=dtype)
-        self.events = Listed(np.concatenate(times), np.concatenate(row_index), np.concatenate(unit_index), self.x)
+        interval = min(float(np.diff(clock).min(initial=stop)) for clock in times)
+        place = np.concatenate(row_index), np.concatenate(unit_index)
+        self.events = Listed(np.concatenate(times), *place, self.x, interval)
         self.y = None if y is None else as_targets("y", y, self.rows)
         self.target_width = None
         if self.y is not None:

@@ -6,12 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ctsigprop.relaxation import membrane_step
 from ctsigprop.rules.checks import number
 
 Units = Float[Tensor, "*batch rows n"]
@@ -19,11 +20,17 @@ Drive = Float[Tensor, "*#batch #rows n"]
 Variables = Mapping[str, Tensor]
 FREE = 1e-6
 """Share of the refractory time below which what is left of it counts as none."""
+NEAR_WHOLE = 2.0**-21
+"""Share of itself, and of a step, by which a number of steps in float32 may be off a whole one."""
+COUNTED = 2.0**24
+"""Spikes that float32 counts."""
 
 
 @runtime_checkable
 class Spiking(Protocol):
     """What a neuron with a reset has beyond the protocol of `Neuron`. Every method is elementwise and pure.
+
+    Among its variables is `n`, the number of spikes so far (`counted`), which the probe "spikes" reads.
 
     Its drive is continuous input alone (a current, a bias, the activity of a rate layer); spikes from below arrive
     as a kick, once each. It may also have `exact(variables, drive, dt)`, its variables after a time dt under a
@@ -34,7 +41,7 @@ class Spiking(Protocol):
     refractory: float
 
     def margin(self, variables: Variables) -> Tensor:
-        """Negative between spikes; where it reaches 0 a jump is due."""
+        """Negative between spikes; where it reaches 0 a jump is due. It has no unit of time."""
         ...
 
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Tensor]:
@@ -52,6 +59,22 @@ class Spiking(Protocol):
         ...
 
 
+def in_steps(left: Tensor, dt: float) -> Tensor:
+    """A time that is counted down in steps of dt: a whole number of them where it is one up to rounding.
+
+    Without it, what the subtractions of the steps so far have rounded away adds up to a step too many.
+    """
+    steps = left * (1 / dt)
+    whole = torch.floor(steps + 0.5)
+    return torch.where((steps - whole).abs() <= steps.abs() * NEAR_WHOLE + NEAR_WHOLE, whole * dt, left)
+
+
+def counted(n: Tensor, spikes: Tensor) -> Tensor:
+    """The number of spikes, these included; from `COUNTED` on, which float32 cannot add 1 to, it starts anew."""
+    total = n + spikes
+    return total.masked_fill(total >= COUNTED, 0.0) if n.dtype == torch.float32 else total
+
+
 def jumps(neuron: object) -> bool:
     """Whether a neuron has a reset."""
     return hasattr(neuron, "jump")
@@ -62,8 +85,9 @@ class IntegrateAndFire(ABC):
     """What `LIF`, `IF` and `AdaptiveLIF` have in common; the subclasses say how the potential moves.
 
     State variables, one each per row and unit: `v` the potential, measured from rest; `r` the rate, an estimate from
-    the unit's own spikes, which is what rules and signals see as its activity; `n` the number of spikes so far; `i`
-    the synaptic current where there is one, `q` what is left of the refractory time where there is one.
+    the unit's own spikes, which is what rules and signals see as its activity; `n` the number of spikes so far, in
+    float32 modulo 2^24, beyond which it has no odd numbers; `i` the synaptic current where there is one, `q` what is
+    left of the refractory time where there is one, which a grid counts in whole steps.
     """
 
     tau: float = 1.0
@@ -151,7 +175,7 @@ class IntegrateAndFire(ABC):
         if "q" not in variables:
             found["v"] = membrane_step(v, drive, i, dt, tau, leak, self.tau_syn)
             return found
-        left = variables["q"]
+        left = in_steps(variables["q"], dt)
         free = (dt - left).clamp(0.0, dt)
         found["q"] = (left - dt).clamp_min(0.0)
         start = None if i is None else i * torch.exp(left.clamp_max(dt) * (-1 / float(self.tau_syn or 1.0)))
@@ -178,13 +202,13 @@ class IntegrateAndFire(ABC):
         if "q" not in variables:
             return above
         left = variables["q"]
-        return torch.where(left != 0, -left, above)
+        return torch.where(left != 0, left * (-1 / self.refractory), above)
 
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Units]:
         found: dict[str, Tensor] = {}
         v, ready = variables["v"], None
         if "q" in variables:
-            ready = variables["q"] <= max(FREE * self.refractory, slack)
+            ready = variables["q"] <= max(FREE, slack) * self.refractory
         if kick is not None and "i" in variables:
             found["i"] = variables["i"] + kick
         elif kick is not None:
@@ -201,7 +225,7 @@ class IntegrateAndFire(ABC):
         else:
             found["v"] = v.masked_fill(fires, float(self.reset))
         found["r"] = torch.add(variables["r"], spikes, alpha=1 / self.rate_tau)
-        found["n"] = variables["n"] + spikes
+        found["n"] = counted(variables["n"], spikes)
         return found, spikes
 
 
@@ -316,28 +340,3 @@ class AdaptiveLIF(IntegrateAndFire):
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Units]:
         found, spikes = super().jump(variables, kick, slack)
         return {**found, "a": torch.add(variables["a"], spikes, alpha=self.step)}, spikes
-
-
-def membrane_step(
-    v: Tensor, drive: Tensor, i: Tensor | None, dt: float | Tensor, tau: float, leak: float, tau_syn: float | None
-) -> Tensor:
-    """V after a time dt of tau dv/dt = -leak v + i + drive, tau_syn di/dt = -i, drive constant, leak 1 or 0."""
-    if not leak:
-        found = torch.add(v, drive * dt, alpha=1 / tau)
-        return found if i is None else found + i * charge(dt, math.inf, float(tau_syn or 1.0)) / tau
-    if isinstance(dt, Tensor):
-        found = drive + (v - drive) * torch.exp(dt * (-1 / tau))
-    else:
-        keep = math.exp(-dt / tau)
-        found = torch.add(v * keep, drive, alpha=1 - keep)
-    return found if i is None else found + i * charge(dt, tau, float(tau_syn or 1.0)) / tau
-
-
-def charge(dt: float | Tensor, tau: float, tau_syn: float) -> Any:
-    """int_0^dt exp(-(dt - s) / tau) exp(-s / tau_syn) ds, what a current of 1 has left on a membrane after dt."""
-    exp: Any = torch.exp if isinstance(dt, Tensor) else math.exp
-    if tau == math.inf:
-        return tau_syn * (1 - exp(-dt / tau_syn))
-    if math.isclose(tau, tau_syn, rel_tol=1e-6):
-        return dt * exp(-dt / tau)
-    return tau * tau_syn / (tau - tau_syn) * (exp(-dt / tau) - exp(-dt / tau_syn))

@@ -20,6 +20,7 @@ from ctsigprop.data import as_inputs, as_targets
 from ctsigprop.encoders import Encoder
 from ctsigprop.errors import naming
 from ctsigprop.rules.checks import number, whole
+from ctsigprop.solvers.times import as_time, as_times, slack, steps_until
 
 Gate = Callable[[float], float]
 
@@ -172,7 +173,7 @@ class Presentations(Stimulus):
                 f"x and y must have the same float type, got {self.x.dtype} and {self.y.dtype}: convert one"
             )
         self.batch_size = self.rows = min(int(batch_size), len(self.x))
-        self.duration, self.epochs, self.seed, self.shuffle = float(duration), int(epochs), int(seed), bool(shuffle)
+        self.duration, self.epochs, self.seed, self.shuffle = as_time(duration), int(epochs), int(seed), bool(shuffle)
         self.gate = check_gate(gate, self.duration)
         if encoder is not None:
             if not isinstance(encoder, Encoder):
@@ -231,9 +232,10 @@ class Presentations(Stimulus):
     def frames_in(self, order_of: Callable[[int], Tensor], start: float, stop: float) -> Iterator[Frame]:
         """The frames of start ... stop in the order of each epoch."""
         epoch, order = -1, torch.empty(0)
-        for k in range(max(0, math.floor(start / self.duration + 1e-9)), self.count):
+        near = slack(self.duration, stop)
+        for k in range(max(0, steps_until(start, 0.0, self.duration)), self.count):
             onset = k * self.duration
-            if onset >= stop - 1e-9 * self.duration:
+            if onset >= stop - near:
                 return
             if k // self.per_epoch != epoch:
                 epoch = k // self.per_epoch
@@ -245,9 +247,10 @@ class Presentations(Stimulus):
                     events = self.encoder.events(shown().x, onset, self.duration, k)
             for a, b, factor in self.windows():
                 first, last = onset + a, (k + 1) * self.duration if b == self.duration else onset + b
-                if last > start and first < stop:
+                if last > start + near and first < stop - near:
                     at, constant = self.during(shown, factor)
-                    yield Frame(max(first, start), min(last, stop), first, at, constant, events)
+                    begin, end = start if first < start + near else first, stop if last > stop - near else last
+                    yield Frame(begin, end, first, at, constant, events)
 
     def windows(self) -> list[tuple[float, float, float]]:
         """(start, stop, gate) of each stretch of one presentation, from its onset."""
@@ -297,12 +300,12 @@ class Continuous(Stimulus):
         for name, value in (("x", x), ("context", context), ("gate", gate)):
             if not callable(value) and (value is not None or name == "x"):
                 raise TypeError(f"{name} must be a function of time, got {value!r}")
-        self.switches = [float(t) for t in switches]
+        self.switches = as_times(switches).tolist()
         if any(b <= a for a, b in pairwise(self.switches)):
             raise ValueError(f"switches must be increasing times, got {self.switches}")
         first = as_inputs("x(0)", x(0.0))
         self.x, self.context, self.gate = x, context, gate
-        self.duration_total = float(duration)
+        self.duration_total = as_time(duration)
         self.rows, self.n_inputs = first.shape
         self.dtype, self.device = first.dtype, first.device
         self.present = torch.ones(self.rows, 1, dtype=self.dtype, device=self.device)
@@ -344,8 +347,10 @@ class Continuous(Stimulus):
 
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
         for a, b in pairwise(self.edges()):
-            if b > start and a < stop:
-                yield Frame(max(a, start), min(b, stop), a, self.until(b), False)
+            near = slack(b - a, b)
+            if b > start + near and a < stop - near:
+                begin, end = start if a < start + near else a, stop if b > stop - near else b
+                yield Frame(begin, end, a, self.until(b), False)
 
     def until(self, switch: float) -> Callable[[float], Input]:
         """The functions before a switch, or before the end: there they take the value from the left."""
@@ -367,6 +372,7 @@ def check_gate(gate: Any, duration: float) -> tuple[float, float] | Gate | None:
     start, stop = gate
     number("gate start", start, least=0)
     number("gate stop", stop, above=start)
-    if stop > duration * (1 + 1e-9):
+    start, stop, near = as_time(start), as_time(stop), slack(duration)
+    if stop > duration + near:
         raise ValueError(f"gate must lie within the presentation, 0 ... {duration:g}, got {gate!r}")
-    return float(start), min(float(stop), duration)
+    return 0.0 if start < near else start, duration if stop > duration - near else stop

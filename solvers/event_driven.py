@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField
+from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, PacedField, VectorField
 from ctsigprop.solvers.hybrid import add
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import AdaptiveFlow, advance_adaptive, check_finite, resample, smooth
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import slack
 
 AT_ONCE = 1000
 """Jumps at one instant after which a run is said to diverge: spikes that cause each other without end."""
@@ -35,8 +36,8 @@ class EventDriven(Solver):
 
     Parameters
     ----------
-    rtol, atol : float, relative and absolute tolerance of all variables, > 0; jumps are located in time to `atol`;
-        default 1e-7, 1e-9
+    rtol, atol : float, relative and absolute tolerance of all variables, > 0; jumps are located in time to `atol` times
+        the shortest time constant of the network; default 1e-7, 1e-9
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
 
     Raises
@@ -86,29 +87,32 @@ class EventDriven(Solver):
                 options={},
             )
         packing = Packing(state)
-        flow = AdaptiveFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
+        flow = ScaledFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
         with BreakingOff(flow.stop):
             self.until(flow, field, span[1], Samples(times))
         return packing.unpack(flow.y)
 
-    def until(self, flow: AdaptiveFlow, field: JumpingField, goal: float, samples: Samples) -> None:
+    def until(self, flow: ScaledFlow, field: JumpingField, goal: float, samples: Samples) -> None:
         """Integrate to `goal`, with every jump up to it and at it.
 
         Samples between two jumps are read off a second, uncounted integration from the first of them: a stop at each
         would move the jumps that follow.
         """
         before = flow.t
-        between_jumps = smooth(flow, "dopri5", self.rtol, self.atol, {})
+        watcher = AdaptiveFlow(field, flow.packing, flow.y, flow.t, None, Counts(), flow.monitor)
+        between_jumps = smooth(watcher, "dopri5", self.rtol, self.atol, {})
         while True:
             known = field.next_jump(before)
             target = min(goal, known)
             begin = flow.t, flow.y
             self.glide(flow, field, target)
-            inner = samples.until(math.nextafter(flow.t, -math.inf))
-            resample(flow, begin, [t for t in inner if t > begin[0]], between_jumps)
+            near = slack(flow.t - begin[0], flow.t)
+            resample(watcher, begin, [t for t in samples.until(flow.t - near) if t > begin[0]], between_jumps)
             arrived = flow.t >= target
-            self.land(flow, field, (before, flow.t) if arrived and known <= goal else (flow.t, flow.t))
-            for t in samples.until(flow.t):
+            # a jump from outside that counts as at the goal, if later by rounding, is not there any more after it
+            outside = arrived and (known <= goal or field.next_jump(flow.t) > known)
+            self.land(flow, field, (before, flow.t) if outside else (flow.t, flow.t))
+            for t in samples.until(flow.t + near):
                 flow.monitor.sample(t, flow.packing.unpack(flow.y))
             if arrived:
                 before = flow.t
@@ -116,10 +120,13 @@ class EventDriven(Solver):
                     flow.monitor.progress(goal)
                     return
 
-    def glide(self, flow: AdaptiveFlow, field: JumpingField, target: float) -> None:
-        """Integrate to `target` or to the first margin that reaches 0, whichever comes first."""
+    def glide(self, flow: ScaledFlow, field: JumpingField, target: float) -> None:
+        """Integrate to `target` or to the first margin that reaches 0, whichever comes first.
+
+        torchdiffeq locates it to an absolute tolerance, so its clock counts in units of the network's own pace.
+        """
         packing, start, y = flow.packing, flow.t, flow.y
-        ahead = target - start
+        ahead = (target - start) / flow.unit
         if ahead <= 0 or float(field.margin(packing.unpack(y).activities)) >= 0:
             return
 
@@ -135,15 +142,15 @@ class EventDriven(Solver):
         check_finite(flow, states[-1])
         flow.y = states[-1]
         late = float(s) >= ahead - 2 * self.atol and float(field.margin(packing.unpack(flow.y).activities)) < -self.atol
-        flow.t = target if late else min(start + float(s), target)
+        flow.t = target if late else min(start + float(s) * flow.unit, target)
 
-    def first(self, field: JumpingField, flow: AdaptiveFlow) -> float:
-        """A first step for odeint: what moves the state by about its tolerance's fifth root."""
-        slope = flow.packing.derivative(flow.field, flow.t, flow.y)
+    def first(self, field: JumpingField, flow: ScaledFlow) -> float:
+        """A first step for odeint, on its clock: what moves the state by about its tolerance's fifth root."""
+        slope = flow.packing.derivative(flow.field, flow.t, flow.y) * flow.unit
         size = float(flow.packing.norm(slope / (1 + flow.y.abs())))
         return float(0.5 * self.rtol**0.2 / max(size, 1e-6))
 
-    def land(self, flow: AdaptiveFlow, field: JumpingField, span: tuple[float, float]) -> None:
+    def land(self, flow: ScaledFlow, field: JumpingField, span: tuple[float, float]) -> None:
         """Jump as often as one is due at this instant."""
         state = flow.packing.unpack(flow.y)
         activities, matrices = dict(state.activities), dict(state.weights)
@@ -154,9 +161,9 @@ class EventDriven(Solver):
             margin = float(field.margin(activities))
             if not outside and margin < -10 * self.atol - rounding:
                 break
-            slack = max(0.0, -margin) + rounding if margin >= -10 * self.atol - rounding else rounding
+            leeway = max(0.0, -margin) + rounding if margin >= -10 * self.atol - rounding else rounding
             weights = {name: DenseWeight(matrix) for name, matrix in matrices.items()}
-            jumped, updates = field.jump(span if outside else (span[1], span[1]), activities, weights, slack)
+            jumped, updates = field.jump(span if outside else (span[1], span[1]), activities, weights, leeway)
             outside, changed = False, True
             activities.update(jumped)
             for name, update in updates.items():
@@ -168,3 +175,26 @@ class EventDriven(Solver):
             )
         if changed:
             flow.y = flow.packing.pack(HybridState(activities, matrices))
+
+
+class ScaledFlow(AdaptiveFlow):
+    """The right-hand side on a clock that counts in units of the field's shortest time constant."""
+
+    def __init__(
+        self,
+        field: VectorField,
+        packing: Packing,
+        y: Flat,
+        start: float,
+        max_steps: int | None,
+        counts: Counts,
+        monitor: Monitor,
+    ) -> None:
+        super().__init__(field, packing, y, start, max_steps, counts, monitor)
+        self.unit = field.time_scale if isinstance(field, PacedField) else 1.0
+
+    def __call__(self, s: Tensor, y: Flat) -> Flat:
+        return super().__call__(s * self.unit, y) * self.unit
+
+    def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
+        super().callback_step(s * self.unit, y, ds * self.unit)

@@ -23,11 +23,10 @@ from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.step_control import StepControl, first_step, largest, ratios
 from ctsigprop.solvers.tableaus import Tableau
+from ctsigprop.solvers.times import share_of_step, slack
 
 OVERFLOW = 1e-6
 """Share of the largest number beyond which a solution that has no finite next step is said to diverge."""
-ON_GRID = 1e-9
-"""Share of a step within which a sample is taken at the end of the step."""
 
 
 class Course:
@@ -114,11 +113,11 @@ class Course:
     def sample(self, step: Stepper, t: float, t1: float, after: HybridState, times: Sequence[float]) -> None:
         """Hand out the states at `times`, all within the step from (t, the last good state) to (t1, after)."""
         for time in times:
-            theta = (time - t) / (t1 - t)
-            if theta > 1 - ON_GRID:
+            theta = share_of_step(time, t, t1)
+            if theta == 1.0:
                 self.monitor.sample(time, after)
             else:
-                self.monitor.sample(time, self.state if theta < ON_GRID else step.between(theta))
+                self.monitor.sample(time, self.state if theta == 0.0 else step.between(theta))
 
 
 def advance_fixed(
@@ -157,7 +156,7 @@ def advance_in_place(
     for points in blocks(span, origin, dt):
         for t, t1 in pairwise(points):
             due = samples.until(t1)
-            inner = any(time < t1 - ON_GRID * (t1 - t) for time in due)
+            inner = any(time < t1 - slack(t1 - t, t1) for time in due)
             last = course.max_steps is not None and course.counts.steps >= course.max_steps
             if (inner or last) and not place.verify():
                 raise wrong_turn(course, place)

@@ -15,6 +15,7 @@ from ctsigprop.solvers.factored_step import EulerStepper, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.methods import RK4, Euler, Heun2
 from ctsigprop.solvers.tableaus import Tableau
+from ctsigprop.solvers.times import as_time
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class FactoredFixed(Solver, ABC):
     def __post_init__(self) -> None:
         check_compile(self, None)
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
         if self.max_steps is not None:
             number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
 

@@ -92,6 +92,25 @@ class JumpingField(Protocol):
 
 
 @runtime_checkable
+class PacedField(Protocol):
+    """A vector field that says how fast it is."""
+
+    @property
+    def time_scale(self) -> float:
+        """Its shortest time constant, in units of time, > 0."""
+        ...
+
+
+@runtime_checkable
+class CountingField(Protocol):
+    """A vector field with variables that count time down, such as what is left of a refractory time."""
+
+    def counted(self, activities: Mapping[str, Tensor], dt: float) -> Mapping[str, Tensor]:
+        """These variables after a time dt, a whole number of steps of dt where they are that up to rounding."""
+        ...
+
+
+@runtime_checkable
 class ExactField(Protocol):
     """A vector field that can take its own step, in closed form for given input, the weights held."""
 

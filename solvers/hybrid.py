@@ -16,18 +16,25 @@ from torch import Tensor
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
+from ctsigprop.solvers.field import (
+    CountingField,
+    DenseWeight,
+    ExactField,
+    HybridState,
+    JumpingField,
+    JumpsInPlace,
+    VectorField,
+)
 from ctsigprop.solvers.methods import RK4, Euler, Midpoint
 from ctsigprop.solvers.packing import Flat, Packing
-from ctsigprop.solvers.reference import SLACK, blocks
+from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import as_time, slack
 
 FLOWS = ("exponential", "euler", "midpoint", "rk4")
 STABILITY = {"exponential": math.inf, "euler": Euler.stability, "midpoint": Midpoint.stability, "rk4": RK4.stability}
 """Largest step with which a decay of tau = 1 does not grow. The exact flow takes a rule's variables by Euler."""
-ROUNDING = 1e-15
-"""Share of the time by which the length of a step may be off."""
 Updates = Mapping[str, Update | DenseUpdate]
 
 
@@ -72,6 +79,7 @@ class Hybrid(Solver):
 
     def __post_init__(self) -> None:
         number("Hybrid(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
         if self.flow not in FLOWS:
             raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
         if self.max_steps is not None:
@@ -98,7 +106,7 @@ class Hybrid(Solver):
     ) -> HybridState:
         if self.flow == "exponential" and not isinstance(field, ExactField):
             raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
-        walk = Walk(field, state, span, times, monitor, counts, self.max_steps)
+        walk = Walk(field, state, span, self.dt, times, monitor, counts, self.max_steps)
         with BreakingOff(lambda status, detail: self.back_to_reached(walk, origin, status, detail)):
             for points in blocks(span, origin, self.dt):
                 counted = replace(counts)
@@ -116,7 +124,7 @@ class Hybrid(Solver):
     def take(self, walk: Walk, points: Sequence[float]) -> None:
         """Take the steps between `points`, and look whether the state is finite after them."""
         if self.flow == "exponential":
-            walk.exactly(points, self.dt)
+            walk.exactly(points)
         else:
             walk.by_odeint(self.flow, points)
         walk.check(points[-1], walk.state())
@@ -163,12 +171,13 @@ class Walk:
         field: VectorField,
         state: HybridState,
         span: tuple[float, float],
+        dt: float,
         times: Sequence[float],
         monitor: Monitor,
         counts: Counts,
         max_steps: int | None,
     ) -> None:
-        self.field, self.monitor, self.counts, self.max_steps = field, monitor, counts, max_steps
+        self.field, self.dt, self.monitor, self.counts, self.max_steps = field, dt, monitor, counts, max_steps
         self.jumping = field if isinstance(field, JumpingField) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
@@ -259,8 +268,12 @@ class Walk:
 
     def due(self, t: float, inclusive: bool) -> Sequence[float]:
         """The sample times up to t that have not been taken; those equal to t up to rounding where inclusive."""
-        slack = SLACK * max(1.0, abs(t))
-        return self.samples.until(t + slack if inclusive else t - slack)
+        near = slack(self.dt, t)
+        return self.samples.until(t + near if inclusive else t - near)
+
+    def length(self, t0: float, t1: float) -> float:
+        """The length of a step: exactly dt where it is a whole one."""
+        return self.dt if abs(t1 - t0 - self.dt) <= slack(self.dt, t0, t1) else t1 - t0
 
     def sample(self, t: float) -> None:
         """Hand out the state at the grid point t, after its jump."""
@@ -275,8 +288,8 @@ class Walk:
             add(matrices[name], update, share)
         self.give(time, HybridState({**self.activities, **activities}, matrices))
 
-    def exactly(self, points: Sequence[float], whole: float) -> None:
-        """Take the steps between `points`, of length `whole` but for the ends, by the field's own exact step."""
+    def exactly(self, points: Sequence[float]) -> None:
+        """Take the steps between `points` by the field's own exact step."""
         field = self.field
         if not isinstance(field, ExactField):
             raise TypeError(f"{type(field).__name__} has no exact step")
@@ -285,7 +298,7 @@ class Walk:
             for time in self.due(t1, inclusive=False):
                 self.hand_out(time, *field.exact(t0, time - t0, self.activities, self.weights), time - t0)
             self.counts.rhs_evaluations += 1
-            dt = whole if abs(t1 - t0 - whole) <= SLACK * whole + ROUNDING * abs(t1) else t1 - t0
+            dt = self.length(t0, t1)
             if self.place is not None:
                 self.place.step(t0, t1, dt)
             else:
@@ -316,13 +329,16 @@ class GridFlow:
         self.walk, self.packing, self.points, self.method = walk, packing, points, method
         self.step = 0
         self.fresh = True
+        self.counting = walk.field if isinstance(walk.field, CountingField) else None
+        self.counted: Mapping[str, Tensor] = {}
+        self.held = set(self.count(packing.pack(HybridState(walk.activities, {})), walk.dt))
 
     def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
         """The derivative of all activities, and the updates of the weights."""
         rates, updates = self.walk.field(t, self.packing.unpack(y).activities, self.walk.weights)
         out = torch.empty_like(y)
         for name, place in zip(self.packing.names, self.packing.views(out), strict=True):
-            if name in rates:
+            if name in rates and name not in self.held:
                 place.copy_(rates[name])
             else:
                 place.zero_()
@@ -342,14 +358,19 @@ class GridFlow:
         self.walk.before_step(t0)
         for time in self.walk.due(t1, inclusive=False):
             self.between(time, t0, y)
+        self.counted = self.count(y, self.walk.length(t0, t1))
         self.step += 1
         self.fresh = True
+
+    def count(self, y: Flat, dt: float) -> Mapping[str, Tensor]:
+        """What counts time down, after a time dt: within a step it stays, as a stage may fall on its end or beyond."""
+        return {} if self.counting is None else self.counting.counted(self.packing.unpack(y).activities, dt)
 
     def arrive(self, y: Flat) -> None:
         """Jump at the end of the step just taken, in the memory of y."""
         t0, t1 = self.points[self.step - 1], self.points[self.step]
-        self.walk.activities = dict(self.packing.unpack(y).activities)
-        jumped = self.walk.land(t0, t1, t1 - t0)
+        self.walk.activities = {**self.packing.unpack(y).activities, **self.counted}
+        jumped = {**self.counted, **self.walk.land(t0, t1, self.walk.length(t0, t1))}
         if jumped:
             for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
                 if name in jumped:
@@ -361,7 +382,8 @@ class GridFlow:
         """Hand out the state at a time within the step from t0: a shorter step of the same method leads there."""
         ends = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
         out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
-        self.walk.hand_out(time, self.packing.unpack(out[-1]).activities, self.slope(t0, y)[1], time - t0)
+        after = {**self.packing.unpack(out[-1]).activities, **self.count(y, time - t0)}
+        self.walk.hand_out(time, after, self.slope(t0, y)[1], time - t0)
 
 
 def add(matrix: Tensor, update: Update | DenseUpdate, share: float) -> None:

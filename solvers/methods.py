@@ -13,6 +13,7 @@ from ctsigprop.solvers.checks import lookup, number
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.reference import advance_adaptive, advance_fixed
 from ctsigprop.solvers.tableaus import Tableau
+from ctsigprop.solvers.times import as_time
 
 SCIPY_METHODS = {name: name for name in ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")}
 
@@ -129,6 +130,7 @@ class Fixed(Solver, ABC):
     def __post_init__(self) -> None:
         check_compile(self, None if self.tableau else TABLEAU_FREE)
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
         if self.max_steps is not None:
             number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver
 from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.factored import ON_GRID, Course
+from ctsigprop.solvers.factored import Course
 from ctsigprop.solvers.factored_step import Slope, dense
 from ctsigprop.solvers.factored_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState, VectorField, Weight
 from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.still import Known
+from ctsigprop.solvers.times import as_time, share_of_step
 
 Activities = dict[str, Tensor]
 
@@ -57,6 +58,7 @@ class Multirate(Solver):
 
     def __post_init__(self) -> None:
         number("Multirate(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
         if isinstance(self.micro, bool) or not isinstance(self.micro, int) or self.micro < 1:
             raise ValueError(f"Multirate(micro=) must be an integer >= 1, got {self.micro!r}")
         if self.max_steps is not None:
@@ -89,8 +91,8 @@ class Multirate(Solver):
                     after = macro_step(course, state, t, t1, max(1, round(self.micro * (t1 - t) / self.dt)))
                     course.check(after)
                     for time in samples.until(t1):
-                        theta = (time - t) / (t1 - t)
-                        monitor.sample(time, after if theta > 1 - ON_GRID else on_the_line(state, after, theta))
+                        theta = share_of_step(time, t, t1)
+                        monitor.sample(time, after if theta == 1.0 else on_the_line(state, after, theta))
                     state = after
                     monitor.progress(t1)
         return state

@@ -24,12 +24,11 @@ from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, SolverStopped, 
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import slack, steps_covering, steps_until
 
 SAMPLE_BYTES = 2**28
 """Bytes of sampled states that one call of odeint may hold, which returns none of them before it ends. More are read
 off further calls over the same time: what is looked at never changes the steps of the run itself."""
-SLACK = 1e-9
-"""Share of a step within which a time is taken for a grid point."""
 HALVINGS = 12
 """How often a stretch is halved in which one of SciPy's methods fails, to find where."""
 BLOCK_STEPS = 256
@@ -162,10 +161,11 @@ def solve(
     """One call of odeint from `flow.y` over `times`, counted from `start` (times[0] is now); (len(times), size)."""
     flow.start = start
     clock = torch.tensor(times, dtype=torch.float64, device=flow.packing.device)
-    # times that the clock, which has the state's precision, cannot tell apart are one time
+    # times that the clock, which has the state's precision, cannot tell apart are one time: the last of them, which
+    # may be where the stretch ends
     _, place = torch.unique_consecutive(clock.to(flow.packing.dtype), return_inverse=True)
-    first = torch.cat([place.new_ones(1), place.diff()]) > 0
-    apart = clock[first]
+    apart = clock[torch.cat([place.diff(), place.new_ones(1)]) > 0]
+    apart[0] = clock[0]
     if len(apart) == 1:
         return flow.y.expand(len(times), -1)
     with BreakingOff(flow.stop):
@@ -345,12 +345,12 @@ def advance_fixed(
 
     def take(points: Sequence[float], samples: Sequence[float]) -> None:
         """Take the steps between `points` in one call, on a clock that starts at the last multiple of a block."""
-        anchor = math.floor((points[0] - origin) / dt + SLACK) // BLOCK_STEPS * BLOCK_STEPS
+        anchor = steps_until(points[0], origin, dt) // BLOCK_STEPS * BLOCK_STEPS
 
         def local(t: float) -> float:
             """Time since the anchor, exactly on the grid where it is meant to be, wherever the run began."""
             k = round((t - origin) / dt)
-            on_grid = abs(t - origin - k * dt) <= SLACK * dt
+            on_grid = abs(t - origin - k * dt) <= slack(dt, t, origin)
             return (k - anchor) * dt if on_grid else t - origin - anchor * dt
 
         def run(clock: list[float]) -> Tensor:
@@ -424,16 +424,16 @@ def blocks(span: tuple[float, float], origin: float, dt: float) -> Iterator[list
     take it for one of full length.
     """
     start, stop = span
-    first = math.floor((start - origin) / dt + SLACK) + 1
-    last = math.ceil((stop - origin) / dt - SLACK) - 1
+    first, last = steps_until(start, origin, dt) + 1, steps_covering(stop, origin, dt) - 1
+    whole = dt - slack(dt, start, stop)
     block = [start]
     for k in range(first, last + 1):
         t = origin + k * dt
         block.append(t)
-        if k % BLOCK_STEPS == 0 or (len(block) == 2 and t - start < dt * (1 - SLACK)):
+        if k % BLOCK_STEPS == 0 or (len(block) == 2 and t - start < whole):
             yield block
             block = [t]
-    if len(block) > 1 and stop - block[-1] < dt * (1 - SLACK):
+    if len(block) > 1 and stop - block[-1] < whole:
         yield block
         block = block[-1:]
     yield [*block, stop]

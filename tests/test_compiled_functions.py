@@ -15,6 +15,7 @@ from ctsigprop.compiled.functions import header
 pytest.importorskip("numba", reason="numba, which compiles, is not installed")
 TRUE: dict[str, Callable[[Any], Any]] = {
     "exp": np.exp,
+    "expm1": np.expm1,
     "tanh": np.tanh,
     "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
     "softplus": lambda u: np.where(u > 20, u, np.log1p(np.exp(u))),

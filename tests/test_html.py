@@ -99,6 +99,6 @@ def test_a_loaded_and_an_unfinished_solution_are_shown_too(tmp_path: Path) -> No
 def test_the_bar_shows_simulated_time_speed_and_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
     simulated(ct.Probe(lambda state: 0.25 + state.t / 10, every=1.0, name="accuracy"), progress=True)
     last = capsys.readouterr().err.split("\r")[-1]
-    assert re.search(r"100% .* 6\.0/6\.0 tau simulated \[.*tau/s, accuracy 0\.850\]", last)
+    assert re.search(r"100% .* 6/6 units of time simulated \[.*units of time/s, accuracy 0\.850\]", last)
     simulated(ct.Probe(lambda state: state.t, every=1.0, name="other"), progress=True)
     assert "accuracy" not in capsys.readouterr().err

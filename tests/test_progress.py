@@ -40,7 +40,7 @@ def minutes(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_log_file_gets_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     log = io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
-    bar = Progress(0.0, 1000.0, shown=True)
+    bar = Progress(0.0, 1000.0, shown=True, unit="tau")
     for k in range(1001):
         bar.reached(float(k))
     bar.close()

@@ -322,4 +322,4 @@ def test_what_makes_no_sense_is_refused(case: str) -> None:
 
 def test_times_may_be_an_array() -> None:
     times = np.linspace(0.0, 3.0, 5)
-    assert run(ct.Probe("rates", times=times)).dataset["time"].values.tolist() == times.tolist()  # type: ignore[arg-type]
+    assert run(ct.Probe("rates", times=times)).dataset["time"].values.tolist() == times.tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from ctsigprop.simulate import simulate
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import steps_covering
 from ctsigprop.stimuli import Presentations, Stimulus
 
 KNOWN: WeakKeyDictionary[Network, dict[Any, str]] = WeakKeyDictionary()
@@ -86,7 +86,10 @@ class Course:
     def result(self) -> tuple[Record, Solution | None]:
         """The record, and the last solution with what all pieces cost together."""
         job, axis = self.job, "presentation" if self.shown else "time"
-        record = Record(job.settings, job.seed, self.status, self.message, self.curve, self.counts, axis)
+        unit = "tau" if job.network is None else job.network.time_unit
+        record = Record(
+            job.settings, job.seed, self.status, self.message, self.curve, self.counts, axis, time_unit=unit
+        )
         if self.last is None:
             return record, None
         stats = {**self.last.stats, **self.counts, "wall_seconds": self.seconds}
@@ -95,7 +98,7 @@ class Course:
 
 def spans(total: float, every: float) -> list[tuple[float, float]]:
     """0 ... total in pieces of `every`, the last one shortened."""
-    edges = [k * every for k in range(math.ceil(total / every - 1e-9))]
+    edges = [k * every for k in range(steps_covering(total, 0.0, every))]
     return list(zip(edges, [*edges[1:], total], strict=True))
 
 

@@ -128,6 +128,7 @@ class Record:
     axis : "presentation" or "time"
     megabytes : float, peak resident memory of the process during the run; NaN where unknown
     traceback : str, where it raised
+    time_unit : str, what the unit of time of its network is called
     """
 
     settings: Mapping[str, Any]
@@ -139,6 +140,7 @@ class Record:
     axis: str = "presentation"
     megabytes: float = math.nan
     traceback: str = ""
+    time_unit: str = "tau"
 
     @property
     def ok(self) -> bool:

@@ -199,6 +199,9 @@ class NetworkPart(Strict):
         default=SignalPart(), description="how the target reaches the layers: target stream or a feedback signal"
     )
     bias: bool = Field(default=True, description="whether units have biases")
+    time_unit: str | None = Field(
+        default=None, description='unit of time in which tau, durations and rates are meant, such as "ms"'
+    )
 
     def build(self, inputs: int, classes: int) -> Network:
         """The network for data of this many features and classes."""
@@ -212,4 +215,6 @@ class NetworkPart(Strict):
             neurons = [*neurons, self.output.build()]
         rule = [one.build() for one in self.rule] if isinstance(self.rule, list) else self.rule.build()
         signal = None if self.signal is None else self.signal.build()
-        return Network(sizes, classes, neuron=neurons, signal=signal, rule=rule, bias=self.bias)
+        return Network(
+            sizes, classes, neuron=neurons, signal=signal, rule=rule, bias=self.bias, time_unit=self.time_unit
+        )

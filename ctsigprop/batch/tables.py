@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from ctsigprop.batch.job import Record
+from ctsigprop.network import UNNAMED
 
 SPENT = {"rhs_evaluations": "right-hand side evaluations", "seconds": "wall time"}
 
@@ -46,9 +47,9 @@ def curves(records: Sequence[Record], metrics: Sequence[str], factors: Sequence[
     }
     data["status"] = (dims, np.array([record.status for record in records])[order].reshape(head))
     found = xr.Dataset(data, {**coords, axis: points})
-    found[axis].attrs = (
-        {"long_name": "presentations"} if axis == "presentation" else {"long_name": axis, "units": "tau"}
-    )
+    units = {record.time_unit for record in records if record.curve}
+    unit = units.pop() if len(units) == 1 else UNNAMED
+    found[axis].attrs = {"long_name": "presentations"} if axis == "presentation" else {"long_name": axis, "units": unit}
     for name, words in SPENT.items():
         found[name].attrs["long_name"] = words
     found["seconds"].attrs["units"] = "s"

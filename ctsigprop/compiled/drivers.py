@@ -22,10 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from ctsigprop.solvers.times import SHARE
+
 BLOCK = 2048
 """Numbers of a state that are put together at once."""
 CHECK = 64
-NEAR = 1e-9
+NEAR = SHARE
 T = np.float64
 
 

@@ -23,6 +23,7 @@ from ctsigprop.solvers.base import Counts, broken_off
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.step_control import TRUSTED
 from ctsigprop.solvers.tableaus import Tableau
+from ctsigprop.solvers.times import slack, steps_covering, steps_until
 from ctsigprop.state import State
 from ctsigprop.stimuli import Frame, Input, Stimulus
 
@@ -139,12 +140,12 @@ class Engine:
         zeros = (0.0,) * method.tableau.stages
         self.coefficients = (a, *(np.array(c or zeros, dtype) for c in (method.tableau.error, method.tableau.quartic)))
 
-    def run(self, stop: float, times: Sequence[float], listener: Listener) -> list[Outcome]:
-        """All members to `stop`, with samples at `times`."""
+    def run(self, stop: float, times: Sequence[float], listener: Listener, near: float) -> list[Outcome]:
+        """All members to `stop`, with samples at `times`, which are those of a switch where they are `near` it."""
         self.most = 8
         t = float(self.done[:, 0].max())
         try:
-            for pieces in self.blocks(t, stop, times):
+            for pieces in self.blocks(t, stop, times, near):
                 began = time.perf_counter()
                 samples = self.block(pieces)
                 spent = time.perf_counter() - began
@@ -160,10 +161,10 @@ class Engine:
             return [self.outcome(k, error) for k in range(len(self.states))]
         return [self.outcome(k) for k in range(len(self.states))]
 
-    def blocks(self, start: float, stop: float, times: Sequence[float]) -> Iterator[list[Piece]]:
+    def blocks(self, start: float, stop: float, times: Sequence[float], near: float) -> Iterator[list[Piece]]:
         """Pieces of frames in groups whose inputs and samples fit in memory."""
-        position, slack = 0, 1e-9 * max(1.0, abs(stop))
-        while position < len(times) and times[position] <= start:
+        position = 0
+        while position < len(times) and times[position] <= start + near:
             position += 1  # the state at the start is known
         row, kinds = self.bad.nbytes, 1 if self.one else len(self.stimuli)
         per_sample, per_frame = max(1, BYTES // row), max(1, BYTES // (1 + kinds * self.width * self.memory.itemsize))
@@ -176,7 +177,7 @@ class Engine:
             begin = frame.start
             for end in self.cuts(frame):
                 due = []
-                while position < len(times) and times[position] <= end + slack:
+                while position < len(times) and times[position] <= end + near:
                     due.append(min(times[position], end))
                     position += 1
                 group.append(Piece(frame, begin, end, due))
@@ -193,10 +194,10 @@ class Engine:
         if dt is None:
             return [frame.stop]
         steps = max(1, min(STEPS, BYTES // self.bad.nbytes))  # with a sample at every step they still fit
-        whole = int((frame.stop - frame.origin) / dt * (1 + 1e-12))
-        first = int((frame.start - frame.origin) / dt) // steps + 1
+        whole = steps_until(frame.stop, frame.origin, dt)
+        first = steps_until(frame.start, frame.origin, dt) // steps + 1
         grid = [frame.origin + k * steps * dt for k in range(first, whole // steps + 1)]
-        return [*(t for t in grid if frame.start < t < frame.stop - 1e-9 * dt), frame.stop]
+        return [*(t for t in grid if frame.start < t < frame.stop - slack(dt, t)), frame.stop]
 
     def inputs(self, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int]]:
         """What each piece shows (1 or members, pieces, width), and the variant of the right-hand side for its gate."""
@@ -299,13 +300,12 @@ def steps_of(pieces: Sequence[Piece], dt: float) -> tuple[np.ndarray, np.ndarray
     """(lengths of a first and a last step that are not whole, or 0; number of whole steps) of each piece."""
     short, whole = np.zeros((len(pieces), 2)), np.zeros(len(pieces), np.int64)
     for k, piece in enumerate(pieces):
-        origin = piece.frame.origin
+        origin, near = piece.frame.origin, slack(dt, piece.start, piece.stop)
         first, last = (piece.start - origin) / dt, (piece.stop - origin) / dt
-        low, high = int(np.ceil(first - 1e-9)), int(np.floor(last + 1e-9))
+        low, high = steps_covering(piece.start, origin, dt), steps_until(piece.stop, origin, dt)
         if high < low:
             short[k, 0] = piece.stop - piece.start
             continue
-        short[k, 0] = (low - first) * dt if low - first > 1e-9 else 0.0
-        short[k, 1] = (last - high) * dt if last - high > 1e-9 else 0.0
+        short[k] = [left if left > near else 0.0 for left in ((low - first) * dt, (last - high) * dt)]
         whole[k] = high - low
     return short, whole

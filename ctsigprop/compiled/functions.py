@@ -92,6 +92,12 @@ def exp(u):
 
 
 @inside
+def expm1(u):
+    near = u * {expm1_series}
+    return near if abs(u) < T(0.35) else exp(u) - T(1.0)
+
+
+@inside
 def log1p_of_share(y):
     s = y / (T(2.0) + y)
     q = s * s
@@ -185,6 +191,7 @@ def header(kind: str, block: int, check: int, near: float, numbers: str) -> str:
         bits=bits,
         bias=bias,
         exp_series=series("r", [1 / math.factorial(k) for k in range(of_exp)]),
+        expm1_series=series("u", [1 / math.factorial(k + 1) for k in range(of_exp)]),
         atanh_series=series("q", [1 / (2 * k + 1) for k in range(of_atanh)]),
         tanh_series=series("q", tanh_coefficients(of_tanh)),
     )

@@ -29,6 +29,8 @@ POINTWISE = {
     aten.softplus.default: "softplus({0})",
     aten.tanh.default: "tanh({0})",
     aten.exp.default: "exp({0})",
+    aten.expm1.default: "expm1({0})",
+    aten.floor.default: "np.floor({0})",
     aten.log.default: "log({0})",
     aten.sqrt.default: "sqrt({0})",
     aten.sin.default: "sin({0})",

@@ -11,7 +11,7 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, HTMLWriter, Pillow
 from matplotlib.axes import Axes
 
 from ctsigprop.plot.matrices import matrices
-from ctsigprop.plot.style import axis_label, look, time_of
+from ctsigprop.plot.style import axis_label, look, moment, time_of
 from ctsigprop.plot.synapses import mosaic
 from ctsigprop.rules.checks import lookup, whole
 from ctsigprop.solution import Solution
@@ -76,7 +76,7 @@ def animate(
 
             def draw(k: int) -> tuple[object, ...]:
                 image.set_data(images[k])
-                ax.set_title(f"Weights of layer {layer}, t = {clock[picked[k]]:g} tau")
+                ax.set_title(f"Weights of layer {layer}, {moment(clock[picked[k]], sol.time_unit)}")
                 return (image,)
 
             film = FuncAnimation(figure, draw, frames=len(picked), blit=False)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ctsigprop.plot.style import axis_label, of_layer, recorded, styled, time_of
+from ctsigprop.plot.style import axis_label, moment, of_layer, recorded, styled, time_of
 from ctsigprop.solution import Solution
 
 
@@ -51,11 +51,11 @@ def weight_matrix(
     bound = float(np.abs(own).max()) or 1.0
     picture = ax.imshow(choices[show], cmap="PuOr", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
     clock = record[time_of(record)].values
-    when = {"before": f"t = {clock[0]:g}", "after": f"t = {clock[-1]:g}", "difference": "after - before"}
+    when = {"before": moment(clock[0], sol.time_unit), "after": moment(clock[-1], sol.time_unit)}
     ax.set(
         xlabel=axis_label(record["pre"]),
         ylabel=axis_label(record["post"]),
-        title=f"Weights of layer {layer}, {when[show]}" + ("" if show == "difference" else " tau"),
+        title=f"Weights of layer {layer}, {when.get(show, 'after - before')}",
     )
     ax.figure.colorbar(picture, ax=ax, label=("change of " if show == "difference" else "") + axis_label(record))
 

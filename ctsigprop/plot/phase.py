@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ctsigprop.field import Field
 from ctsigprop.network import Network
-from ctsigprop.plot.style import COLOURS, canvas, recorded, time_of
+from ctsigprop.plot.style import COLOURS, canvas, moment, recorded, time_of
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.state import State
@@ -68,7 +68,7 @@ def phase(
     middles = [float(sol.final[name][index]) for name, index in places]
     spans = ranges or (limits(paths[0], middles[0]), limits(paths[1], middles[1]))
     sides = [np.linspace(*span, points) for span in spans]
-    when = sol.final.t if t is None else t
+    when, unit = sol.final.t if t is None else t, sol.time_unit
     u, v = slopes(sol.network, stimulus, sol.final, places, np.meshgrid(*sides), when, settled)
     with canvas(ax, (6.4, 5.0)) as axes:
         arrows = field_of_arrows(axes, sides, u, v)
@@ -79,8 +79,8 @@ def phase(
         if paths[0] is not None and paths[1] is not None and len(paths[0]) == len(paths[1]):
             axes.plot(paths[0], paths[1], color="black", linewidth=1.5, label="the run")
         axes.plot(*middles, marker="o", color="black", linestyle="none", label="its end")
-        axes.set(xlabel=x, ylabel=y, title=f"Phase portrait at t = {when:g} tau", xlim=spans[0], ylim=spans[1])
-        axes.figure.colorbar(arrows, ax=axes, label="log10 of the speed (1 / tau)")
+        axes.set(xlabel=x, ylabel=y, title=f"Phase portrait at {moment(when, unit)}", xlim=spans[0], ylim=spans[1])
+        axes.figure.colorbar(arrows, ax=axes, label=f"log10 of the speed (1 / {unit})")
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4)
     return axes
 

@@ -101,3 +101,8 @@ def axis_label(array: xr.DataArray) -> str:
     """Long name and unit of an array, for an axis; "1" is the unit of a pure number."""
     unit = array.attrs.get("units", "1")
     return f"{array.attrs.get('long_name', array.name)}" + (f" ({unit})" if unit != "1" else "")
+
+
+def moment(t: float, unit: str) -> str:
+    """A time, for a title."""
+    return f"t = {t:g} {unit}"

@@ -13,7 +13,7 @@ from ctsigprop.plot.curves import alignment, learning
 from ctsigprop.plot.diagram import diagram
 from ctsigprop.plot.matrices import weight_histogram, weight_matrix
 from ctsigprop.plot.spectra import norms, singular_values
-from ctsigprop.plot.style import look, recorded
+from ctsigprop.plot.style import look, moment, recorded
 from ctsigprop.plot.synapses import weights
 from ctsigprop.solution import Solution
 
@@ -56,7 +56,7 @@ def summary(sol: Solution, layer: int = 1) -> Figure:
             plt.close(figure)
             raise
         cost = f"{sol.stats['steps']} steps, {sol.stats['wall_seconds']:.1f} s" if "wall_seconds" in sol.stats else ""
-        figure.suptitle(f"{sol.message} t = {sol.final.t:g} tau; {cost}".rstrip("; "))
+        figure.suptitle(f"{sol.message} {moment(sol.final.t, sol.time_unit)}; {cost}".rstrip("; "))
     return figure
 
 
