@@ -267,7 +267,7 @@ class Presentations(Stimulus):
         """The frame's function of time, and whether it is constant."""
         gate = self.gate
         if callable(gate):
-            return lambda t: replace(shown(), gate=float(gate(t))), False
+            return lambda t: replace(shown(), gate=opening(gate, t)), False
         return (lambda t: shown()) if factor == 1.0 else (lambda t: replace(shown(), gate=factor)), True
 
 
@@ -282,6 +282,14 @@ class Later:
         if self.found is None:
             self.found = self.made()
         return self.found
+
+
+def opening(gate: Gate, t: float) -> float:
+    """How far a gate that is a function of time is open at t, a finite number."""
+    value = float(gate(t))
+    if not math.isfinite(value):
+        raise ValueError(f"gate({t:g}) must be a finite number, got {value}")
+    return value
 
 
 class Continuous(Stimulus):
@@ -326,7 +334,7 @@ class Continuous(Stimulus):
         """What is shown at time t."""
         x = self.like("x", t, self.x(t), self.n_inputs)
         target = None if self.context is None else self.like("context", t, self.context(t), self.target_width)
-        return Input(x, target, self.present, 1.0 if self.gate is None else float(self.gate(t)))
+        return Input(x, target, self.present, 1.0 if self.gate is None else opening(self.gate, t))
 
     def like(self, name: str, t: float, value: Any, width: int | None) -> Tensor:
         """What a function returned at time t, as a tensor of the type and shape that it had at time 0."""
@@ -335,6 +343,8 @@ class Continuous(Stimulus):
             raise ValueError(
                 f"{name}({t:g}) must have shape {(self.rows, width)} as at time 0, got {tuple(tensor.shape)}"
             )
+        if not math.isfinite(float(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name}({t:g}) must be finite numbers, got NaN or infinity among them")
         return tensor
 
     @property

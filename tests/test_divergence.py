@@ -76,3 +76,30 @@ def test_explosive_weights_end_a_run_when_they_overflow(solver: Solver, duration
 @pytest.mark.parametrize("solver", COMPILED, ids=label)
 def test_explosive_weights_end_a_compiled_run_when_they_overflow(solver: Solver) -> None:
     check(run(solver, 100.0))
+
+
+STIMULI = {
+    "x": lambda t: torch.full((4, 6), float("nan") if t > 3.1 else 1.0),
+    "context": lambda t: torch.full((4, 2), float("inf") if t > 3.1 else 1.0),
+    "gate": lambda t: float("nan") if t > 3.1 else 1.0,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Functional iteration did not converge")  # torchdiffeq's own warning
+@pytest.mark.parametrize("what", STIMULI)
+@pytest.mark.parametrize("solver", [*TORCHDIFFEQ, *OURS], ids=label)
+def test_a_stimulus_that_stops_being_a_number_is_named(solver: Solver, what: str) -> None:
+    functions: dict[str, Any] = {"x": lambda t: torch.ones(4, 6), what: STIMULI[what]}
+    stimulus = ct.Stimulus.from_function(duration=8.0, **functions)
+    signal = ct.TargetStream(per="sample") if what == "context" else None
+    rule = ct.rules.ContrastiveHebbian() if what == "context" else ct.rules.Oja(rate=0.1)
+    network = ct.Network([6, 3], n_classes=2 if signal else None, signal=signal, rule=rule)
+    with pytest.raises(ct.SimulationError, match=rf"stimulus raised .*{what}\(\S+\) must be (a )?finite") as raised:
+        ct.simulate(network, stimulus, solver, probes=[ct.Probe("weights", every=0.5)])
+    sol = raised.value.solution
+    assert isinstance(sol, ct.Solution)
+    assert sol.final.t <= 3.1 + DT
+    assert all(bool(torch.isfinite(value).all()) for value in sol.final.values())
+    assert np.isfinite(sol.dataset["weights"].values[:, :, :3]).all()
+    if not isinstance(solver, ct.solvers.SciPy):  # which tell nothing while they run
+        assert len(sol.dataset["weights"]) == 1 + int((sol.final.t + 1e-9) / 0.5)
