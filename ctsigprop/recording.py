@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from ctsigprop.layout import Layout, together
 from ctsigprop.network import Network
+from ctsigprop.paths import local
 from ctsigprop.probes import Probe
 from ctsigprop.recorder import Recorder, all_layers
 from ctsigprop.sinks import Memory, Sink, announce, check_memory
@@ -59,6 +61,7 @@ def sinks_of(
     many: bool,
     solver: str,
     progress: bool,
+    start: float,
 ) -> Sequence[Sink]:
     """The place that the records of each run, given with their attributes, go to; of many, each has its own store."""
     every = [layout for layouts, _ in records for layout in layouts]
@@ -66,8 +69,12 @@ def sinks_of(
     if store is None:
         check_memory(every)
         return [Memory(layouts) for layouts, _ in records]
-    folders = [Path(store) / str(k) for k in range(len(records))] if many else [Path(store)]
-    return [
-        Store(folder, layouts, attrs, {"solver": solver})
-        for folder, (layouts, attrs) in zip(folders, records, strict=True)
-    ]
+    place = local("store", store)
+    folders = [place / str(k) for k in range(len(records))] if many else [place]
+    stores: list[Store] = []
+    with ExitStack() as undo:  # the stores of all members, or none
+        for folder, (layouts, attrs) in zip(folders, records, strict=True):
+            stores.append(Store(folder, layouts, attrs, {"solver": solver}, start))
+            undo.callback(stores[-1].discard)
+        undo.pop_all()
+    return stores

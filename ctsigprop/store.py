@@ -9,12 +9,10 @@ Whoever reads looks at the counts first, and takes no more than they say: chunks
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
-from math import ceil
+from contextlib import suppress
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,11 @@ import zarr
 from torch import Tensor
 
 from ctsigprop import storage
+from ctsigprop.declared import METADATA
 from ctsigprop.layout import Layout, as_text, dataset
+from ctsigprop.paths import placed, remove, replace_text
 from ctsigprop.sinks import lengths, shares
+from ctsigprop.unreadable import sealed
 
 CHUNK = 1 << 20
 """Bytes of a chunk, about."""
@@ -42,6 +43,7 @@ class Store:
     layouts : the records
     attrs : attributes of the dataset
     about : what `load` tells of a run that has not ended
+    start : float, the time at which the run starts
 
     Raises
     ------
@@ -49,8 +51,16 @@ class Store:
     OSError : the records exceed the disk space that is free
     """
 
-    def __init__(self, path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any], about: dict[str, Any]) -> None:
-        self.path, self.layouts, self.about = path, layouts, about
+    def __init__(
+        self,
+        path: Path,
+        layouts: Sequence[Layout],
+        attrs: Mapping[str, Any],
+        about: dict[str, Any],
+        start: float = -inf,
+    ) -> None:
+        self.path, self.layouts, self.about, self.start = path, layouts, about, start
+        self.made = [folder for folder in path.parents if not folder.exists()]
         self.done = [0] * len(layouts)
         self.filled = [0] * len(layouts)
         self.buffers = [np.full((chunk_length(one), *one.sizes), empty(one), one.dtype) for one in layouts]
@@ -60,18 +70,12 @@ class Store:
 
     def create(self, attrs: Mapping[str, Any]) -> None:
         """Write the empty records to a folder beside the path, then rename it."""
-        if self.path.exists():
-            raise FileExistsError(f"{self.path} exists: choose another path, or remove it first")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_disk(self.path.parent, self.layouts)
-        part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
+        with placed(self.path) as part:
+            check_disk(self.path.parent, self.layouts)
             outline(part / storage.DATASET, self.layouts, attrs)
+            metadata = (name for name in storage.arrays_of(part) if name.endswith(METADATA))
+            self.checks = {name: storage.checksum(part / name) for name in metadata}
             self.note(part)
-            os.rename(part, self.path)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
 
     def room(self, k: int) -> np.ndarray:
         return self.buffers[k][self.filled[k], ...]
@@ -92,7 +96,7 @@ class Store:
         """Replace the counts in one step."""
         counts = {layout.name: count for layout, count in zip(self.layouts, self.done, strict=True)}
         head = {"format": storage.FORMAT, "version": storage.VERSION, "about": self.about, "records": counts}
-        storage.replace_text(folder / storage.PROGRESS, json.dumps(head, indent=1))
+        replace_text(folder / storage.PROGRESS, sealed({**head, "checks": self.checks}, indent=1))
 
     def flush(self) -> None:
         """Write what is left in the buffers."""
@@ -105,13 +109,30 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is not None and self.begun:
             self.flush()
+        elif kind is not None:
+            self.discard()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was recorded after the start of the run."""
+        counts = (done + filled for done, filled in zip(self.done, self.filled, strict=True))
+        return any(n and layout.clock[n - 1] > self.start for n, layout in zip(counts, self.layouts, strict=True))
+
+    def discard(self) -> None:
+        """Remove the store, and the folders that were made for it, so that the same start can be tried again."""
+        remove(self.path)
+        for folder in self.made:
+            with suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
 
     def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
         """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily."""
+        group = zarr.open_group(str(self.path / storage.DATASET), mode="r+")
+        self.checks = {name: check for name, check in self.checks.items() if name.count("/") > 1}  # not the group's own
         self.flush()
-        zarr.open_group(str(self.path / storage.DATASET), mode="r+").attrs.update(dict(attrs))
+        group.attrs.update(dict(attrs))
         ends = lengths(self.layouts, self.done)
         short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
         storage.write_final(self.path, final)
@@ -127,16 +148,18 @@ def outline(path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any]) -> 
         layouts, {one.name: np.broadcast_to(values[one.name], (len(one.clock), *one.sizes)) for one in layouts}, attrs
     )
     first = labelled.isel({time: slice(0, 1) for time in {one.time for one in layouts}})
-    encoding = {one.name: {"chunks": (chunk_length(one), *one.sizes)} for one in layouts}
-    first.drop_vars({one.time for one in layouts}).to_zarr(
-        path, consolidated=False, encoding=encoding, write_empty_chunks=False
-    )
+    rest = first.drop_vars({one.time for one in layouts})
+    encoding = storage.checksummed(rest)
+    for one in layouts:
+        encoding.setdefault(one.name, {})["chunks"] = (chunk_length(one), *one.sizes)
+    rest.to_zarr(path, consolidated=False, encoding=encoding, write_empty_chunks=False)
     group = zarr.open_group(str(path), mode="r+")
     for one in layouts:
         array: Any = group[one.name]
         array.resize((len(one.clock), *one.sizes))
     clocks = {one.time: labelled[one.time].variable for one in layouts}
-    xr.Dataset(coords=clocks, attrs=dict(attrs)).to_zarr(path, mode="a", consolidated=False)
+    times = xr.Dataset(coords=clocks, attrs=dict(attrs))
+    times.to_zarr(path, mode="a", consolidated=False, encoding=storage.checksummed(times))
 
 
 def empty(layout: Layout) -> Any:

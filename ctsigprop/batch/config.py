@@ -14,6 +14,7 @@ from ctsigprop.batch.job import Budget, Hopeless, Trial
 from ctsigprop.batch.measures import METRICS
 from ctsigprop.batch.parts import DataPart, NetworkPart, ShownPart, SolverPart, Strict
 from ctsigprop.datasets import Dataset
+from ctsigprop.paths import local
 from ctsigprop.rules.checks import lookup
 
 if sys.version_info >= (3, 11):
@@ -24,6 +25,8 @@ else:
 
 OTHER_KIND = ("list_type", "dict_type", "model_type", "model_attributes_type")
 """Mistakes of an alternative that the value was not meant for, if another one tells more."""
+LARGEST = 1 << 22
+"""Bytes of a configuration file at most."""
 Load = Callable[[DataPart, int], Dataset]
 
 
@@ -130,11 +133,17 @@ def read(path: Path, changes: Sequence[str] = ()) -> tuple[Experiment, dict[str,
     ConfigError : a file that is absent or no TOML, an unknown key, a value out of its range
     """
     try:
-        raw = tomllib.loads(path.read_text())
+        with local("FILE", path).open("rb") as file:  # not asked for its size: it may be a pipe
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ConfigError(f"{path} is no experiment: it has more than {LARGEST} bytes")
+        raw = tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: its tables or lists are nested too deeply") from None
     for change in changes:
         raw = merged(raw, parsed(change))
     return checked(Experiment, raw, str(path)), raw

@@ -73,7 +73,7 @@ class Runs:
         if not plans:
             raise StoreError(f"{place.place} is not a store of runs: no comparison or sweep was started in it")
         about, planned = plans[-1]["about"], plans[-1]["runs"]
-        records = [place.found(run["key"], run["settings"], run["seed"]) for run in planned]
+        records = [place.found(run["key"], run["settings"], run["seed"], about["metrics"]) for run in planned]
         given = {name: about[name] for name in ("compared", "test", "reference")}
         given["budget"] = Budget(*about["budget"])
         keys = [run["key"] for run in planned]
