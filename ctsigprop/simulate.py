@@ -115,7 +115,8 @@ def simulate(
     seed : int, decides the initial weights where no state is given; default 0
     progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
     store : path of a new folder on this computer, or None (default): write what is recorded there while the run goes
-        on; `ct.load` reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
+        on; `ct.load` reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store
+        per member
     ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
         seed[k]; one that diverges ends, the others go on. With Euler's steps, or `compile=True`, they run side by side,
         else one after another; `stats["path"]` says how

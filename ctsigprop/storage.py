@@ -6,14 +6,15 @@ NAME/final.zarr       the final state
 
 Chunks end (in zarr's format 2: begin) with their own checksum, which is looked at whenever they are read; the manifest
 knows it too, so that no chunk can stand in another's place. A store that `simulate(..., store=)` is still writing has
-progress.json in place of manifest.json: `ctsigprop.store`.
+progress.json and chunks.txt in place of manifest.json: `ctsigprop.store`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,11 @@ VERSION = 2
 """1 had sizes in its manifest, and no checksums."""
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+CHUNKS = "chunks.txt"
 DATASET = "dataset.zarr"
 FINAL = "final.zarr"
+OLD_ZARR = zarr.__version__ < "3"
+"""The last zarr for Python 3.10, which writes format 2."""
 FOREIGN = ("Thumbs.db", "desktop.ini")
 """Files that file managers leave anywhere, besides those whose names begin with a dot."""
 
@@ -64,7 +68,7 @@ def write_final(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 def checksummed(dataset: xr.Dataset, compress: bool = True) -> dict[str, dict[str, Any]]:
     """How each array is encoded: compressed or not, and every chunk with a checksum of what is written."""
     encoding: dict[str, Any]
-    if zarr.__version__ < "3":
+    if OLD_ZARR:
         from numcodecs import CRC32, Zstd
 
         encoding = {"compressor": None, "filters": [Zstd(), CRC32()] if compress else [CRC32()]}
@@ -118,15 +122,20 @@ def read(path: Path) -> tuple[xr.Dataset, dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     name, head = head_of(path)
+    if name == PROGRESS and head.get("chunks") and not (path / CHUNKS).exists():
+        name, head = head_of(path)  # the run has ended meanwhile
     with readable(path / name):
         there = arrays_of(path)
-        files = head["files"] if name == MANIFEST else {file: size_of(path, file) or 0 for file in there}
+        if name == PROGRESS:
+            sizes, checks = chunks_of(path, head.get("chunks", 0))
+            files = {file: sizes.get(file, size_of(path, file) or 0) for file in {*sizes, *there}}
+            arrays = checked(path, files, {**checks, **head.get("checks", {})})
+            return growing(path, arrays, head["records"]), {}, {**head["about"], "finished": False}
+        files = head["files"]
         unlisted = sorted(set(there) - files.keys())
         if unlisted:
             raise Unreadable(f"{path} is damaged: {unlisted[0]} is not among the files that its {MANIFEST} lists")
         arrays = checked(path, files, head.get("checks", {}))
-        if name == PROGRESS:
-            return growing(path, arrays, head["records"]), {}, {**head["about"], "finished": False}
         dataset = opened(path / DATASET, arrays)
         ends = {time: slice(0, int(n)) for time, n in head.get("lengths", {}).items()}
         return dataset.isel(ends), read_final(path, arrays), dict(head["about"])
@@ -153,6 +162,23 @@ def head_of(path: Path) -> tuple[str, dict[str, Any]]:
     if version > 1 or "digest" in head:
         check_seal(head, path / name)
     return name, head
+
+
+def chunks_of(path: Path, count: int) -> tuple[dict[str, int], dict[str, str]]:
+    """Sizes and checksums of the chunks of a run that has not ended, of which there are at least `count`."""
+    lines = (read_text(path, CHUNKS) or "").split("\n")[:-1]  # what follows the last end of a line is half written
+    if len(lines) < count:
+        raise Unreadable(f"{path} is damaged: {CHUNKS} has {len(lines)} lines instead of {count}")
+    sizes, checks = {}, {}
+    with readable(path / CHUNKS):
+        for name, size, check in map(json.loads, lines):
+            sizes[name], checks[name] = size, check
+    return sizes, checks
+
+
+def chunk_name(index: Sequence[int]) -> str:
+    """The name of a chunk's file in the format that is written."""
+    return ".".join(map(str, index)) if OLD_ZARR else "/".join(("c", *map(str, index)))
 
 
 def checked(path: Path, files: Mapping[str, int], checks: Mapping[str, str]) -> dict[str, Declared]:

@@ -1,6 +1,7 @@
 """A recording that is written to disk while the run goes on, in chunks, each whole or not there.
 
 NAME/progress.json    how many samples of each record stand in whole chunks; replaced in one step, gone in the end
+NAME/chunks.txt       name, size and checksum of every chunk, a line for each that is added; gone in the end too
 NAME/dataset.zarr     the records at their full length, and NaN where nothing is yet
 NAME/final.zarr, NAME/manifest.json    written when the run ends, as by `Solution.save`
 
@@ -9,6 +10,7 @@ Whoever reads looks at the counts first, and takes no more than they say: chunks
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +24,6 @@ import zarr
 from torch import Tensor
 
 from ctsigprop import storage
-from ctsigprop.declared import METADATA
 from ctsigprop.layout import Layout, as_text, dataset
 from ctsigprop.paths import placed, remove, replace_text
 from ctsigprop.sinks import lengths, shares
@@ -63,6 +64,7 @@ class Store:
         self.made = [folder for folder in path.parents if not folder.exists()]
         self.done = [0] * len(layouts)
         self.filled = [0] * len(layouts)
+        self.listed = 0
         self.buffers = [np.full((chunk_length(one), *one.sizes), empty(one), one.dtype) for one in layouts]
         self.create(attrs)
         group = zarr.open_group(str(path / storage.DATASET), mode="r+")
@@ -73,8 +75,7 @@ class Store:
         with placed(self.path) as part:
             check_disk(self.path.parent, self.layouts)
             outline(part / storage.DATASET, self.layouts, attrs)
-            metadata = (name for name in storage.arrays_of(part) if name.endswith(METADATA))
-            self.checks = {name: storage.checksum(part / name) for name in metadata}
+            self.checks = {name: storage.checksum(part / name) for name in storage.arrays_of(part)}
             self.note(part)
 
     def room(self, k: int) -> np.ndarray:
@@ -90,13 +91,25 @@ class Store:
         """Write what the buffer of record k holds, and only then count it; done twice it does no harm."""
         start, count = self.done[k], self.filled[k]
         self.arrays[k][start : start + count] = self.buffers[k][:count]
+        self.list_chunk(k, start // len(self.buffers[k]))
         self.done[k], self.filled[k] = start + count, 0
+
+    def list_chunk(self, k: int, index: int) -> None:
+        """Note a chunk of record k that has been written; one that holds nothing has no file."""
+        layout = self.layouts[k]
+        name = f"{storage.DATASET}/{layout.name}/{storage.chunk_name((index, *(0 for _ in layout.sizes)))}"
+        file = self.path / name
+        if file.exists():
+            with (self.path / storage.CHUNKS).open("a") as chunks:
+                chunks.write(json.dumps([name, file.stat().st_size, storage.checksum(file)]) + "\n")
+            self.listed += 1
 
     def note(self, folder: Path) -> None:
         """Replace the counts in one step."""
         counts = {layout.name: count for layout, count in zip(self.layouts, self.done, strict=True)}
         head = {"format": storage.FORMAT, "version": storage.VERSION, "about": self.about, "records": counts}
-        replace_text(folder / storage.PROGRESS, sealed({**head, "checks": self.checks}, indent=1))
+        more = {"checks": self.checks, "chunks": self.listed}
+        replace_text(folder / storage.PROGRESS, sealed({**head, **more}, indent=1))
 
     def flush(self) -> None:
         """Write what is left in the buffers."""
@@ -137,7 +150,8 @@ class Store:
         short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
         storage.write_final(self.path, final)
         storage.write_manifest(self.path, about, short)
-        (self.path / storage.PROGRESS).unlink()
+        for name in (storage.PROGRESS, storage.CHUNKS):
+            (self.path / name).unlink(missing_ok=True)
         return storage.read(self.path)[0]
 
 

@@ -39,7 +39,6 @@ from ctsigprop.paths import clean, folders_above, local, part_of, remove, remove
 from ctsigprop.solution import Solution
 from ctsigprop.unreadable import Unreadable, read_text, sealed, size_of
 
-
 FOLDERS = ("plans", "locks")
 
 
