@@ -12,7 +12,6 @@ import torch
 
 from ctsigprop.layout import Layout, together
 from ctsigprop.network import Network
-from ctsigprop.paths import local
 from ctsigprop.probes import Probe
 from ctsigprop.recorder import Recorder, all_layers
 from ctsigprop.sinks import Memory, Sink, announce, check_memory
@@ -57,7 +56,7 @@ def lay_out(recorders: Sequence[Recorder], state: State, start: float, stop: flo
 
 def sinks_of(
     records: Sequence[tuple[Sequence[Layout], dict[str, Any]]],
-    store: str | Path | None,
+    store: Path | None,
     many: bool,
     solver: str,
     progress: bool,
@@ -69,8 +68,7 @@ def sinks_of(
     if store is None:
         check_memory(every)
         return [Memory(layouts) for layouts, _ in records]
-    place = local("store", store)
-    folders = [place / str(k) for k in range(len(records))] if many else [place]
+    folders = [store / str(k) for k in range(len(records))] if many else [store]
     stores: list[Store] = []
     with ExitStack() as undo:  # the stores of all members, or none
         for folder, (layouts, attrs) in zip(folders, records, strict=True):

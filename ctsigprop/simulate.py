@@ -29,6 +29,7 @@ from ctsigprop.field import Field
 from ctsigprop.jump_kernel import JumpKernel
 from ctsigprop.jumps import JumpField, automatic, fitting
 from ctsigprop.network import Network
+from ctsigprop.paths import local
 from ctsigprop.probes import Probe
 from ctsigprop.progress import Progress
 from ctsigprop.provenance import attributes, outcome, shared
@@ -131,6 +132,7 @@ def simulate(
     ValueError, TypeError : inputs that do not fit together, before anything runs
     MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
     """
+    place = None if store is None else local("store", store)
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
     check_types(networks, stimuli, given)
     method = fitting(resolve_solver(solver, networks[0]), networks)
@@ -147,7 +149,7 @@ def simulate(
         attrs = attributes(about[id(shown)], one, own)
         runs.append(Run(one, recorders, states[-1], attrs, (start, stop), progress and not runs))
     records = [(run.layouts, run.attrs) for run in runs]
-    opened = sinks_of(records, store, ensemble is not None, repr(method), progress, start)
+    opened = sinks_of(records, place, ensemble is not None, repr(method), progress, start)
     began = time.perf_counter()
     with torch.inference_mode(), ExitStack() as stack:
         for run, sink in zip(runs, opened, strict=True):
