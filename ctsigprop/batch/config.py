@@ -12,7 +12,7 @@ from scipy import stats
 
 from ctsigprop.batch.job import Budget, Hopeless, Trial
 from ctsigprop.batch.measures import METRICS
-from ctsigprop.batch.parts import DataPart, NetworkPart, ShownPart, SolverPart, Strict
+from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict
 from ctsigprop.datasets import Dataset
 from ctsigprop.paths import local
 from ctsigprop.rules.checks import lookup
@@ -70,7 +70,7 @@ class SweepSection(Strict):
 
     settings: dict[str, list[Any] | Range] = Field(min_length=1)
     design: Literal["grid", "random", "sobol"] | None = None
-    n: int | None = Field(default=None, ge=1)
+    n: int | None = Field(default=None, ge=1, le=MOST)
     seed: int = Field(default=0, ge=0)
 
 
@@ -103,7 +103,7 @@ class Experiment(Setup):
     """A configuration file."""
 
     title: str = ""
-    seeds: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = 10
+    seeds: Annotated[int, Field(ge=1, le=MOST)] | list[Annotated[int, Field(ge=0)]] = 10
     metrics: list[str] = Field(default=["accuracy"], min_length=1)
     budget: Literal["presentations", "rhs", "seconds"] | dict[Literal["rhs", "seconds"], float] = "presentations"
     every: int | None = Field(default=None, ge=1)

@@ -30,6 +30,8 @@ NEURONS: dict[str, type] = {
     "rate": Rate,
     "theta": Theta,
 }
+MOST = 1_000_000
+"""Units of a layer, seeds, points of a design: what a file may ask for at most."""
 
 
 class Strict(BaseModel):
@@ -119,9 +121,9 @@ class DataPart(Strict):
     name: Literal["digits", "mnist", "gaussian_clusters", "two_moons"] = "digits"
     split: Literal["seed"] | int = "seed"
     root: str = ""
-    n: int | None = None
-    n_features: int | None = None
-    n_classes: int | None = None
+    n: int | None = Field(default=None, le=100 * MOST)
+    n_features: int | None = Field(default=None, le=MOST)
+    n_classes: int | None = Field(default=None, le=MOST)
     noise: float | None = None
     spread: float | None = None
 
@@ -171,7 +173,7 @@ class ShownPart(Strict):
 class NetworkPart(Strict):
     """`[network]`: hidden layers, and with `output` one of a unit per class on top, which feedback signals need."""
 
-    hidden: list[Annotated[int, Field(ge=1)]] = Field(default=[128, 128], min_length=1)
+    hidden: list[Annotated[int, Field(ge=1, le=MOST)]] = Field(default=[128, 128], min_length=1)
     neuron: NeuronPart | list[NeuronPart] = NeuronPart()
     output: NeuronPart | None = None
     rule: RulePart | list[RulePart] = RulePart()

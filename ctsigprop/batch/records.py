@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ctsigprop.batch.job import Record
+from ctsigprop.batch.job import Budget, Record
 from ctsigprop.unreadable import Unreadable, as_object, check_seal
 
 FORMAT, VERSION = "ctsigprop-runs", 1
@@ -112,11 +112,17 @@ def checked_plan(text: str, where: str) -> dict[str, Any]:
         if "digest" in plan:  # the first stores had none
             check_seal(plan, where)
         Plan.model_validate(plan)
+        Budget(*plan["about"]["budget"])
+        for run in plan["runs"]:
+            if not set(plan["about"]["factors"]) <= run["settings"].keys():
+                raise Unreadable(f"{where} is damaged: the run {run['key']} has other settings than the plan")
     except Unreadable as error:
         raise UnreadableStore(str(error)) from None
     except ValidationError as error:
         told = error.errors()[0]
         raise UnreadableStore(f"{where} is damaged: {'.'.join(map(str, told['loc']))}: {told['msg']}") from None
+    except (ValueError, TypeError) as error:
+        raise UnreadableStore(f"{where} is damaged: {error}") from None
     return plan
 
 

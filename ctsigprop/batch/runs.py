@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from ctsigprop.batch import tables
 from ctsigprop.batch.job import COSTS, Budget, Record
-from ctsigprop.batch.records import StoreError
+from ctsigprop.batch.records import StoreError, UnreadableStore
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.statistics import TESTS, Test, differences, summarise
 from ctsigprop.plot import batches
@@ -64,7 +64,7 @@ class Runs:
 
         Raises
         ------
-        StoreError : no store, a damaged one, or one of a newer format
+        StoreError : no store; where it is damaged or of a newer format, one that is an `Unreadable` (a ValueError) too
         """
         place = open_store(store)
         if place is None:
@@ -77,7 +77,10 @@ class Runs:
         given = {name: about[name] for name in ("compared", "test", "reference")}
         given["budget"] = Budget(*about["budget"])
         keys = [run["key"] for run in planned]
-        return cls(records, keys, tuple(about["metrics"]), tuple(about["factors"]), **given)
+        try:
+            return cls(records, keys, tuple(about["metrics"]), tuple(about["factors"]), **given)
+        except ValueError as error:
+            raise UnreadableStore(f"{place.place}/{place.plan_names()[-1]} is damaged: {error}") from None
 
     def noted(self) -> dict[str, Any]:
         """What `load` needs besides the records, for a store."""
