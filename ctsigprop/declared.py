@@ -47,6 +47,11 @@ class Declared:
         return prod(self.shape) * self.itemsize
 
     @property
+    def chunk_nbytes(self) -> int:
+        """Bytes of one chunk."""
+        return prod(self.chunk) * self.itemsize
+
+    @property
     def chunks(self) -> int:
         """Number of chunks of the whole array."""
         return prod(ceil(n / c) for n, c in zip(self.shape, self.chunk, strict=True))

@@ -38,9 +38,9 @@ class StoredArray(BackendArray):
     def read(self, key: tuple[Any, ...]) -> np.ndarray:
         """The values at an index of each dimension."""
         chosen = self.variable[key]
-        free = int(psutil.virtual_memory().available)
-        if chosen.nbytes > free:
-            raise Unreadable(f"{self.place} declares {chosen.nbytes} bytes of values here, and {free} are free")
+        need, free = max(chosen.nbytes, self.declared.chunk_nbytes), int(psutil.virtual_memory().available)
+        if need > free:
+            raise Unreadable(f"{self.place} declares {need} bytes of values here, and {free} of memory are free")
         try:
             return np.asarray(chosen.values)
         except FAILURES as error:
@@ -64,7 +64,8 @@ class Guarded(BackendEntrypoint):
         for name, value in lazy.items():
             values = indexing.LazilyIndexedArray(StoredArray(value, path / str(name), arrays[f"{path.name}/{name}"]))
             guarded[name] = xr.Variable(value.dims, values, value.attrs, value.encoding)
-        return found.assign(guarded)
+        dataset: xr.Dataset = found.assign(guarded)
+        return dataset
 
 
 def opened(path: Path, arrays: Mapping[str, Declared]) -> xr.Dataset:

@@ -15,6 +15,7 @@ from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.recorder import Recorder, all_layers
 from ctsigprop.sinks import Memory, Sink, announce, check_memory
+from ctsigprop.solvers.base import Solver
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
 from ctsigprop.store import Store
@@ -58,7 +59,7 @@ def sinks_of(
     records: Sequence[tuple[Sequence[Layout], dict[str, Any]]],
     store: Path | None,
     many: bool,
-    solver: str,
+    solver: Solver,
     progress: bool,
     start: float,
 ) -> Sequence[Sink]:
@@ -72,7 +73,7 @@ def sinks_of(
     stores: list[Store] = []
     with ExitStack() as undo:  # the stores of all members, or none
         for folder, (layouts, attrs) in zip(folders, records, strict=True):
-            stores.append(Store(folder, layouts, attrs, {"solver": solver}, start))
+            stores.append(Store(folder, layouts, attrs, {"solver": repr(solver)}, start))
             undo.callback(stores[-1].discard)
         undo.pop_all()
     return stores

@@ -115,9 +115,8 @@ def simulate(
         large; a function is asked once for its value at the start
     seed : int, decides the initial weights where no state is given; default 0
     progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
-    store : path of a new folder on this computer, or None (default): write what is recorded there while the run goes
-        on; `ct.load` reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store
-        per member
+    store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
+        reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
     ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
         seed[k]; one that diverges ends, the others go on. With Euler's steps, or `compile=True`, they run side by side,
         else one after another; `stats["path"]` says how
@@ -137,8 +136,7 @@ def simulate(
     check_types(networks, stimuli, given)
     method = fitting(resolve_solver(solver, networks[0]), networks)
     start, stop = check_span(t_span, stimuli[0])
-    states: list[State] = []
-    runs: list[Run] = []
+    states, runs = list[State](), list[Run]()
     about: dict[int, dict[str, Any]] = {}
     for one, shown, begin, own in zip(networks, stimuli, given, seeds, strict=True):
         check_stimulus(one, shown)
@@ -148,11 +146,10 @@ def simulate(
             about[id(shown)] = shared(shown, method, probes, (start, stop), begin)
         attrs = attributes(about[id(shown)], one, own)
         runs.append(Run(one, recorders, states[-1], attrs, (start, stop), progress and not runs))
-    records = [(run.layouts, run.attrs) for run in runs]
-    opened = sinks_of(records, place, ensemble is not None, repr(method), progress, start)
+    sinks = sinks_of([(run.layouts, run.attrs) for run in runs], place, ensemble is not None, method, progress, start)
     began = time.perf_counter()
     with torch.inference_mode(), ExitStack() as stack:
-        for run, sink in zip(runs, opened, strict=True):
+        for run, sink in zip(runs, sinks, strict=True):
             run.sink = stack.enter_context(sink)
         way, outcomes = carry_out(runs, method, stimuli, states, ensemble is not None)
     cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}

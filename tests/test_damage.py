@@ -29,7 +29,8 @@ def simulated(store: Path | None = None, stops: bool = False) -> ct.Solution:
     def size(state: ct.State) -> torch.Tensor:
         if stops and state.t > 2.0:
             raise ZeroDivisionError
-        return state["W.1"].norm()
+        norm: torch.Tensor = state["W.1"].norm()
+        return norm
 
     net = ct.Network([2, 3], 2, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
     x = np.array([[0.5, -1.0], [1.5, 0.25]], np.float32)
