@@ -26,6 +26,7 @@ from ctsigprop.state import State
 from ctsigprop.stdp_window import stdp_window
 from ctsigprop.stimuli import Presentations, Stimulus
 from ctsigprop.theta import Theta
+from ctsigprop.unreadable import Unreadable
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "TargetStream",
     "Theta",
     "Trial",
+    "Unreadable",
     "alignment",
     "animate",
     "batch",

@@ -13,6 +13,7 @@ from ctsigprop import __version__
 from ctsigprop.batch import commands
 from ctsigprop.batch.keys import as_text
 from ctsigprop.demo import run_demo
+from ctsigprop.paths import local
 from ctsigprop.rules.checks import lookup
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
@@ -55,7 +56,11 @@ def demo(
     """Watch a continuous-time network learn handwritten digits; writes three pictures."""
     mpl.use("Agg")
     try:
-        sol = run_demo(out, epochs, seed, typer.echo)
+        folder = local("--out", out)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--out") from None
+    try:
+        sol = run_demo(folder, epochs, seed, typer.echo)
     except OSError as error:
         raise typer.BadParameter(f"{out} cannot be written to: {error.strerror}", param_hint="--out") from None
     raise typer.Exit(0 if sol.status.ok else 1)

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits, make_moons
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from ctsigprop.paths import local
 from ctsigprop.rules.checks import number, whole
 
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -65,7 +66,7 @@ def mnist(root: str | Path) -> Dataset:
     FileNotFoundError : a file is absent; the message has the expected names
     ValueError : a file with another header, or cut short
     """
-    folder = Path(root)
+    folder = local("root", root)
     folder = folder / "mnist" if (folder / "mnist").is_dir() else folder
     images = [read_idx(folder, MNIST_FILES[i], 3) for i in (0, 2)]
     labels = [read_idx(folder, MNIST_FILES[i], 1) for i in (1, 3)]

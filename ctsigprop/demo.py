@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from ctsigprop import datasets, plot
 from ctsigprop.network import Network
 from ctsigprop.neurons import Rate
+from ctsigprop.paths import folders_above, local, part_of
 from ctsigprop.probes import Probe
 from ctsigprop.rules.contrastive import ContrastiveHebbian
 from ctsigprop.signals import TargetStream
@@ -26,11 +27,14 @@ def run_demo(out: Path, epochs: int = 20, seed: int = 0, say: Callable[[str], No
 
     Raises
     ------
+    ValueError : `out` is no path on this computer
     OSError : `out` cannot be written to
     """
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ".writable").touch()  # a folder that takes no file is told now, not after the run
-    (out / ".writable").unlink()
+    out = local("out", out)
+    probe = part_of(out / "writable")
+    with folders_above(probe):  # a folder that takes no file is told now, not after the run
+        probe.touch()
+        probe.unlink()
     data = datasets.digits(seed=seed)
     net = Network(
         [64, 128, 128],

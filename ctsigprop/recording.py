@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.recorder import Recorder, all_layers
 from ctsigprop.sinks import Memory, Sink, announce, check_clocks, check_memory
+from ctsigprop.solvers.base import Solver
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
 from ctsigprop.store import Store
@@ -67,10 +69,11 @@ def lay_out(
 
 def sinks_of(
     records: Sequence[tuple[Sequence[Layout], dict[str, Any]]],
-    store: str | Path | None,
+    store: Path | None,
     many: bool,
-    solver: str,
+    solver: Solver,
     progress: bool,
+    start: float,
 ) -> Sequence[Sink]:
     """The place that the records of each run, given with their attributes, go to; of many, each has its own store."""
     every = [layout for layouts, _ in records for layout in layouts]
@@ -78,8 +81,11 @@ def sinks_of(
     if store is None:
         check_memory(every)
         return [Memory(layouts) for layouts, _ in records]
-    folders = [Path(store) / str(k) for k in range(len(records))] if many else [Path(store)]
-    return [
-        Store(folder, layouts, attrs, {"solver": solver})
-        for folder, (layouts, attrs) in zip(folders, records, strict=True)
-    ]
+    folders = [store / str(k) for k in range(len(records))] if many else [store]
+    stores: list[Store] = []
+    with ExitStack() as undo:  # the stores of all members, or none
+        for folder, (layouts, attrs) in zip(folders, records, strict=True):
+            stores.append(Store(folder, layouts, attrs, {"solver": repr(solver)}, start))
+            undo.callback(stores[-1].discard)
+        undo.pop_all()
+    return stores

@@ -32,6 +32,7 @@ from ctsigprop.jump_kernel import JumpKernel
 from ctsigprop.jumps import JumpField, automatic, fitting
 from ctsigprop.network import Network
 from ctsigprop.neurons import Rate
+from ctsigprop.paths import local
 from ctsigprop.probes import Probe
 from ctsigprop.progress import Progress
 from ctsigprop.provenance import attributes, outcome, shared
@@ -144,6 +145,7 @@ def simulate(
     KeyboardInterrupt : Ctrl-C, anywhere but in a notebook or at a Python prompt; with a `solution` too. A store, if
         there is one, holds the same
     """
+    place = None if store is None else local("store", store)
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
     check_types(networks, stimuli, given)
     method = fitting(resolve_solver(solver, networks[0]), networks)
@@ -158,7 +160,9 @@ def simulate(
             about[id(shown)] = shared(shown, method, probes, span, begin)
         attrs = attributes(about[id(shown)], one, own)
         runs.append(Run(one, records, start, attrs, span, progress and not runs, store is None))
-    opened = sinks_of([(run.layouts, run.attrs) for run in runs], store, ensemble is not None, repr(method), progress)
+    opened = sinks_of(
+        [(run.layouts, run.attrs) for run in runs], place, ensemble is not None, method, progress, span[0]
+    )
     solutions, cause = finished(runs, opened, method, stimuli, states, ensemble is not None)
     return given_back(solutions[0] if ensemble is None else Ensemble(solutions, seeds), cause)
 
@@ -187,7 +191,9 @@ def finished(
             run.sink = stack.enter_context(sink)
         way, outcomes = attempt(runs, solver, stimuli, states, many)
     cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(solver), "path": way}
-    solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
+    # the last one first: the folder that the first store made for all of them is empty when that one goes
+    ended_runs = reversed(list(zip(runs, outcomes, strict=True)))
+    solutions = [run.solution(ended, cost) for run, ended in ended_runs][::-1]
     return solutions, next((ended.cause for ended in outcomes if ended.cause is not None), None)
 
 
@@ -327,7 +333,11 @@ class Run:
             message = f"{message} {sentence(ended.cause)}"
         sol = Solution(xr.Dataset(), ended.state, stats, ended.status, message, self.network)
         self.attrs.update(outcome(ended.status, message, ended.counts))
-        return replace(sol, dataset=self.sink.finish(self.attrs, ended.state, sol.about))
+        dataset = self.sink.finish(self.attrs, ended.state, sol.about)
+        if ended.cause is not None and ended.state.t <= self.start:
+            dataset = dataset.load()
+            self.sink.discard()
+        return replace(sol, dataset=dataset)
 
 
 def take_due(run: Running, frame: Frame, position: int) -> tuple[int, list[float]]:

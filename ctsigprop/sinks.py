@@ -42,6 +42,10 @@ class Sink(Protocol):
         """What was recorded, up to the last time that all records of one clock have."""
         ...
 
+    def discard(self) -> None:
+        """Leave nothing behind, after a run that failed at its start."""
+        ...
+
 
 class Memory:
     """All records as arrays of their full length; pages that no sample reaches are never touched."""
@@ -61,6 +65,9 @@ class Memory:
         return self
 
     def __exit__(self, *_: object) -> None:
+        return
+
+    def discard(self) -> None:
         return
 
     def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:

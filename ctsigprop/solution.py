@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from torch import Tensor
 
 from ctsigprop import html, storage
 from ctsigprop.network import Network
+from ctsigprop.paths import local
 from ctsigprop.solvers.status import Status
 from ctsigprop.state import State
+from ctsigprop.unreadable import readable
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,14 @@ class Solution:
         return html.of_solution(self)
 
     def save(self, path: str | Path) -> Path:
-        """Write the solution to a new folder, whole or not at all; `load` reads it.
+        """Write the solution to a new folder, whole or not at all; `load` reads it. The path comes back absolute.
 
         Raises
         ------
+        ValueError, TypeError : no path on this computer
         FileExistsError : the path exists
         """
-        return storage.write(Path(path), self.dataset, self.final, self.about)
+        return storage.write(local("path", path), self.dataset, self.final, self.about)
 
     @property
     def time_unit(self) -> str:
@@ -67,21 +72,28 @@ def load(path: str | Path) -> Solution:
     """Read a solution that `Solution.save` or `simulate(..., store=)` wrote; the dataset is opened lazily.
 
     A store that is still being written, or whose process was killed, gives what stands in whole chunks, and
-    `Status.UNFINISHED`; its final state is empty.
+    `Status.UNFINISHED`; its final state is empty. Nothing in a store is executed, and nothing outside of it is read.
 
     Raises
     ------
     FileNotFoundError : nothing is there
-    ValueError : a folder that is not ours, is cut short, or was written by a newer format
+    Unreadable : (a ValueError) a folder that is not ours, is damaged or cut short, or was written by a newer format;
+        also later, when a damaged part of the dataset is read. The message names the file
     """
-    dataset, tensors, about = storage.read(Path(path))
+    place = local("path", path)
+    dataset, tensors, about = storage.read(place)
+    with readable(place):
+        return assembled(dataset, tensors, about)
+
+
+def assembled(dataset: xr.Dataset, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Solution:
+    """A solution from what was read."""
     if not about.get("finished", True):
         ends = [
             float(dataset[name][-1]) for name in dataset.dims if str(name).startswith("time") and dataset.sizes[name]
         ]
         t = max(ends, default=0.0)
         message = f"{Status.UNFINISHED} It is recorded up to t={t:g}."
-        return Solution(dataset, State({}, t), {"solver": about["solver"]}, Status.UNFINISHED, message)
-    return Solution(
-        dataset, State(tensors, float(about["t"])), dict(about["stats"]), Status[about["status"]], about["message"]
-    )
+        return Solution(dataset, State({}, t), {"solver": str(about["solver"])}, Status.UNFINISHED, message)
+    final = State(tensors, float(about["t"]))
+    return Solution(dataset, final, dict(about["stats"]), Status[about["status"]], str(about["message"]))

@@ -1,6 +1,7 @@
 """A recording that is written to disk while the run goes on, in chunks, each whole or not there.
 
 NAME/progress.json    how many samples of each record stand in whole chunks; replaced in one step, gone in the end
+NAME/chunks.txt       name, size and checksum of every chunk, a line for each that is added; gone in the end too
 NAME/dataset.zarr     the records at their full length, and NaN where nothing is yet
 NAME/final.zarr, NAME/manifest.json    written when the run ends, as by `Solution.save`
 
@@ -10,11 +11,10 @@ Whoever reads looks at the counts first, and takes no more than they say: chunks
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
-from math import ceil
+from contextlib import suppress
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from torch import Tensor
 
 from ctsigprop import storage
 from ctsigprop.layout import Layout, as_text, dataset
+from ctsigprop.paths import placed, remove, replace_text
 from ctsigprop.sinks import lengths, shares
+from ctsigprop.unreadable import sealed
 
 CHUNK = 1 << 20
 """Bytes of a chunk, about."""
@@ -42,6 +44,7 @@ class Store:
     layouts : the records
     attrs : attributes of the dataset
     about : what `load` tells of a run that has not ended
+    start : float, the time at which the run starts
 
     Raises
     ------
@@ -49,10 +52,19 @@ class Store:
     OSError : the records exceed the disk space that is free
     """
 
-    def __init__(self, path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any], about: dict[str, Any]) -> None:
-        self.path, self.layouts, self.about = path, layouts, about
+    def __init__(
+        self,
+        path: Path,
+        layouts: Sequence[Layout],
+        attrs: Mapping[str, Any],
+        about: dict[str, Any],
+        start: float = -inf,
+    ) -> None:
+        self.path, self.layouts, self.about, self.start = path, layouts, about, start
+        self.made = [folder for folder in path.parents if not folder.exists()]
         self.done = [0] * len(layouts)
         self.filled = [0] * len(layouts)
+        self.listed = 0
         self.buffers = [np.full((chunk_length(one), *one.sizes), empty(one), one.dtype) for one in layouts]
         self.create(attrs)
         group = zarr.open_group(str(path / storage.DATASET), mode="r+")
@@ -60,18 +72,11 @@ class Store:
 
     def create(self, attrs: Mapping[str, Any]) -> None:
         """Write the empty records to a folder beside the path, then rename it."""
-        if self.path.exists():
-            raise FileExistsError(f"{self.path} exists: choose another path, or remove it first")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_disk(self.path.parent, self.layouts)
-        part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
+        with placed(self.path) as part:
+            check_disk(self.path.parent, self.layouts)
             outline(part / storage.DATASET, self.layouts, attrs)
+            self.checks = {name: storage.checksum(part / name) for name in storage.arrays_of(part)}
             self.note(part)
-            os.rename(part, self.path)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
 
     def room(self, k: int) -> np.ndarray:
         return self.buffers[k][self.filled[k], ...]
@@ -86,13 +91,25 @@ class Store:
         """Write what the buffer of record k holds, and only then count it; done twice it does no harm."""
         start, count = self.done[k], self.filled[k]
         self.arrays[k][start : start + count] = self.buffers[k][:count]
+        self.list_chunk(k, start // len(self.buffers[k]))
         self.done[k], self.filled[k] = start + count, 0
+
+    def list_chunk(self, k: int, index: int) -> None:
+        """Note a chunk of record k that has been written; one that holds nothing has no file."""
+        layout = self.layouts[k]
+        name = f"{storage.DATASET}/{layout.name}/{storage.chunk_name((index, *(0 for _ in layout.sizes)))}"
+        file = self.path / name
+        if file.exists():
+            with (self.path / storage.CHUNKS).open("a") as chunks:
+                chunks.write(json.dumps([name, file.stat().st_size, storage.checksum(file)]) + "\n")
+            self.listed += 1
 
     def note(self, folder: Path) -> None:
         """Replace the counts in one step."""
         counts = {layout.name: count for layout, count in zip(self.layouts, self.done, strict=True)}
         head = {"format": storage.FORMAT, "version": storage.VERSION, "about": self.about, "records": counts}
-        storage.replace_text(folder / storage.PROGRESS, json.dumps(head, indent=1))
+        more = {"checks": self.checks, "chunks": self.listed}
+        replace_text(folder / storage.PROGRESS, sealed({**head, **more}, indent=1))
 
     def flush(self) -> None:
         """Write what is left in the buffers."""
@@ -105,18 +122,36 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is not None and self.begun:
             self.flush()
+        elif kind is not None:
+            self.discard()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was recorded after the start of the run."""
+        counts = (done + filled for done, filled in zip(self.done, self.filled, strict=True))
+        return any(n and layout.clock[n - 1] > self.start for n, layout in zip(counts, self.layouts, strict=True))
+
+    def discard(self) -> None:
+        """Remove the store, and the folders that were made for it, so that the same start can be tried again."""
+        remove(self.path)
+        for folder in self.made:
+            with suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
 
     def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
         """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily."""
+        group = zarr.open_group(str(self.path / storage.DATASET), mode="r+")
+        self.checks = {name: check for name, check in self.checks.items() if name.count("/") > 1}  # not the group's own
         self.flush()
-        zarr.open_group(str(self.path / storage.DATASET), mode="r+").attrs.update(dict(attrs))
+        group.attrs.update(dict(attrs))
         ends = lengths(self.layouts, self.done)
         short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
         storage.write_final(self.path, final)
         storage.write_manifest(self.path, about, short)
-        (self.path / storage.PROGRESS).unlink()
+        for name in (storage.PROGRESS, storage.CHUNKS):
+            (self.path / name).unlink(missing_ok=True)
         return storage.read(self.path)[0]
 
 
@@ -127,16 +162,18 @@ def outline(path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any]) -> 
         layouts, {one.name: np.broadcast_to(values[one.name], (len(one.clock), *one.sizes)) for one in layouts}, attrs
     )
     first = labelled.isel({time: slice(0, 1) for time in {one.time for one in layouts}})
-    encoding = {one.name: {"chunks": (chunk_length(one), *one.sizes)} for one in layouts}
-    first.drop_vars({one.time for one in layouts}).to_zarr(
-        path, consolidated=False, encoding=encoding, write_empty_chunks=False
-    )
+    rest = first.drop_vars({one.time for one in layouts})
+    encoding = storage.checksummed(rest)
+    for one in layouts:
+        encoding.setdefault(one.name, {})["chunks"] = (chunk_length(one), *one.sizes)
+    rest.to_zarr(path, consolidated=False, encoding=encoding, write_empty_chunks=False)
     group = zarr.open_group(str(path), mode="r+")
     for one in layouts:
         array: Any = group[one.name]
         array.resize((len(one.clock), *one.sizes))
     clocks = {one.time: labelled[one.time].variable for one in layouts}
-    xr.Dataset(coords=clocks, attrs=dict(attrs)).to_zarr(path, mode="a", consolidated=False)
+    times = xr.Dataset(coords=clocks, attrs=dict(attrs))
+    times.to_zarr(path, mode="a", consolidated=False, encoding=storage.checksummed(times))
 
 
 def empty(layout: Layout) -> Any:

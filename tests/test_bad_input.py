@@ -574,7 +574,7 @@ def test_a_folder_or_file_that_is_not_ours_is_told(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("{}")
     for name in ("folder", "file"):
-        refused(ValueError, f"{name} is not a saved ctsigprop solution", partial(ct.load, tmp_path / name))
+        refused(ct.Unreadable, f"{name} is not a saved ctsigprop solution", partial(ct.load, tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -582,13 +582,15 @@ def test_a_folder_or_file_that_is_not_ours_is_told(tmp_path: Path) -> None:
 )
 def test_a_manifest_that_is_not_ours_is_told(saved: Path, text: str) -> None:
     (saved / "manifest.json").write_text(text)
-    refused(ValueError, "run is not a saved ctsigprop solution", lambda: ct.load(saved))
+    refused(ct.Unreadable, "run is not a saved ctsigprop solution", lambda: ct.load(saved))
 
 
 def test_a_newer_format_is_told(saved: Path) -> None:
     head = json.loads((saved / "manifest.json").read_text())
     (saved / "manifest.json").write_text(json.dumps({**head, "version": head["version"] + 1}))
-    refused(ValueError, r"run has format version 2, this ctsigprop reads up to 1: upgrade", lambda: ct.load(saved))
+    newer, known = head["version"] + 1, head["version"]
+    words = f"run has format version {newer}, this ctsigprop reads up to {known}: upgrade"
+    refused(ct.Unreadable, words, lambda: ct.load(saved))
 
 
 @pytest.mark.parametrize("part", ["final.zarr", "dataset.zarr"])
@@ -596,9 +598,10 @@ def test_a_file_cut_short_or_lost_is_told_by_name(saved: Path, part: str) -> Non
     victim = max((f for f in (saved / part).rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
     name, size = re.escape(str(victim.relative_to(saved))), victim.stat().st_size
     victim.write_bytes(victim.read_bytes()[:-1])
-    refused(ValueError, f"run is cut short: {name} is {size - 1} bytes long instead of {size}", lambda: ct.load(saved))
+    words = f"run is cut short: {name} is {size - 1} bytes long instead of {size}"
+    refused(ct.Unreadable, words, lambda: ct.load(saved))
     victim.unlink()
-    refused(ValueError, f"run is cut short: {name} is missing", lambda: ct.load(saved))
+    refused(ct.Unreadable, f"run is cut short: {name} is missing", lambda: ct.load(saved))
 
 
 def test_a_plot_of_something_not_recorded_is_told_what_was() -> None:

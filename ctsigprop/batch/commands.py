@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from ctsigprop.batch.runs import COUNTED, Runs
 from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.sweep import plan_sweep
 from ctsigprop.datasets import Dataset
+from ctsigprop.paths import local
 from ctsigprop.simulate import simulate
 from ctsigprop.solvers.status import Status
 from ctsigprop.stimuli import Presentations
@@ -86,7 +88,8 @@ def run(
             batch = plan_comparison({"network": trial}, common(experiment), [seed], "t", None)
             typer.echo(estimate(batch.jobs, Options(keep=True)))
             return
-        if store is not None and store.exists():
+        folder = None if store is None else local("--store", store)
+        if folder is not None and os.path.lexists(folder):
             raise ConfigError(f"--store {store} exists: choose another folder, or remove it first")
         try:
             sol = simulate(trial.network, trial.stimulus, trial.solver or "auto", seed=seed, progress=True)  # type: ignore[arg-type]
@@ -96,8 +99,8 @@ def run(
         for name, value in measured.items():
             typer.echo(f"{name} {value:.4f}")
         typer.echo(sol.message)
-        if store is not None:
-            typer.echo(f"wrote {sol.save(store)}")
+        if folder is not None:
+            typer.echo(f"wrote {sol.save(folder)}")
     raise typer.Exit(0 if sol.status.ok else INTERRUPTED if sol.status is Status.INTERRUPTED else SOME_FAILED)
 
 
@@ -172,8 +175,9 @@ def plot(
 ) -> None:
     """Draw the runs of a comparison or sweep, finished or not: learning curves, or the metric over the settings."""
     with mistakes():
-        picture(Runs.load(store), out, metric, x)
-        typer.echo(f"wrote {out}")
+        path = local("--out", out)
+        picture(Runs.load(store), path, metric, x)
+        typer.echo(f"wrote {path}")
 
 
 def status(store: Folder) -> None:
@@ -240,6 +244,7 @@ def carry_out(
 ) -> int:
     """Do a batch and print its table: the exit code."""
     n_jobs, engine, resume, retry = how
+    folder = None if out is None else local("--out", out)
     options = Options(open_store(store), engine, n_jobs, retry, progress=True)
     if dry_run:
         typer.echo(estimate(batch.jobs, options))
@@ -251,15 +256,15 @@ def carry_out(
         )
     runs = batch.carry_out(options)
     typer.echo("\n".join(filter(None, [experiment.title and f"# {experiment.title}\n", runs.to_markdown()])))
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        runs.table.to_csv(out / "table.csv", index=runs.compared is not None)
-        runs.runs.to_csv(out / "runs.csv", index=False)
-        (out / "table.md").write_text(runs.to_markdown() + "\n")
-        (out / "table.tex").write_text(runs.to_latex())
-        picture(runs, out / "plot.png")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        runs.table.to_csv(folder / "table.csv", index=runs.compared is not None)
+        runs.runs.to_csv(folder / "runs.csv", index=False)
+        (folder / "table.md").write_text(runs.to_markdown() + "\n")
+        (folder / "table.tex").write_text(runs.to_latex())
+        picture(runs, folder / "plot.png")
         written = ("table.csv", "runs.csv", "table.md", "table.tex", "plot.png")
-        typer.echo(f"wrote {', '.join(str(out / name) for name in written)}")
+        typer.echo(f"wrote {', '.join(str(folder / name) for name in written)}")
     return 0 if runs.runs["status"].isin(COUNTED).all() else SOME_FAILED
 
 
@@ -267,8 +272,12 @@ def picture(runs: Runs, path: Path, metric: str | None = None, x: str | None = N
     """Write the plot of runs."""
     mpl.use("Agg")
     figure = runs.plot(metric, x=x).get_figure(root=True)
-    if figure is not None:
+    if figure is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
+    finally:
         plt.close(figure)
 
 

@@ -12,8 +12,9 @@ from scipy import stats
 
 from ctsigprop.batch.job import Budget, Hopeless, Trial
 from ctsigprop.batch.measures import METRICS
-from ctsigprop.batch.parts import DataPart, NetworkPart, ShownPart, SolverPart, Strict
+from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict
 from ctsigprop.datasets import Dataset
+from ctsigprop.paths import local
 from ctsigprop.rules.checks import lookup
 from ctsigprop.stimuli import Presentations
 
@@ -25,6 +26,8 @@ else:
 
 OTHER_KIND = ("list_type", "dict_type", "model_type", "model_attributes_type")
 """Mistakes of an alternative that the value was not meant for, if another one tells more."""
+LARGEST = 1 << 22
+"""Bytes of a configuration file at most."""
 Load = Callable[[DataPart, int], Dataset]
 
 
@@ -83,7 +86,9 @@ class SweepSection(Strict):
         default=None,
         description="which combinations are run; absent: all (a grid) where every setting is a list, else random",
     )
-    n: int | None = Field(default=None, ge=1, description="number of combinations of a random or Sobol design, >= 1")
+    n: int | None = Field(
+        default=None, ge=1, le=MOST, description="number of combinations of a random or Sobol design, >= 1"
+    )
     seed: int = Field(default=0, ge=0, description="seed of a random or Sobol design")
 
 
@@ -123,7 +128,7 @@ class Experiment(Setup):
     """A configuration file."""
 
     title: str = Field(default="", description="printed above the table")
-    seeds: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = Field(
+    seeds: Annotated[int, Field(ge=1, le=MOST)] | list[Annotated[int, Field(ge=0)]] = Field(
         default=10, description="number of runs of each rule or setting, or a list of their seeds"
     )
     metrics: list[str] = Field(
@@ -165,11 +170,17 @@ def read(path: Path, changes: Sequence[str] = ()) -> tuple[Experiment, dict[str,
     ConfigError : a file that is absent or no TOML, an unknown key, a value out of its range
     """
     try:
-        raw = tomllib.loads(path.read_text())
+        with local("FILE", path).open("rb") as file:  # not asked for its size: it may be a pipe
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ConfigError(f"{path} is no experiment: it has more than {LARGEST} bytes")
+        raw = tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: its tables or lists are nested too deeply") from None
     for change in changes:
         raw = merged(raw, parsed(change))
     return checked(Experiment, raw, str(path)), raw

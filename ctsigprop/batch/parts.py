@@ -30,6 +30,8 @@ NEURONS: dict[str, type] = {
     "rate": Rate,
     "theta": Theta,
 }
+MOST = 1_000_000
+"""Units of a layer, seeds, points of a design: what a file may ask for at most."""
 
 
 class Strict(BaseModel):
@@ -123,9 +125,13 @@ class DataPart(Strict):
         default="seed", description='seed of the split into training and test samples; "seed" splits anew for each run'
     )
     root: str = Field(default="", description="folder of MNIST's files; only for mnist")
-    n: int | None = Field(default=None, description="number of samples; only for gaussian_clusters and two_moons")
-    n_features: int | None = Field(default=None, description="inputs of each sample; only for gaussian_clusters")
-    n_classes: int | None = Field(default=None, description="number of classes; only for gaussian_clusters")
+    n: int | None = Field(
+        default=None, le=100 * MOST, description="number of samples; only for gaussian_clusters and two_moons"
+    )
+    n_features: int | None = Field(
+        default=None, le=MOST, description="inputs of each sample; only for gaussian_clusters"
+    )
+    n_classes: int | None = Field(default=None, le=MOST, description="number of classes; only for gaussian_clusters")
     noise: float | None = Field(default=None, description="standard deviation of the noise; only for two_moons")
     spread: float | None = Field(default=None, description="width of a cluster; only for gaussian_clusters")
 
@@ -182,7 +188,7 @@ class ShownPart(Strict):
 class NetworkPart(Strict):
     """`[network]`: hidden layers, and with `output` one of a unit per class on top, which feedback signals need."""
 
-    hidden: list[Annotated[int, Field(ge=1)]] = Field(
+    hidden: list[Annotated[int, Field(ge=1, le=MOST)]] = Field(
         default=[128, 128], min_length=1, description="units of each hidden layer, from the input up"
     )
     neuron: NeuronPart | list[NeuronPart] = Field(

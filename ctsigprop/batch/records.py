@@ -5,46 +5,125 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
-from ctsigprop.batch.job import Record
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ctsigprop.batch.job import Budget, Record
+from ctsigprop.unreadable import Unreadable, as_object, check_seal
 
 FORMAT, VERSION = "ctsigprop-runs", 1
 HEAD, RUN = "store.json", "run.json"
+SPENT = ("shown", "rhs_evaluations", "seconds")
+"""What a curve has besides the metrics."""
 
 
 class StoreError(OSError):
     """A store that cannot be used: full, read-only, of another or of a newer format."""
 
 
-class Damaged(ValueError):
-    """The record of a run that is cut short or was changed by hand."""
+class UnreadableStore(Unreadable, StoreError):
+    """A store that is damaged, of something else, or of a newer format. The message names the file."""
 
 
-def encoded(record: Record) -> str:
-    """A record as text."""
-    body = json.dumps(dataclasses.asdict(record), default=as_plain)
-    return json.dumps({"format": FORMAT, "version": VERSION, "digest": digest(body), "run": body})
+class Damaged(UnreadableStore):
+    """The record of a run that is cut short, was changed, or belongs to another run."""
 
 
-def decoded(text: str, where: str) -> Record:
-    """A record from its text.
+class PlannedRun(BaseModel):
+    """One run of a plan."""
+
+    model_config = ConfigDict(strict=True)
+    key: str
+    settings: dict[str, Any]
+    seed: int
+
+
+class PlannedBatch(BaseModel):
+    """What the records of a comparison or sweep are put together with."""
+
+    model_config = ConfigDict(strict=True)
+    metrics: list[str] = Field(min_length=1)
+    factors: list[str]
+    compared: str | None
+    test: Literal["t", "permutation", "wilcoxon"]
+    reference: Any
+    budget: list[Any] = Field(min_length=2, max_length=2)
+
+
+class Plan(BaseModel):
+    """The file of a plan."""
+
+    model_config = ConfigDict(strict=True)
+    title: str
+    about: PlannedBatch
+    runs: list[PlannedRun]
+
+
+RECORD = TypeAdapter(Record)
+
+
+def encoded(record: Record, key: str) -> str:
+    """The record of the run called `key` as text."""
+    body = as_text(dataclasses.asdict(record))
+    return json.dumps({"format": FORMAT, "version": VERSION, "key": key, "digest": digest(body), "run": body})
+
+
+def decoded(text: str, where: str, key: str) -> Record:
+    """The record of the run called `key` from its text.
 
     Raises
     ------
-    Damaged : it is cut short or was changed
-    StoreError : it is of a newer format
+    Damaged : it is cut short, was changed, or is that of another run
+    UnreadableStore : it is of a newer format
     """
     try:
-        head = json.loads(text)
-        body, version = str(head["run"]), int(head["version"])
-    except (ValueError, KeyError, TypeError):
+        head = as_object(text, where)
+        body, version = head["run"], head["version"]
+        if not isinstance(body, str) or type(version) is not int:
+            raise TypeError(where)
+    except (ValueError, LookupError, TypeError):
         raise Damaged(f"{where} is damaged: it cannot be read") from None
     if version > VERSION:
-        raise StoreError(f"{where} has format version {version}, this ctsigprop reads up to {VERSION}: upgrade it")
+        raise UnreadableStore(f"{where} has format version {version}, this ctsigprop reads up to {VERSION}: upgrade it")
     if digest(body) != head.get("digest"):
         raise Damaged(f"{where} is damaged: its checksum is not that of its contents")
-    return Record(**json.loads(body))
+    if head.get("key", key) != key:  # the first stores did not note it
+        raise Damaged(f"{where} is damaged: it is the record of another run, {head['key']}")
+    try:
+        record = Record(**as_object(body, where))
+        RECORD.validate_python(record.__dict__)
+    except (ValueError, TypeError):
+        raise Damaged(f"{where} is damaged: it is not the record of a run") from None
+    if len({len(values) for values in record.curve.values()} - {0}) > 1 or not all(record.curve.values()):
+        raise Damaged(f"{where} is damaged: the points of its curves differ in number")
+    return record
+
+
+def checked_plan(text: str, where: str) -> dict[str, Any]:
+    """A noted sweep from its text: title, about, runs.
+
+    Raises
+    ------
+    UnreadableStore : it is damaged, or of something else
+    """
+    try:
+        plan = as_object(text, where)
+        if "digest" in plan:  # the first stores had none
+            check_seal(plan, where)
+        Plan.model_validate(plan)
+        Budget(*plan["about"]["budget"])
+        for run in plan["runs"]:
+            if not set(plan["about"]["factors"]) <= run["settings"].keys():
+                raise Unreadable(f"{where} is damaged: the run {run['key']} has other settings than the plan")
+    except Unreadable as error:
+        raise UnreadableStore(str(error)) from None
+    except ValidationError as error:
+        told = error.errors()[0]
+        raise UnreadableStore(f"{where} is damaged: {'.'.join(map(str, told['loc']))}: {told['msg']}") from None
+    except (ValueError, TypeError) as error:
+        raise UnreadableStore(f"{where} is damaged: {error}") from None
+    return plan
 
 
 def head_text() -> str:
@@ -53,30 +132,17 @@ def head_text() -> str:
 
 
 def check_head(text: str, where: str) -> None:
-    """Raise unless a store is of ours, and of a version that is known here."""
-    head = as_object(text, f"{where}/{HEAD}")
-    if head.get("format") != FORMAT or not isinstance(head.get("version"), int):
-        raise StoreError(f"{where} is not a store of runs: its {HEAD} is of something else")
+    """Raise UnreadableStore unless a store is of ours, and of a version that is known here."""
+    try:
+        head = as_object(text, f"{where}/{HEAD}")
+    except Unreadable as error:
+        raise UnreadableStore(str(error)) from None
+    if head.get("format") != FORMAT or type(head.get("version")) is not int:
+        raise UnreadableStore(f"{where} is not a store of runs: its {HEAD} is of something else")
     if head["version"] > VERSION:
-        raise StoreError(
+        raise UnreadableStore(
             f"{where} has format version {head['version']}, this ctsigprop reads up to {VERSION}: upgrade it"
         )
-
-
-def as_object(text: str, where: str) -> dict[str, Any]:
-    """The one JSON object in a text.
-
-    Raises
-    ------
-    StoreError : it is none
-    """
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise StoreError(f"{where} cannot be read: it is damaged, or of something else")
-    return found
 
 
 def digest(text: str) -> str:
@@ -87,3 +153,8 @@ def digest(text: str) -> str:
 def as_plain(value: Any) -> Any:
     """Settings that JSON has no word for: NumPy's numbers as numbers, anything else by its `repr`."""
     return value.item() if hasattr(value, "item") else repr(value)
+
+
+def as_text(value: Any) -> str:
+    """Plain values, and what JSON has no word for, as one text."""
+    return json.dumps(value, default=as_plain)

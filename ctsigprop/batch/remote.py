@@ -79,7 +79,7 @@ class RemoteStore(RunStore):
             with tempfile.TemporaryDirectory() as folder, writing(self.place):
                 saved = sol.save(Path(folder) / "solution")
                 self.system.put(str(saved), f"{self.root}/{key}/solution", recursive=True)
-        self.put(f"{key}/{RUN}", encoded(record))  # last: what has no record is not there
+        self.put(f"{key}/{RUN}", encoded(record, key))  # last: what has no record is not there
 
     @contextmanager
     def claim(self, key: str) -> Iterator[bool]:
@@ -87,9 +87,6 @@ class RemoteStore(RunStore):
 
     def running(self) -> list[str]:
         return []
-
-    def clean(self) -> None:
-        """Nothing: what has no record is written over."""
 
 
 def open_store(place: str | Path | None) -> RunStore | None:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from ctsigprop.batch import tables
 from ctsigprop.batch.job import COSTS, Budget, Record
 from ctsigprop.batch.measures import TRAINING
-from ctsigprop.batch.records import StoreError
+from ctsigprop.batch.records import StoreError, UnreadableStore
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.statistics import TESTS, Test, differences, summarise
 from ctsigprop.plot import batches
@@ -65,7 +65,7 @@ class Runs:
 
         Raises
         ------
-        StoreError : no store, a damaged one, or one of a newer format
+        StoreError : no store; where it is damaged or of a newer format, one that is an `Unreadable` (a ValueError) too
         """
         place = open_store(store)
         if place is None:
@@ -74,11 +74,14 @@ class Runs:
         if not plans:
             raise StoreError(f"{place.place} is not a store of runs: no comparison or sweep was started in it")
         about, planned = plans[-1]["about"], plans[-1]["runs"]
-        records = [place.found(run["key"], run["settings"], run["seed"]) for run in planned]
+        records = [place.found(run["key"], run["settings"], run["seed"], about["metrics"]) for run in planned]
         given = {name: about[name] for name in ("compared", "test", "reference")}
         given["budget"] = Budget(*about["budget"])
         keys = [run["key"] for run in planned]
-        return cls(records, keys, tuple(about["metrics"]), tuple(about["factors"]), **given)
+        try:
+            return cls(records, keys, tuple(about["metrics"]), tuple(about["factors"]), **given)
+        except ValueError as error:
+            raise UnreadableStore(f"{place.place}/{place.plan_names()[-1]} is damaged: {error}") from None
 
     def noted(self) -> dict[str, Any]:
         """What `load` needs besides the records, for a store."""

@@ -145,7 +145,6 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
     waiting = {job.key: job for job in jobs if job.key not in found}
     if options.store is not None and waiting:
         options.store.prepare()
-        options.store.clean()
     local = options.engine == "local"
     processes = options.processes if local else 0
     losses = 0
@@ -181,7 +180,7 @@ def done_before(jobs: Sequence[Job], store: RunStore, retry: bool) -> tuple[dict
         if job.key not in store:
             continue
         try:
-            record = store.read(job.key)
+            record = store.read_planned(job.key, job.settings, job.seed)
         except Damaged as damaged:
             warnings.warn(f"{damaged}; the run is done again", stacklevel=4)
             continue

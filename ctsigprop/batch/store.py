@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -25,17 +23,23 @@ from ctsigprop.batch.job import Record
 from ctsigprop.batch.records import (
     HEAD,
     RUN,
+    SPENT,
     Damaged,
     StoreError,
-    as_object,
     as_plain,
+    as_text,
     check_head,
+    checked_plan,
     decoded,
     digest,
     encoded,
     head_text,
 )
+from ctsigprop.paths import clean, folders_above, local, part_of, remove, removed, replace_text
 from ctsigprop.solution import Solution
+from ctsigprop.unreadable import Unreadable, read_text, sealed, size_of
+
+FOLDERS = ("plans", "locks")
 
 
 class RunStore(ABC):
@@ -45,7 +49,12 @@ class RunStore(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make it, and see that it can be written to; raise StoreError where it cannot."""
+        """Make it, see that it can be written to, and remove what processes that died have left half-written.
+
+        Raises
+        ------
+        StoreError : it cannot be made or written to; nothing of it is left
+        """
 
     @abstractmethod
     def text(self, name: str) -> str | None:
@@ -80,10 +89,6 @@ class RunStore(ABC):
     def running(self) -> list[str]:
         """The runs that some process is at, as far as can be told."""
 
-    @abstractmethod
-    def clean(self) -> None:
-        """Remove what processes that died have left half-written."""
-
     def __contains__(self, key: str) -> bool:
         return self.text(f"{key}/{RUN}") is not None
 
@@ -95,14 +100,30 @@ class RunStore(ABC):
         Damaged : it is cut short or was changed
         StoreError : it is of a newer format
         """
-        return decoded(self.text(f"{key}/{RUN}") or "", f"{self.place}/{key}/{RUN}")
+        return decoded(self.text(f"{key}/{RUN}") or "", f"{self.place}/{key}/{RUN}", key)
 
-    def found(self, key: str, settings: Mapping[str, Any], seed: int) -> Record:
+    def read_planned(self, key: str, settings: Mapping[str, Any], seed: int) -> Record:
+        """The record of a run whose settings and seed are known.
+
+        Raises
+        ------
+        Damaged, StoreError : as `read`; the record of another run is damage too
+        """
+        record = self.read(key)
+        if seed != record.seed or as_text(settings) != as_text(record.settings):
+            raise Damaged(f"{self.place}/{key}/{RUN} is damaged: it is the record of another run")
+        return record
+
+    def found(self, key: str, settings: Mapping[str, Any], seed: int, metrics: Sequence[str] = ()) -> Record:
         """The record of a planned run, or one that says that it is missing or damaged."""
         if key not in self:
             return Record(settings, seed, "missing", "This run has not been done yet.")
         try:
-            return self.read(key)
+            record = self.read_planned(key, settings, seed)
+            missing = sorted({*metrics, *SPENT} - record.curve.keys()) if record.curve else []
+            if missing:
+                raise Damaged(f"{self.place}/{key}/{RUN} is damaged: it has no {missing[0]}")
+            return record
         except Damaged as damaged:
             return Record(settings, seed, "damaged", f"{damaged}; it is done again when the sweep goes on")
 
@@ -115,12 +136,18 @@ class RunStore(ABC):
 
     def plan(self, title: str, runs: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
         """Note what a sweep is made of, under the fingerprint of its runs."""
-        body = json.dumps({"title": title, "about": about, "runs": list(runs)}, default=as_plain)
-        self.put(f"plans/{digest(''.join(run['key'] for run in runs))[:20]}.json", body)
+        body = {"title": title, "about": about, "runs": list(runs)}
+        text = sealed(json.loads(json.dumps(body, default=as_plain)))
+        self.put(f"plans/{digest(''.join(run['key'] for run in runs))[:20]}.json", text)
 
     def plans(self) -> list[dict[str, Any]]:
-        """Every noted sweep, the latest last."""
-        return [as_object(self.text(name) or "", f"{self.place}/{name}") for name in self.plan_names()]
+        """Every noted sweep, the latest last.
+
+        Raises
+        ------
+        UnreadableStore : a plan that is damaged, or of something else
+        """
+        return [checked_plan(self.text(name) or "", f"{self.place}/{name}") for name in self.plan_names()]
 
 
 class Store(RunStore):
@@ -136,44 +163,35 @@ class Store(RunStore):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().absolute()  # workers may start elsewhere
+        self.path = local("store", path)  # absolute: workers may start elsewhere
         self.place = str(path)
         head = self.text(HEAD)
         if head is not None:
             check_head(head, self.place)
         elif self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{path} is not a store of runs: it is no folder")
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and not all(of_a_start(entry.name) for entry in self.path.iterdir()):
             raise StoreError(f"{path} is not a store of runs: it has files, but no {HEAD}")
 
     def prepare(self) -> None:
-        with writing(self.place):
-            for part in ("plans", "locks"):
-                (self.path / part).mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".{uuid.uuid4().hex[:8]}.part"
-            probe.write_text("writable")
-            probe.unlink()
-        if self.text(HEAD) is None:
-            self.put(HEAD, head_text())
+        plans, locks = (self.path / part / HEAD for part in FOLDERS)
+        with writing(self.place), folders_above(plans), folders_above(locks):
+            if self.text(HEAD) is None:
+                replace_text(self.path / HEAD, head_text())
+            probe = part_of(self.path / "writable")
+            with removed(probe):
+                probe.write_text("writable")
+        self.clean()
 
     def text(self, name: str) -> str | None:
         try:
-            return (self.path / name).read_text()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, UnicodeDecodeError):
+            return read_text(self.path, name)
+        except Unreadable:
             return ""  # there, but not to be read: damaged
 
     def put(self, name: str, text: str) -> None:
-        file = self.path / name
-        part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.part")
         with writing(self.place):
-            try:
-                part.write_text(text)
-                os.replace(part, file)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+            replace_text(self.path / name, text)
 
     def keys(self) -> list[str]:
         return sorted(file.parent.name for file in self.path.glob(f"*/{RUN}") if not file.parent.name.startswith("."))
@@ -183,27 +201,24 @@ class Store(RunStore):
         return [f"plans/{file.name}" for file in files if not file.name.startswith(".")]
 
     def write(self, key: str, record: Record, sol: Solution | None = None) -> None:
-        part = self.path / f".{key}.{uuid.uuid4().hex[:8]}.part"
-        with writing(self.place):
-            try:
-                part.mkdir(parents=True)
-                (part / RUN).write_text(encoded(record))
-                if sol is not None:
-                    sol.save(part / "solution")
-                self._into_place(part, self.path / key)
-            except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
-                raise
+        part = part_of(self.path / key)
+        with writing(self.place), removed(part):
+            part.mkdir(parents=True)
+            (part / RUN).write_text(encoded(record, key))
+            if sol is not None:
+                sol.save(part / "solution")
+            self._into_place(part, self.path / key)
 
     def _into_place(self, part: Path, place: Path) -> None:
-        old = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.part")
+        old = part_of(place)
         if place.exists():
             os.rename(place, old)
         os.rename(part, place)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
 
     @contextmanager
     def claim(self, key: str) -> Iterator[bool]:
+        size_of(self.path, f"locks/{key}.lock")  # no link to what is not to be touched
         file = self.path / "locks" / f"{key}.lock"
         lock = FileLock(file, timeout=0, thread_local=False)
         try:
@@ -221,7 +236,7 @@ class Store(RunStore):
 
     def running(self) -> list[str]:
         found = []
-        for file in sorted((self.path / "locks").glob("*.lock")):
+        for file in self._locks():
             lock = FileLock(file, timeout=0, thread_local=False)
             try:
                 lock.acquire()
@@ -232,11 +247,28 @@ class Store(RunStore):
                 continue  # a store that may only be read: nobody is at it
         return found
 
+    def _locks(self) -> list[Path]:
+        """The lock files: no links, which may point anywhere."""
+        return [
+            file for file in sorted((self.path / "locks").glob("*.lock")) if not file.is_symlink() and file.is_file()
+        ]
+
     def clean(self) -> None:
+        """Remove what processes that died have left: parts of runs, of plans and of the head, and locks."""
         for part in self.path.glob(".*.part"):
             with self.claim(part.name.split(".")[1]) as mine:
                 if mine and part.is_dir():
-                    shutil.rmtree(part, ignore_errors=True)
+                    remove(part)
+        for folder in (self.path, *(self.path / part for part in FOLDERS)):
+            clean(folder)
+        for lock in self._locks():
+            with self.claim(lock.stem):
+                pass  # one that nobody holds is removed when it is let go
+
+
+def of_a_start(name: str) -> bool:
+    """Whether a file or folder is what a process leaves that dies while it makes a store."""
+    return name in FOLDERS or name.endswith(".part")
 
 
 @contextmanager

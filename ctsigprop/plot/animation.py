@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.animation import FFMpegWriter, FuncAnimation, HTMLWriter, PillowWriter
 from matplotlib.axes import Axes
 
+from ctsigprop.paths import local
 from ctsigprop.plot.matrices import matrices
 from ctsigprop.plot.style import axis_label, look, moment, time_of
 from ctsigprop.plot.synapses import mosaic
@@ -49,7 +50,7 @@ def animate(
     ValueError : no weights recorded, an ending that is not known, a shape that does not fit
     RuntimeError : MP4 without ffmpeg
     """
-    path = Path(path)
+    path = local("path", path)
     writer = lookup("film format", path.suffix.lower(), WRITERS)
     whole("frames", frames, 1)
     whole("fps", fps, 1)
