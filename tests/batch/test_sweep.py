@@ -265,5 +265,6 @@ def test_how_a_run_is_done_does_not_depend_on_which_others_are_left() -> None:
     ):
         part = ct.sweep(mixed, one, SHOWN, seeds=2, **given).table
         both = part.merge(whole, on=["decay", "traces", "tau", "seed"])
-        assert (both["margin_x"] == both["margin_y"]).all()
+        # to rounding: how products round may depend on how many members stand side by side
+        np.testing.assert_allclose(both["margin_x"], both["margin_y"], rtol=1e-5)
         assert len(both) == len(part)
