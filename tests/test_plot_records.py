@@ -77,7 +77,7 @@ def test_every_plot_draws_or_says_what_it_needs(name: str) -> None:
     sol = run(*{probe.label: probe for probe in reversed(probes)}.values())
     panels(sol)
     ax = plt.figure().add_subplot()
-    drawn = []
+    drawn: list[Axes | ValueError] = []
     for plot, draw in PLOTS.items():
         choices = [{"row": 0}, {"row": 3}] if plot in OF_ROW else [{"layer": 1}, {"layer": 2, "row": 3}]
         for choice in choices if plot in (*OF_ROW, "rates", "traces") else [{"layer": 2}] if plot in OF_LAYER else [{}]:
@@ -107,7 +107,5 @@ def test_a_layer_or_a_row_that_is_only_padding_was_not_recorded() -> None:
 
 def test_something_else_under_the_name_of_a_record_is_named() -> None:
     sol = run(OTHERS["a number called rates"])
-    with pytest.raises(
-        ValueError, match=r"needs 'rates' with a dimension 'layer'.* under that name has time"
-    ):
+    with pytest.raises(ValueError, match=r"needs 'rates' with a dimension 'layer'.* under that name has time"):
         ct.plot.rates(sol)

@@ -113,7 +113,7 @@ def similarity(ax: Axes, sol: Solution, layer: int = 1, count: int = 4) -> None:
     gap = np.full((len(blocks[0]), max(1, width // 8)), np.nan)
     joined = np.concatenate([part for block in blocks for part in (block, gap)][:-1], axis=1)
     picture = ax.imshow(joined, cmap="PuOr", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="y", integer=True)
     centres = [k * (width + gap.shape[1]) + (width - 1) / 2 for k in range(len(blocks))]
     ax.set_xticks(centres, [f"t = {float(record[clock][k]):g}" for k in picked])
     of = "samples" if row_name(sol, samples).startswith("target of sample") else "classes"
