@@ -18,6 +18,8 @@ STYLE = "border-collapse:collapse;font-size:90%;margin:0.3em 0"
 LARGE = 200_000_000
 """Bytes of recorded weights above which a solution is shown without a picture."""
 SYNAPSES = 30
+ENOUGH = 20
+"""Synapses of which 5 % is at least one: of fewer, neither 5 to 95 % nor a median says more than their lines."""
 CELL = "text-align:left;padding:2px 10px 2px 0;vertical-align:top"
 
 
@@ -93,13 +95,13 @@ def picture(weights: xr.DataArray) -> str:
     values = weights.values[:, ~np.isnan(weights.values).all(axis=0)]
     clock = weights[weights.dims[0]]
     t = clock.values
-    low, high = np.nanquantile(values, [0.05, 0.95], axis=1)
     some = np.unique(np.linspace(0, values.shape[1] - 1, SYNAPSES).astype(int))
     with plt.rc_context({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(3.4, 1.9), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         ax = figure.subplots()
-        ax.fill_between(t, low, high, color="0.88", linewidth=0)
+        if values.shape[1] >= ENOUGH:
+            ax.fill_between(t, *np.nanquantile(values, [0.05, 0.95], axis=1), color="0.88", linewidth=0)
         ax.plot(t, values[:, some], color="#0072B2", linewidth=0.6, alpha=0.6)
         ax.set(
             xlabel=f"simulated time ({clock.attrs.get('units', 'tau')})",

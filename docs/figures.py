@@ -89,6 +89,7 @@ def draw_all(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context():
         mpl.use("Agg")
+        plt.style.use(ct.plot.STYLE)
         net, sol = digits()
         flat, plane = oja()
         compared, swept = batches()

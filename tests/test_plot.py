@@ -94,7 +94,7 @@ LABELS = {  # of x, of y, and of the colour bar
     "weights": (TIME, "synaptic weight", ""),
     "rates": (TIME, "activity", ""),
     "traces": (TIME, "presynaptic trace", ""),
-    "similarity": (f"target rows, at each {TIME}", "row of the input stream", "cosine"),
+    "similarity": (f"targets of classes, at each {TIME}", "sample of the batch", "cosine"),
     "learning": (TIME, "accuracy", ""),
     "alignment": (TIME, "cosine with minus the gradient", ""),
     "receptive_fields": ("", "", "synaptic weight"),

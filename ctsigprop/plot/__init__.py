@@ -8,10 +8,12 @@ from ctsigprop.plot.matrices import weight_histogram, weight_matrix
 from ctsigprop.plot.phase import phase
 from ctsigprop.plot.spectra import norms, singular_values
 from ctsigprop.plot.spikes import raster, stdp_window, voltages
+from ctsigprop.plot.style import STYLE
 from ctsigprop.plot.summary import summary
 from ctsigprop.plot.synapses import receptive_fields, weights
 
 __all__ = [
+    "STYLE",
     "alignment",
     "animate",
     "diagram",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ctsigprop.plot.style import COLOURS, axis_label, of_layer, recorded, styled, time_of
+from ctsigprop.plot.records import configuration, of_layer, of_row, recorded, row_name, time_of
+from ctsigprop.plot.style import axis_label, legend, marks, palette, styled, tint
 from ctsigprop.solution import Solution
 
 MOST_BOUNDARIES = 60
@@ -31,7 +30,7 @@ def rates(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7)
     ValueError : no rates recorded, or not of that layer or row
     """
     over_time(ax, sol, "rates", "post", layer, row, count)
-    ax.set_title(f"Activity of layer {layer}, row {row}")
+    ax.set_title(f"Activity of layer {layer}, {row_name(sol, row)}")
 
 
 @styled
@@ -50,41 +49,33 @@ def traces(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7
     ValueError : no traces recorded, or not of that layer or row
     """
     over_time(ax, sol, "traces", "pre", layer, row, count)
-    ax.set_title(f"Presynaptic traces of layer {layer}, row {row}")
+    ax.set_title(f"Presynaptic traces of layer {layer}, {row_name(sol, row)}")
 
 
 def over_time(ax: Axes, sol: Solution, name: str, dim: str, layer: int, row: int, count: int) -> None:
     """Some units of a record (time, row, units), one line each, with the boundaries of presentations."""
-    record = of_layer(recorded(sol, name), layer)
-    if row not in record["row"].values:
-        raise ValueError(f"row must be one of the recorded rows {record['row'].values.tolist()}, got {row!r}")
-    record = record.sel(row=row).dropna(dim, how="all")
+    record = of_row(of_layer(recorded(sol, name, "layer", "row", dim), layer), row)
     if dim == "pre":
         spread = record.std(time_of(record)).values
         record = record.isel(pre=np.sort(np.argsort(-spread, kind="stable")[:count]))
     clock = time_of(record)
+    t = record[clock].values
     size = record.sizes[dim]
     for k, unit in enumerate(record[dim].values[np.linspace(0, size - 1, min(count, size)).astype(int)]):
         label = f"{'unit' if dim == 'post' else 'input'} {int(unit)}"
-        ax.plot(record[clock], record.sel({dim: unit}), color=COLOURS[k % len(COLOURS)], label=label)
-    boundaries(ax, sol, record[clock].values)
+        ax.plot(record[clock], record.sel({dim: unit}), color=palette(ax, k), marker=marks(t), label=label)
+    boundaries(ax, sol, t)
     ax.set(xlabel=axis_label(record[clock]), ylabel=axis_label(record))
-    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(ax, "right")
 
 
 def boundaries(ax: Axes, sol: Solution, t: np.ndarray) -> None:
     """A thin line where one presentation ends and the next begins, where there are few enough."""
-    duration = shown(sol).get("duration")
+    duration = configuration(sol).get("stimulus", {}).get("duration")
     if duration is None or not len(t) or (t[-1] - t[0]) / duration > MOST_BOUNDARIES:
         return
     onsets = duration * np.arange(np.ceil(t[0] / duration), np.floor(t[-1] / duration) + 1)
-    ax.vlines(onsets, 0, 1, transform=ax.get_xaxis_transform(), colors="0.85", linewidths=0.8, zorder=0)
-
-
-def shown(sol: Solution) -> dict[str, float]:
-    """What is known of the stimulus of a run: rows of a batch, duration of a presentation."""
-    text = sol.dataset.attrs.get("configuration")
-    return dict(json.loads(text)["stimulus"]) if text else {}
+    ax.vlines(onsets, 0, 1, transform=ax.get_xaxis_transform(), colors=[tint(ax, 0.15)], linewidths=0.8, zorder=0)
 
 
 @styled
@@ -102,8 +93,8 @@ def similarity(ax: Axes, sol: Solution, layer: int = 1, count: int = 4) -> None:
     ------
     ValueError : no rates recorded, not of that layer, or rows of one stream only
     """
-    record = of_layer(recorded(sol, "rates"), layer).dropna("post", how="all")
-    samples = int(shown(sol).get("rows", 0))
+    record = of_layer(recorded(sol, "rates", "layer", "row", "post"), layer)
+    samples = int(configuration(sol).get("stimulus", {}).get("rows", 0))
     inputs, targets = (
         record.isel(row=record["row"].values < samples),
         record.isel(row=record["row"].values >= samples),
@@ -122,9 +113,11 @@ def similarity(ax: Axes, sol: Solution, layer: int = 1, count: int = 4) -> None:
     gap = np.full((len(blocks[0]), max(1, width // 8)), np.nan)
     joined = np.concatenate([part for block in blocks for part in (block, gap)][:-1], axis=1)
     picture = ax.imshow(joined, cmap="PuOr", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    ax.locator_params(axis="y", integer=True)
     centres = [k * (width + gap.shape[1]) + (width - 1) / 2 for k in range(len(blocks))]
     ax.set_xticks(centres, [f"t = {float(record[clock][k]):g}" for k in picked])
-    ax.set(xlabel=f"target rows, at each {axis_label(record[clock])}", ylabel="row of the input stream")
+    of = "samples" if row_name(sol, samples).startswith("target of sample") else "classes"
+    ax.set(xlabel=f"targets of {of}, at each {axis_label(record[clock])}", ylabel="sample of the batch")
     ax.set_title(f"Similarity of the streams in layer {layer}")
     ax.figure.colorbar(picture, ax=ax, label="cosine")
 

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 
 from ctsigprop.paths import local
 from ctsigprop.plot.matrices import matrices
-from ctsigprop.plot.style import axis_label, look, moment, time_of
+from ctsigprop.plot.records import time_of
+from ctsigprop.plot.style import axis_label, look, moment
 from ctsigprop.plot.synapses import mosaic
 from ctsigprop.rules.checks import lookup, whole
 from ctsigprop.solution import Solution
@@ -66,7 +67,7 @@ def animate(
     picked = np.unique(np.linspace(0, len(clock) - 1, min(frames, len(clock))).astype(int))
     images = [values[k] if shape is None else mosaic(values[k][:count], shape) for k in picked]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with look(animation__embed_limit=100.0):
+    with look(**{"animation.embed_limit": 100.0}):
         figure, ax = plt.subplots(figsize=(6.4, 4.2), dpi=100, layout="constrained")
         try:
             bound = float(np.abs(values[picked]).max()) or 1.0
@@ -89,8 +90,9 @@ def animate(
 
 
 def label_axes(ax: Axes, matrix: bool, across: str, down: str) -> None:
-    """Names of the axes of a matrix; none beside receptive fields."""
+    """Names of the axes of a matrix; neither names nor lines beside receptive fields."""
     if matrix:
         ax.set(xlabel=across, ylabel=down)
     else:
         ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)

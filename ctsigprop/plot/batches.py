@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from scipy import stats
 
-from ctsigprop.plot.style import COLOURS, axis_label, canvas
+from ctsigprop.plot.style import COLOURS, axis_label, canvas, legend, palette
 
+READABLE = 100
+"""Cells of a table up to which each has its number written in it."""
 DASHES = ("-", "--", ":", "-.")
 MANY = 7
 """More levels than this have their legend beside the axes."""
@@ -44,7 +46,7 @@ def comparison(dataset: xr.Dataset, metric: str, compared: str, x: str | None = 
     many = len(levels) > MANY
     with canvas(ax, (8.4, 4.8) if many else (6.4, 4.0)) as axes:
         for k, level in enumerate(levels):
-            colour, mark = COLOURS[k % len(COLOURS)], MARKS[k % len(MARKS)]
+            colour, mark = palette(axes, k), MARKS[k % len(MARKS)]
             dash = DASHES[k // len(COLOURS) % len(DASHES)]  # another one where colours begin again
             part = dataset.sel({compared: level})
             curve = part[metric].transpose(..., axis).values.reshape(-1, dataset.sizes[axis])
@@ -57,10 +59,7 @@ def comparison(dataset: xr.Dataset, metric: str, compared: str, x: str | None = 
             axes.fill_between(where[kept], low, high, color=colour, alpha=0.2, linewidth=0)
         label = axis_label(dataset[along])
         axes.set(xlabel=label, ylabel=metric, title=f"{metric}: mean and 95 % interval of the mean")
-        if many:
-            axes.legend(title=compared, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
-        else:
-            axes.legend(title=compared, loc="best")
+        legend(axes, "right" if many else "best", compared)
     return axes
 
 
@@ -132,7 +131,7 @@ def over_one(axes: Axes, runs: pd.DataFrame, metric: str, name: str) -> None:
     if numeric and log_like(runs[name]):
         axes.set_xscale("log")
     axes.set(xlabel=name, ylabel=metric, title=f"{metric} over {name}")
-    axes.legend(loc="best")
+    legend(axes)
 
 
 def over_two(axes: Axes, runs: pd.DataFrame, metric: str, x: str, y: str) -> None:
@@ -142,6 +141,8 @@ def over_two(axes: Axes, runs: pd.DataFrame, metric: str, x: str, y: str) -> Non
         image: ScalarMappable = axes.imshow(mean, origin="lower", aspect="auto", cmap="cividis")
         axes.set_xticks(range(mean.shape[1]), [label(value) for value in mean.columns])
         axes.set_yticks(range(mean.shape[0]), [label(value) for value in mean.index])
+        if mean.size <= READABLE:
+            write_numbers(axes, mean.to_numpy(dtype=float), image)
     else:
         image = axes.scatter(runs[x], runs[y], c=runs[metric], cmap="cividis")
         for name, scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
@@ -151,6 +152,18 @@ def over_two(axes: Axes, runs: pd.DataFrame, metric: str, x: str, y: str) -> Non
     if figure is not None:
         figure.colorbar(image, ax=axes, label=metric)
     axes.set(xlabel=x, ylabel=y, title=f"{metric} (mean over seeds)")
+
+
+def write_numbers(axes: Axes, values: np.ndarray, image: ScalarMappable) -> None:
+    """The number in each cell of a table, with as many decimals as tell the smallest from the largest."""
+    span = float(np.ptp(values))
+    decimals = int(np.clip(np.ceil(-np.log10(span)) + 1, 0, 6)) if span > 0 else 3
+    size = "small" if values.shape[1] <= MANY else "xx-small"
+    for (row, column), value in np.ndenumerate(values):
+        red, green, blue, _ = image.to_rgba(value)
+        dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
+        text = f"{value:.{decimals}f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color="white" if dark else "black")
 
 
 def label(value: object) -> str:

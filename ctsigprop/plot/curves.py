@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ctsigprop.plot.style import COLOURS, axis_label, canvas, recorded, styled, time_of
+from ctsigprop.plot.records import recorded, time_of
+from ctsigprop.plot.style import axis_label, canvas, legend, palette, styled, tint
 from ctsigprop.solution import Solution
 
 
@@ -26,16 +27,16 @@ def learning(ax: Axes, sol: Solution, names: Sequence[str] = ("accuracy",)) -> N
     ValueError : a name that was not recorded
     """
     record = recorded(sol, names[0])
-    for name in names:
+    for k, name in enumerate(names):
         record = recorded(sol, name)
         if record.ndim != 1:
             raise ValueError(f"{name} must be one number at each time, it has dimensions {record.dims}")
-        ax.plot(record[time_of(record)], record, marker=".", label=name)
+        ax.plot(record[time_of(record)], record, marker=".", color=palette(ax, k), label=name)
     ax.set(
         xlabel=axis_label(record[time_of(record)]), ylabel=names[0] if len(names) == 1 else "value", title="Learning"
     )
     if len(names) > 1:
-        ax.legend(loc="lower right")
+        legend(ax, "lower right")
 
 
 def alignment(sol: Solution | xr.DataArray, ax: Axes | None = None) -> Axes:
@@ -58,13 +59,14 @@ def alignment(sol: Solution | xr.DataArray, ax: Axes | None = None) -> Axes:
     with canvas(ax) as axes:
         for k, layer in enumerate(record["layer"].values):
             line = record.sel(layer=layer)
-            axes.plot(record[clock], line, marker=".", color=COLOURS[k % len(COLOURS)], label=f"layer {layer}")
-        axes.axhline(0.0, color="0.6", linewidth=0.8)
+            if line.notnull().any():
+                axes.plot(record[clock], line, marker=".", color=palette(axes, k), label=f"layer {layer}")
+        axes.axhline(0.0, color=tint(axes, 0.4), linewidth=0.8)
         axes.set(
             xlabel=axis_label(record[clock]),
             ylabel="cosine with minus the gradient",
             title="Alignment",
             ylim=(-1.05, 1.05),
         )
-        axes.legend(loc="lower right")
+        legend(axes, "lower right")
     return axes

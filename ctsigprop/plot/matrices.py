@@ -8,7 +8,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ctsigprop.plot.style import axis_label, moment, of_layer, recorded, styled, time_of
+from ctsigprop.html import ENOUGH
+from ctsigprop.plot.records import of_layer, recorded, time_of
+from ctsigprop.plot.style import COLOURS, axis_label, moment, styled
 from ctsigprop.solution import Solution
 
 
@@ -19,10 +21,9 @@ def matrices(sol: Solution, layer: int) -> tuple[xr.DataArray, np.ndarray]:
     ------
     ValueError : no weights recorded, not of that layer, or single synapses only
     """
-    record = of_layer(recorded(sol, "weights"), layer)
+    record = of_layer(recorded(sol, "weights", "layer"), layer)
     if not {"post", "pre"} <= set(map(str, record.dims)):
         raise ValueError(f"a matrix needs Probe('weights') of whole units, this record has dimensions {record.dims}")
-    record = record.dropna("post", how="all").dropna("pre", how="all")
     return record, record.transpose(time_of(record), "post", "pre").values
 
 
@@ -50,6 +51,7 @@ def weight_matrix(
     own = choices[show] if show == "difference" else values[[0, -1]]
     bound = float(np.abs(own).max()) or 1.0
     picture = ax.imshow(choices[show], cmap="PuOr", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
+    ax.locator_params(integer=True)
     clock = record[time_of(record)].values
     when = {"before": moment(clock[0], sol.time_unit), "after": moment(clock[-1], sol.time_unit)}
     ax.set(
@@ -75,17 +77,18 @@ def weight_histogram(ax: Axes, sol: Solution, layer: int = 1, bins: int = 60) ->
     ------
     ValueError : no weights recorded, or not of that layer
     """
-    record = of_layer(recorded(sol, "weights"), layer)
+    record = of_layer(recorded(sol, "weights", "layer"), layer)
     clock = time_of(record)
     values = record.transpose(clock, ...).values.reshape(record.sizes[clock], -1)
-    values = values[:, ~np.isnan(values).all(axis=0)]
     edges = np.histogram_bin_edges(values, bins)
     share = np.stack([np.histogram(one, edges)[0] / values.shape[1] for one in values])
     t = record[clock].values
     mesh = ax.pcolormesh(sides(t), edges, 100 * share.T, cmap="cividis", rasterized=True)
-    ax.plot(t, np.median(values, axis=1), color="white", linestyle="--", linewidth=1.0, label="median")
+    if values.shape[1] >= ENOUGH:
+        ax.plot(t, np.median(values, axis=1), color=COLOURS[1], linestyle="--", linewidth=1.2, label="median")
+        ground = {"frameon": True, "facecolor": "black", "framealpha": 0.6, "edgecolor": "none"}
+        ax.legend(loc="upper left", labelcolor="white", **ground)
     ax.set(xlabel=axis_label(record[clock]), ylabel=axis_label(record), title=f"Distribution of weights, layer {layer}")
-    ax.legend(loc="upper left", labelcolor="white")
     ax.figure.colorbar(mesh, ax=ax, label="synapses per bin (%)")
 
 

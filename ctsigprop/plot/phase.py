@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ctsigprop.field import Field
 from ctsigprop.network import Network
-from ctsigprop.plot.style import COLOURS, canvas, moment, recorded, time_of
+from ctsigprop.plot.records import recorded, time_of
+from ctsigprop.plot.style import COLOURS, canvas, ink, legend, moment
 from ctsigprop.solution import Solution
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.state import State
@@ -77,11 +78,11 @@ def phase(
                 axes.contour(*sides, slope, levels=[0.0], colors=[colour], linewidths=1.5)
                 axes.plot([], [], color=colour, label=f"d({name})/dt = 0")
         if paths[0] is not None and paths[1] is not None and len(paths[0]) == len(paths[1]):
-            axes.plot(paths[0], paths[1], color="black", linewidth=1.5, label="the run")
-        axes.plot(*middles, marker="o", color="black", linestyle="none", label="its end")
+            axes.plot(paths[0], paths[1], color=ink(axes), linewidth=1.5, label="the run")
+        axes.plot(*middles, marker="o", color=ink(axes), linestyle="none", label="its end")
         axes.set(xlabel=x, ylabel=y, title=f"Phase portrait at {moment(when, unit)}", xlim=spans[0], ylim=spans[1])
         axes.figure.colorbar(arrows, ax=axes, label=f"log10 of the speed (1 / {unit})")
-        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4)
+        legend(axes, "below")
     return axes
 
 

@@ -8,7 +8,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from ctsigprop.plot.matrices import matrices
-from ctsigprop.plot.style import COLOURS, axis_label, of_layer, recorded, styled, time_of
+from ctsigprop.plot.records import of_layer, recorded, time_of
+from ctsigprop.plot.style import axis_label, ink, legend, marks, palette, styled
 from ctsigprop.solution import Solution
 
 
@@ -26,9 +27,9 @@ def norms(ax: Axes, sol: Solution) -> None:
     ValueError : neither was recorded
     """
     if "weights_norm" in sol.dataset:
-        record = recorded(sol, "weights_norm")
+        record = recorded(sol, "weights_norm", "layer")
     else:
-        full = recorded(sol, "weights")
+        full = recorded(sol, "weights", "layer")
         inner = [dim for dim in full.dims if dim not in (time_of(full), "layer")]
         record = xr.DataArray(np.sqrt((full**2).sum(inner)))
         record.attrs = {"long_name": f"norm of the {full.attrs['long_name']}"}
@@ -36,9 +37,11 @@ def norms(ax: Axes, sol: Solution) -> None:
     for k, layer in enumerate(record["layer"].values):
         line = record.sel(layer=layer)
         if line.notnull().any():
-            ax.plot(record[clock], line, color=COLOURS[k % len(COLOURS)], label=f"layer {layer}")
+            ax.plot(
+                record[clock], line, color=palette(ax, k), marker=marks(record[clock].values), label=f"layer {layer}"
+            )
     ax.set(xlabel=axis_label(record[clock]), ylabel=axis_label(record), title="Norms of the weights", ylim=(0, None))
-    ax.legend(loc="best")
+    legend(ax)
 
 
 @styled
@@ -57,21 +60,22 @@ def singular_values(ax: Axes, sol: Solution, layer: int = 1, count: int = 10) ->
     ValueError : neither was recorded, or not of that layer
     """
     if "weights_singular_values" in sol.dataset:
-        record = of_layer(recorded(sol, "weights_singular_values"), layer)
+        record = of_layer(recorded(sol, "weights_singular_values", "layer", "mode"), layer)
         values = record.transpose(time_of(record), "mode").values
     else:
         record, full = matrices(sol, layer)
         values = np.linalg.svd(full, compute_uv=False)
-    values = values[:, ~np.isnan(values).all(axis=0)][:, :count]
+    values = values[:, :count]
     clock = time_of(record)
-    shades = colormaps["cividis"](np.linspace(0, 0.85, values.shape[1]))
+    span = (0, 0.85) if sum(ink(ax)) < 1.5 else (1, 0.3)
+    shades = colormaps["cividis"](np.linspace(*span, values.shape[1]))
     for k, shade in enumerate(shades):
-        label = {0: "largest", len(shades) - 1: f"number {len(shades)}"}.get(k)
-        ax.plot(record[clock], values[:, k], color=shade, label=label)
+        label = {len(shades) - 1: f"number {len(shades)}", 0: "largest"}.get(k)
+        ax.plot(record[clock], values[:, k], color=shade, marker=marks(record[clock].values), label=label)
     ax.set(
         xlabel=axis_label(record[clock]),
         ylabel="singular value",
         title=f"Singular values of the weights of layer {layer}",
         ylim=(0, None),
     )
-    ax.legend(loc="best")
+    legend(ax)

@@ -9,9 +9,11 @@ from typing import Any, Concatenate, ParamSpec
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import xarray as xr
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb, to_rgba
 
 from ctsigprop.solution import Solution
 
@@ -27,16 +29,24 @@ STYLE: Any = {
     "lines.linewidth": 1.2,
     "savefig.dpi": 150,
 }
+"""What matplotlib calls a style, for figures of your own beside ours: `plt.style.use(ct.plot.STYLE)`."""
+WRITING = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+BESIDE: dict[str, dict[str, Any]] = {
+    "right": {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)},
+    "below": {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 4},
+}
+FEW = 25
+"""Times up to which a record is drawn with a mark at each."""
 P = ParamSpec("P")
 
 
 @contextmanager
 def look(**more: Any) -> Iterator[None]:
-    """The common style, and `more` settings with two underscores for a dot, for as long as the context lasts.
+    """The common style, and `more` settings, for as long as the context lasts.
 
     A notebook's backend turns the interactive mode on when it is first used: that outlasts the context.
     """
-    settings: Any = {**STYLE, **{name.replace("__", "."): value for name, value in more.items()}}
+    settings: Any = {**STYLE, **more}
     with plt.rc_context(settings):
         try:
             yield
@@ -47,10 +57,18 @@ def look(**more: Any) -> Iterator[None]:
 
 @contextmanager
 def canvas(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Axes]:
-    """Given or new axes, inside this module's style; no empty figure is left behind where drawing fails."""
+    """Given or new axes, inside this module's style; no empty figure is left behind where drawing fails.
+
+    Given axes keep the size of their letters, and what is written beside them has the colour of their labels.
+    """
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
-    with look():
+    theirs: dict[str, Any] = {}
+    if ax is not None:
+        theirs["font.size"] = mpl.rcParams["font.size"]
+        if ink(ax) != to_rgb(mpl.rcParams["axes.labelcolor"]):
+            theirs |= dict.fromkeys(WRITING, ink(ax))
+    with look(**theirs):
         axes: Axes = ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
         try:
             yield axes
@@ -75,26 +93,59 @@ def styled(draw: Callable[Concatenate[Axes, Solution, P], None]) -> Callable[...
     return plot
 
 
-def recorded(sol: Solution, name: str) -> xr.DataArray:
-    """A variable of the solution's dataset with plain names of dimensions, or an error that says how to record it."""
-    if name not in sol.dataset:
-        has = ", ".join(map(str, sol.dataset)) or "nothing"
-        raise ValueError(f"this run recorded {has}, not {name!r}: add a ct.Probe of that name to probes=[...]")
-    record = sol.dataset[name]
-    own = {str(key): str(key).removesuffix(f"_{name}") for key in (*record.dims, *record.coords)}
-    return record.rename({key: plain for key, plain in own.items() if plain != key and not plain.startswith("time")})
+def ink(ax: Axes) -> tuple[float, float, float]:
+    """The colour of writing on these axes."""
+    return to_rgb(ax.xaxis.label.get_color())
 
 
-def of_layer(record: xr.DataArray, layer: int) -> xr.DataArray:
-    """One layer of a record."""
-    if layer not in record["layer"].values:
-        raise ValueError(f"layer must be one of the recorded layers {record['layer'].values.tolist()}, got {layer!r}")
-    return record.sel(layer=layer)
+def paper(ax: Axes) -> tuple[float, float, float]:
+    """The colour behind these axes; where nothing is drawn behind, white under dark writing and black under light."""
+    for face in (ax.get_facecolor(), ax.figure.get_facecolor()):
+        red, green, blue, opacity = to_rgba(face)
+        if opacity > 0:
+            return red, green, blue
+    return (0.0, 0.0, 0.0) if sum(ink(ax)) > 1.5 else (1.0, 1.0, 1.0)
 
 
-def time_of(record: xr.DataArray) -> str:
-    """Name of a record's time dimension."""
-    return next(str(dim) for dim in record.dims if str(dim).startswith("time"))
+def tint(ax: Axes, share: float, colour: str | None = None) -> tuple[float, float, float]:
+    """So much of a colour, by default that of writing, on the colour behind."""
+    above = ink(ax) if colour is None else to_rgb(colour)
+    red, green, blue = (share * a + (1 - share) * b for a, b in zip(above, paper(ax), strict=True))
+    return red, green, blue
+
+
+def palette(ax: Axes, k: int) -> str | tuple[float, float, float]:
+    """Colour number k of lines: the last of COLOURS is that of writing, black or white."""
+    k %= len(COLOURS)
+    return COLOURS[k] if k < len(COLOURS) - 1 else ink(ax)
+
+
+def marks(t: np.ndarray) -> str:
+    """A mark at each sample of a record where they are few or unevenly spaced; else none, the line says enough."""
+    gaps = np.diff(t)
+    return "." if len(t) <= FEW or gaps.max() > 1.5 * gaps.min() else ""
+
+
+def legend(ax: Axes, place: str = "best", title: str | None = None) -> None:
+    """The legend: "right" of the axes or "below" them where the figure's layout makes room for it, else inside.
+
+    Inside it is never larger than the axes; what was meant for a place outside then gets a ground of its own.
+    """
+    figure = ax.get_figure(root=True)
+    outside = BESIDE.get(place)
+    if outside is not None and figure is not None and figure.get_layout_engine() is not None:
+        ax.legend(title=title, fontsize="small", **outside)
+        return
+    settings: dict[str, Any] = {"title": title, "loc": place}
+    size = float(mpl.rcParams["font.size"])
+    if outside is not None:
+        ground = {"frameon": True, "framealpha": 0.7, "facecolor": paper(ax), "edgecolor": "none"}
+        settings |= {"loc": "upper right", "labelspacing": 0.3, **ground}
+        size *= 0.8
+    box, room = ax.legend(fontsize=size, **settings).get_window_extent(), ax.get_window_extent()
+    share = 0.96 * min(room.width / box.width, room.height / box.height)
+    if share < 1:
+        ax.legend(fontsize=size * share, title_fontsize=size * share, **settings)
 
 
 def axis_label(array: xr.DataArray) -> str:

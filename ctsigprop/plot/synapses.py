@@ -6,14 +6,18 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from ctsigprop.plot.style import COLOURS, axis_label, canvas, of_layer, recorded, styled, time_of
+from ctsigprop.html import ENOUGH
+from ctsigprop.plot.records import of_layer, recorded, time_of
+from ctsigprop.plot.style import COLOURS, axis_label, canvas, legend, marks, palette, styled, tint
 from ctsigprop.solution import Solution
 from ctsigprop.state import State
 
 
 @styled
 def weights(ax: Axes, sol: Solution, layer: int = 1, count: int = 40, seed: int = 0) -> None:
-    """Weight trajectories of a layer: sampled synapses, one colour per postsynaptic unit, over the band of all.
+    """Weight trajectories of a layer: sampled synapses, one colour per postsynaptic unit.
+
+    Behind them, of layers of twenty synapses and more, the band from 5 to 95 % of all and their median.
 
     Parameters
     ----------
@@ -27,28 +31,34 @@ def weights(ax: Axes, sol: Solution, layer: int = 1, count: int = 40, seed: int 
     ------
     ValueError : no weights recorded, or not of that layer
     """
-    record = of_layer(recorded(sol, "weights"), layer)
+    record = of_layer(recorded(sol, "weights", "layer"), layer)
     clock = time_of(record)
     single = "synapse" in record.dims
-    post = record["synapse_post"].values if single else record["post"].values
-    if not single:
-        record = record.dropna("post", how="all").dropna("pre", how="all")
-        post = np.repeat(record["post"].values, record.sizes["pre"])
+    if not single and not {"post", "pre"} <= set(record.dims):
+        raise ValueError(
+            f"trajectories need Probe('weights') without reduce=, this record has dimensions {record.dims}"
+        )
+    post = record["synapse_post"].values if single else np.repeat(record["post"].values, record.sizes["pre"])
     flat = record.transpose(clock, ...).values.reshape(record.sizes[clock], -1)
-    low, mid, high = np.nanquantile(flat, [0.05, 0.5, 0.95], axis=1)
     t = record[clock].values
-    ax.fill_between(t, low, high, color="0.85", label="5 to 95 % of all synapses", linewidth=0)
+    many = flat.shape[1] >= ENOUGH
+    if many:
+        low, mid, high = np.nanquantile(flat, [0.05, 0.5, 0.95], axis=1)
+        ax.fill_between(t, low, high, color=tint(ax, 0.15), label="5 to 95 % of all", linewidth=0)
     random = np.random.default_rng(seed)
     there = np.unique(post)
     units = np.sort(there[random.permutation(len(there))[: min(len(COLOURS), max(1, count // 4))]])
     for k, unit in enumerate(units):
         places = np.flatnonzero(post == unit)
         chosen = places[random.permutation(len(places))[: max(1, count // len(units))]]
-        lines = ax.plot(t, flat[:, chosen], color=COLOURS[k], alpha=0.7, linewidth=0.8)
+        lines = ax.plot(
+            t, flat[:, chosen], color=palette(ax, k), alpha=0.7, linewidth=0.8, marker=marks(t), markersize=3
+        )
         lines[0].set_label(f"unit {int(unit)}")
-    ax.plot(t, mid, color="0.35", linestyle="--", linewidth=1.5, label="median of all")
+    if many:
+        ax.plot(t, mid, color=tint(ax, 0.65), linestyle="--", linewidth=1.5, label="median of all")
     ax.set(xlabel=axis_label(record[clock]), ylabel=axis_label(record), title=f"Weights of layer {layer}")
-    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(ax, "right")
 
 
 def receptive_fields(
