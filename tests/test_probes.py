@@ -237,7 +237,7 @@ def test_a_regular_probe_samples_the_start_and_the_end(intervals: int, every: fl
     stop = start + round(intervals * every, 10)
     shown = ct.Presentations(torch.ones(1, 1), None, 1, duration=stop)
     probe = ct.Probe(lambda state: 1.0, every, name="one")
-    sol = ct.simulate(ct.Network([1, 1]), shown, ct.solvers.Euler(dt=10.0), probes=[probe], t_span=(start, stop))
+    sol = ct.simulate(ct.Network([1, 1]), shown, ct.solvers.Hybrid(dt=stop), probes=[probe], t_span=(start, stop))
     np.testing.assert_allclose(sol.dataset["time"], start + every * np.arange(intervals + 1), rtol=1e-9)
 
 
