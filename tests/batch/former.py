@@ -1,7 +1,7 @@
 """What the folder `former` holds: a store of runs and some fingerprints, all made by the code of commit a8aa12d.
 
-`former/parts.json` has, for every part of a network that has settings, these and its fingerprint; `former/wholes.json`
-the fingerprints of `wholes()`; `former/store` the store of `sweep_of()`. Do not write them anew: that would prove nothing.
+`former/parts.json` has the settings and the fingerprint of every part of a network; `former/wholes.json` the
+fingerprints of `wholes()`; `former/store` is the store of `sweep_of()`. Made anew they would prove nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def wholes() -> dict[str, Any]:
     oja = ct.rules.Oja(rate=0.01, traces=False)
     scaling = ct.rules.Scaling(rate=0.01, target=0.5, tau_mean=10.0, traces=False)
     lif: dict[str, Any] = {"tau": 1.0, "threshold": 1.0, "tau_syn": None, "refractory": 0.0}
+    total: Any = torch.sum
     conv = ct.Conv2d(channels=2, kernel=3, stride=1, padding=0, pool=2, pooling="max")
     return {
         "dense": network(contrastive(2.0)),
@@ -62,7 +63,7 @@ def wholes() -> dict[str, Any]:
         "metrics": METRICS,
         "budgets": [Budget(), Budget("rhs", 100)],
         "stop": ct.Hopeless("accuracy", least=0.5, after=0.25),
-        "reward": ct.rules.ThreeFactor(oja, ct.rules.Reward(torch.sum, 50.0), tau_e=2.0, rate=1.0),
+        "reward": ct.rules.ThreeFactor(oja, ct.rules.Reward(total, 50.0), tau_e=2.0, rate=1.0),
         "status": ct.Status.COMPLETED,
     }
 
