@@ -14,7 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ctsigprop.batch.course import run_group, shape
-from ctsigprop.batch.engine import WorkerLost, execute
+from ctsigprop.batch.engine import SchedulerLost, WorkerLost, execute
 from ctsigprop.batch.job import Job, Record
 from ctsigprop.batch.records import Damaged, StoreError
 from ctsigprop.batch.runs import Runs
@@ -76,8 +76,7 @@ class Work:
     def results(self, jobs: Sequence[Job]) -> Iterator[tuple[str, Record | None]]:
         """The records in turn, written as soon as they are there."""
         if self.store is None:
-            for job, (record, _) in zip(jobs, run_group(jobs), strict=True):
-                yield job.key, record
+            yield from ((job.key, record) for job, record, _ in run_group(jobs))
             return
         with ExitStack() as claims:
             mine = []
@@ -88,7 +87,7 @@ class Work:
                     yield job.key, self.store.read(job.key)
                 else:
                     mine.append(job)
-            for job, (record, sol) in zip(mine, run_group(mine), strict=True):
+            for job, record, sol in run_group(mine):
                 self.store.write(job.key, record, sol if self.keep else None)
                 yield job.key, record
 
@@ -154,6 +153,8 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
                     if record is not None:
                         found[key] = record
                         bar.update()
+            except SchedulerLost as lost:
+                raise SchedulerLost(told(jobs, options, lost)) from None
             except WorkerLost as lost:
                 losses = 0 if len(found) > before else losses + 1
                 if losses == LOSSES:
@@ -164,6 +165,19 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
             if waiting and losses == 0:
                 time.sleep(PATIENCE)
     return found
+
+
+def told(jobs: Sequence[Job], options: Options, lost: SchedulerLost) -> str:
+    """What a lost scheduler leaves, and how to go on."""
+    if options.store is None:
+        kept = "nothing is kept without store="
+    else:
+        done = sum(job.key in options.store for job in jobs)
+        kept = f"{done} of {len(jobs)} runs are done and whole in {options.store.place}"
+    return (
+        f"the Dask scheduler {options.engine} cannot be used: {lost}; {kept}. To go on, start a scheduler, and then "
+        "the same again with its address as engine="
+    )
 
 
 def done_before(jobs: Sequence[Job], store: RunStore, retry: bool) -> tuple[dict[str, Record], frozenset[str]]:
