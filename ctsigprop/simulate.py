@@ -47,6 +47,8 @@ from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import get
 from ctsigprop.state import State
 from ctsigprop.stimuli import Frame, Stimulus
+from ctsigprop.storage import read
+from ctsigprop.store import StoreFailed
 
 SLACK = 1e-9
 """Times that differ by less than this, or by this share of the last one, are one time."""
@@ -129,6 +131,8 @@ def simulate(
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
     MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
+    StoreFailed : an OSError; the store can no longer be written to. Its `solution` is what is returned otherwise, up to
+        there: the last state, status `STORE_FAILED`, and the records that the store holds
     """
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
     check_types(networks, stimuli, given)
@@ -150,10 +154,17 @@ def simulate(
     with torch.inference_mode(), ExitStack() as stack:
         for run, sink in zip(runs, opened, strict=True):
             run.sink = stack.enter_context(sink)
-        way, outcomes = carry_out(runs, method, stimuli, states, ensemble is not None)
+        try:
+            way, outcomes = carry_out(runs, method, stimuli, states, ensemble is not None)
+        except StoreFailed:
+            way, outcomes = "", [run.so_far(state) for run, state in zip(runs, states, strict=True)]
     cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
     solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
-    return solutions[0] if ensemble is None else Ensemble(solutions, seeds)
+    given_back = solutions[0] if ensemble is None else Ensemble(solutions, seeds)
+    for failure in (run.failure for run in runs if run.failure is not None):
+        failure.solution = given_back
+        raise failure
+    return given_back
 
 
 def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:
@@ -181,7 +192,7 @@ def carry_out(
     if len(runs) > 1 and shared_by_all and batchable(networks, solver):
         return "batched", batched(runs, solver, stimuli[0], states, split, take_due)
     ways = zip(runs, states, stimuli, strict=True)
-    outcomes = list(each(ways, lambda run, state, stimulus: run.integrate(solver, stimulus, state)))
+    outcomes = list(each(ways, lambda run, state, stimulus: run.ended(run.integrate(solver, stimulus, state))))
     return "compiled" if all(run.compiled for run in runs) else "eager", outcomes
 
 
@@ -209,6 +220,8 @@ class Run:
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
         self.compiled = False
+        self.outcome: Outcome | None = None
+        self.failure: StoreFailed | None = None
         self.bar = Progress(self.start, self.stop, progress)
 
     def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
@@ -259,20 +272,44 @@ class Run:
                 room = self.sink.room(k)
                 recorder.take(schedule[self.taken[k]], view, self.field, room)
                 self.bar.recorded(recorder.probe.label, room)
-                self.sink.taken(k)
+                try:
+                    self.sink.taken(k)
+                except StoreFailed as failure:
+                    self.failure = failure
+                    self.ended(unstored(own_state(state, t), self.counts))
+                    raise
                 self.taken[k] += 1
 
     def progress(self, t: float) -> None:
         """Move the progress bar to time t."""
         self.bar.reached(t)
 
+    def ended(self, outcome: Outcome) -> Outcome:
+        """Keep how it ended, should the store of another member fail."""
+        self.outcome = outcome
+        return outcome
+
+    def so_far(self, state: State) -> Outcome:
+        """How it ended, or that it is lost since it began in `state`, as the store of another member failed."""
+        return self.outcome or unstored(State(dict(state.items()), self.start), self.counts)
+
     def solution(self, ended: Outcome, cost: dict[str, Any]) -> Solution:
-        """What the run gives back."""
+        """What the run gives back; where its store fails, with the records that this holds."""
         self.bar.close()
         stats = {**asdict(ended.counts), **cost}
         sol = Solution(xr.Dataset(), ended.state, stats, ended.status, ended.message, self.network)
         self.attrs.update(outcome(ended.status, ended.message, ended.counts))
-        return replace(sol, dataset=self.sink.finish(self.attrs, ended.state, sol.about))
+        try:
+            return replace(sol, dataset=self.sink.finish(self.attrs, ended.state, sol.about))
+        except StoreFailed as failure:
+            self.failure = self.failure or failure
+            dataset = read(failure.place)[0]
+            return replace(sol, dataset=dataset, status=Status.STORE_FAILED, message=str(Status.STORE_FAILED))
+
+
+def unstored(state: State, counts: Counts) -> Outcome:
+    """The end of a run at a time when its store failed."""
+    return Outcome(Status.STORE_FAILED, f"{Status.STORE_FAILED} It stood at t={state.t:g}.", state, replace(counts))
 
 
 def take_due(run: Any, frame: Frame, position: int) -> tuple[int, list[float]]:

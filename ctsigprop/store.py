@@ -14,6 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,36 @@ from torch import Tensor
 from ctsigprop import storage
 from ctsigprop.layout import Layout, as_text, dataset
 from ctsigprop.sinks import lengths, shares
+from ctsigprop.solvers.status import Status
 
 CHUNK = 1 << 20
 """Bytes of a chunk, about."""
 PARTS = 64
 """Chunks of a record at least, so that one who looks on sees it grow."""
+
+
+class StoreFailed(OSError):
+    """A store that can no longer be written to, and what the run had come to.
+
+    Parameters
+    ----------
+    store : Store, what it holds stays readable
+    cause : the error of the system
+
+    Attributes
+    ----------
+    solution : Solution or Ensemble so far, its records as far as the store holds them
+    """
+
+    solution: Any = None
+
+    def __init__(self, store: Store, cause: OSError) -> None:
+        self.place = store.path
+        super().__init__(
+            cause.errno,
+            f"the store {store.path} cannot be written to ({cause.strerror or cause}); it holds {store.held()}. "
+            "The solution so far, with the last state, is the attribute `solution` of this error",
+        )
 
 
 class Store:
@@ -46,7 +72,8 @@ class Store:
     Raises
     ------
     FileExistsError : the path exists
-    OSError : the records exceed the disk space that is free
+    OSError : the records exceed the disk space that is free, or the folder may not be written to
+    StoreFailed : later, when the disk is full
     """
 
     def __init__(self, path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any], about: dict[str, Any]) -> None:
@@ -62,10 +89,14 @@ class Store:
         """Write the empty records to a folder beside the path, then rename it."""
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists: choose another path, or remove it first")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_disk(self.path.parent, self.layouts)
         part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.part")
         try:
+            part.mkdir(parents=True)
+        except OSError as error:
+            said = f"{part.parent} cannot be written to ({error.strerror or error}): choose another place for store="
+            raise OSError(error.errno, said) from error
+        try:
+            check_disk(part.parent, self.layouts)
             outline(part / storage.DATASET, self.layouts, attrs)
             self.note(part)
             os.rename(part, self.path)
@@ -79,8 +110,11 @@ class Store:
     def taken(self, k: int) -> None:
         self.filled[k] += 1
         if self.filled[k] == len(self.buffers[k]):
-            self.write(k)
-            self.note(self.path)
+            try:
+                self.write(k)
+                self.note(self.path)
+            except OSError as error:
+                raise StoreFailed(self, error) from error
 
     def write(self, k: int) -> None:
         """Write what the buffer of record k holds, and only then count it; done twice it does no harm."""
@@ -106,17 +140,39 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.flush()
+            with suppress(OSError):  # what ended the run says more
+                self.flush()
+
+    def held(self) -> str:
+        """How far each record reaches on disk, as text."""
+        ends = zip(self.layouts, self.done, strict=True)
+        return ", ".join(f"{one.name} up to t={one.clock[n - 1]:g}" for one, n in ends if n) or "no records yet"
 
     def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
-        """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily."""
-        self.flush()
-        zarr.open_group(str(self.path / storage.DATASET), mode="r+").attrs.update(dict(attrs))
-        ends = lengths(self.layouts, self.done)
-        short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
-        storage.write_final(self.path, final)
-        storage.write_manifest(self.path, about, short)
-        (self.path / storage.PROGRESS).unlink()
+        """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily.
+
+        Raises
+        ------
+        StoreFailed : the disk is full; where the final state still fitted, the store is a saved solution
+        """
+        failure: OSError | None = None
+        try:
+            self.flush()
+        except OSError as error:
+            failure = error
+            about = {**about, "status": Status.STORE_FAILED.name, "message": f"{Status.STORE_FAILED} {error.strerror}."}
+        try:
+            zarr.open_group(str(self.path / storage.DATASET), mode="r+").attrs.update(dict(attrs))
+            ends = lengths(self.layouts, self.done)
+            short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
+            storage.write_final(self.path, final)
+            storage.write_manifest(self.path, about, short)
+            (self.path / storage.PROGRESS).unlink()
+        except OSError as error:
+            failure = failure or error
+            shutil.rmtree(self.path / storage.FINAL, ignore_errors=True)
+        if failure is not None:
+            raise StoreFailed(self, failure) from failure
         return storage.read(self.path)[0]
 
 

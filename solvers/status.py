@@ -13,6 +13,7 @@ class Status(Enum):
     STEP_UNDERFLOW = "The step size fell below what the clock can resolve: the tolerances cannot be met."
     MAX_STEPS = "The solver took max_steps steps before the end was reached."
     INTERRUPTED = "The simulation was interrupted from the keyboard."
+    STORE_FAILED = "The store could not be written to, and records end there."
     UNFINISHED = "The simulation has not ended: it is still running, or its process was killed."
 
     def __str__(self) -> str:
