@@ -131,8 +131,7 @@ def simulate(
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
     MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
-    StoreFailed : an OSError; the store can no longer be written to. Its `solution` is what is returned otherwise, up to
-        there: the last state, status `STORE_FAILED`, and the records that the store holds
+    StoreFailed : an OSError; the store can no longer be written to. Its `solution` is what else is returned, up to there
     """
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
     check_types(networks, stimuli, given)
@@ -154,17 +153,10 @@ def simulate(
     with torch.inference_mode(), ExitStack() as stack:
         for run, sink in zip(runs, opened, strict=True):
             run.sink = stack.enter_context(sink)
-        try:
-            way, outcomes = carry_out(runs, method, stimuli, states, ensemble is not None)
-        except StoreFailed:
-            way, outcomes = "", [run.so_far(state) for run, state in zip(runs, states, strict=True)]
+        way, outcomes = stored_or_not(runs, method, stimuli, states, ensemble is not None)
     cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
     solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
-    given_back = solutions[0] if ensemble is None else Ensemble(solutions, seeds)
-    for failure in (run.failure for run in runs if run.failure is not None):
-        failure.solution = given_back
-        raise failure
-    return given_back
+    return unless_failed(runs, solutions[0] if ensemble is None else Ensemble(solutions, seeds))
 
 
 def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:
@@ -173,6 +165,24 @@ def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus)
         state = network.initial_state(seed, stimulus.rows, stimulus.dtype, stimulus.device)
     check_state(state, stimulus)
     return network.fit_rows(state, stimulus.rows)
+
+
+def unless_failed(runs: Sequence[Run], found: Solution | Ensemble) -> Solution | Ensemble:
+    """What was found; where a store has failed, as the `solution` of its error."""
+    for failure in (run.failure for run in runs if run.failure is not None):
+        failure.solution = found
+        raise failure
+    return found
+
+
+def stored_or_not(
+    runs: Sequence[Run], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State], many: bool
+) -> tuple[str, list[Outcome]]:
+    """As `carry_out`, up to where a store fails."""
+    try:
+        return carry_out(runs, solver, stimuli, states, many)
+    except StoreFailed:
+        return "stopped by its store", [run.so_far(state) for run, state in zip(runs, states, strict=True)]
 
 
 def carry_out(

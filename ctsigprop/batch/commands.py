@@ -189,6 +189,7 @@ def carry_out(
     """Do a batch and print its table: the exit code."""
     n_jobs, engine, resume, retry = how
     options = Options(open_store(store), engine, n_jobs, retry, progress=True)
+    batch = batch.going_on_in(options.store)
     if dry_run:
         typer.echo(estimate(batch.jobs, options))
         return 0

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from ctsigprop.batch.course import run_group, shape
 from ctsigprop.batch.engine import SchedulerLost, WorkerLost, execute
 from ctsigprop.batch.job import Job, Record
+from ctsigprop.batch.plan import under_former_keys
 from ctsigprop.batch.records import Damaged, StoreError
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.store import RunStore
@@ -112,8 +113,15 @@ class Batch:
     jobs: Sequence[Job]
     runs: Runs
 
+    def going_on_in(self, store: RunStore | None) -> Batch:
+        """The same batch, with the runs that an earlier version has stored under the keys that it gave them."""
+        return self if store is None else replace(self, jobs=under_former_keys(self.jobs, store))
+
     def carry_out(self, options: Options) -> Runs:
         """Do all jobs, after noting in the store what is planned."""
+        return self.going_on_in(options.store)._carry_out(options)
+
+    def _carry_out(self, options: Options) -> Runs:
         keys = [job.key for job in self.jobs]
         if options.store is not None:
             planned = [{"key": job.key, "settings": job.settings, "seed": job.seed} for job in self.jobs]

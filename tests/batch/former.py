@@ -74,7 +74,7 @@ def build(rate: float, rule: str) -> ct.Network:
     return network(ct.rules.Hebb(rate=rate / 100, decay=0.5, traces=False))
 
 
-def sweep_of(store: Path, seeds: int = 2, **settings: Any) -> ct.Runs:
+def sweep_of(store: Path | None, seeds: int = 2, **settings: Any) -> ct.Runs:
     """Eight runs under metrics and a stop of the library's own."""
     shown = ct.Presentations(X, Y, 4, 1.0, 2, 0, None, True)
     grid = {"rate": [1.0, 2.0], "rule": ["contrastive", "hebb"], **settings}
