@@ -117,7 +117,7 @@ def simulate(
     seed : int, decides the initial weights where no state is given; default 0
     progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
     store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
-        reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
+        reads it even if this process is killed. With `ensemble`, a folder with one store per member
     ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
         seed[k]; one that diverges ends, the others go on. With Euler's steps, or `compile=True`, they run side by side,
         else one after another; `stats["path"]` says how
@@ -130,15 +130,14 @@ def simulate(
     Raises
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
-    MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
-    StoreFailed : an OSError; the store can no longer be written to. Its `solution` is what else is returned, up to there
+    MemoryError, OSError : a recording larger than the memory or disk that is free, a store that exists; or one that can
+        no longer be written to (`StoreFailed`), whose attribute `solution` is what there was up to then
     """
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
     check_types(networks, stimuli, given)
     method = fitting(resolve_solver(solver, networks[0]), networks)
     start, stop = check_span(t_span, stimuli[0])
-    states: list[State] = []
-    runs: list[Run] = []
+    states, runs = list[State](), list[Run]()
     about: dict[int, dict[str, Any]] = {}
     for one, shown, begin, own in zip(networks, stimuli, given, seeds, strict=True):
         check_stimulus(one, shown)
@@ -155,8 +154,8 @@ def simulate(
             run.sink = stack.enter_context(sink)
         way, outcomes = stored_or_not(runs, method, stimuli, states, ensemble is not None)
     cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(method), "path": way}
-    solutions = [run.solution(ended, cost) for run, ended in zip(runs, outcomes, strict=True)]
-    return unless_failed(runs, solutions[0] if ensemble is None else Ensemble(solutions, seeds))
+    members = Ensemble([run.solution(end, cost) for run, end in zip(runs, outcomes, strict=True)], seeds)
+    return unless_failed(runs, members[0] if ensemble is None else members)
 
 
 def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:

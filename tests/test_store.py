@@ -204,7 +204,7 @@ def test_a_disk_that_is_full_in_the_end_does_not_lose_the_final_state(tmp_path: 
 
 
 def test_of_an_ensemble_too(tmp_path: Path, full: Any) -> None:
-    whole = simulated(None, solver=ct.solvers.Dopri5(), ensemble=3)
+    whole: Any = simulated(None, solver=ct.solvers.Dopri5(), ensemble=3)
     full(lambda path: "/run/1/" in path and chunks_after(4, "weights")(path))
     with pytest.raises(OSError, match=r"run/1 cannot be written to") as error:
         simulated(tmp_path / "run", solver=ct.solvers.Dopri5(), ensemble=3)

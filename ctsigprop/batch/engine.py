@@ -99,7 +99,7 @@ def on_cluster(work: Callable[[T], list[R]], groups: Sequence[T], client: Any) -
         return [client.submit(work, group, pure=False) for group in islice(left, count)]
 
     left = iter(groups)
-    running = as_completed(submitted(AHEAD * sum(client.ncores().values())))
+    running: Any = as_completed(submitted(AHEAD * sum(client.ncores().values())))  # type: ignore[no-untyped-call]
     for future in running:
         try:
             results = future.result()

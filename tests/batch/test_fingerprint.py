@@ -211,7 +211,7 @@ def test_that_of_a_base_changes_what_a_user_derives_from_it(monkeypatch: pytest.
 
 def test_a_setting_that_came_later_has_a_former_fingerprint_at_its_default_only() -> None:
     @dataclasses.dataclass(frozen=True)
-    class Oja(ct.rules.Oja):  # type: ignore[misc]
+    class Oja(ct.rules.Oja):
         """With a new setting."""
 
         noise: float = 0.0
@@ -243,7 +243,7 @@ def test_a_sweep_of_version_0_1_is_resumed(tmp_path: Path, monkeypatch: pytest.M
     for thing in identities.NAMES:
         moved(thing, monkeypatch)
     done: list[int] = []
-    true = schedule.run_group
+    true = schedule.run_group  # type: ignore[attr-defined]
 
     def noting(jobs: Any) -> Any:
         done.extend(job.seed for job in jobs)
