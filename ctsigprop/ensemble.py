@@ -196,8 +196,6 @@ def batched(
     except SolverStopped as stopped:
         for row, k in enumerate(alive):
             end(k, stopped.status, str(stopped), member_of(stopped.state, row), stopped.t, stopped.__cause__)
-    except OSError:  # of a store
-        raise
     except (KeyboardInterrupt, Exception) as error:
         status = broken_off(error)
         for row, k in enumerate(alive):

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.fx import Graph, Node
 
 from ctsigprop.compiled.lowering import Kernel
+from ctsigprop.compiled.module_cache import load
 from ctsigprop.compiled.operators import FILLS, FILLS_WITH, literal
-from ctsigprop.compiled.program import check_machine, load
+from ctsigprop.compiled.program import check_machine
 from ctsigprop.compiled.source import assembled, broadcast, change_weight, factors, indented
 from ctsigprop.compiled.trace import INPUTS, NotCompilable, Traced
 from ctsigprop.compiled.values import Buffer, Value, contiguous, in_memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -81,6 +82,7 @@ def placed(path: Path) -> Iterator[Path]:
     Raises
     ------
     FileExistsError : the path exists
+    OSError : the folder may not be written to
     """
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists: choose another path, or remove it first")
@@ -100,7 +102,15 @@ def folders_above(path: Path) -> Iterator[None]:
     """The folders that `path` needs; those that were made here go again if the block raises."""
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(path.parent, os.W_OK):
+                mounted = hasattr(os, "statvfs") and os.statvfs(path.parent).f_flag & os.ST_RDONLY
+                code = errno.EROFS if mounted else errno.EACCES
+                raise OSError(code, os.strerror(code))
+        except OSError as error:
+            said = f"{path.parent} cannot be written to ({error.strerror or error}): choose another place"
+            raise OSError(error.errno, said) from error
         yield
     except BaseException:
         for folder in missing:

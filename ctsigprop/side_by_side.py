@@ -78,7 +78,7 @@ class SideBySide:
             reason = self.advance()
             if reason is not None:
                 status, message = reason
-        except (NotCompilable, OSError):
+        except NotCompilable:
             raise
         except (KeyboardInterrupt, Exception) as error:
             cause, status = error, broken_off(error)

@@ -54,6 +54,8 @@ from ctsigprop.solvers.times import slack, smallest_interval
 from ctsigprop.state import State
 from ctsigprop.steps import check_step
 from ctsigprop.stimuli import Frame, Stimulus
+from ctsigprop.storage import read
+from ctsigprop.store import StoreFailed
 
 KINKED_TOLERANCES = 1e-3, 1e-4
 """rtol and atol of "auto" for activations with a kink: digits, 64-32, four presentations of relu take 194 evaluations
@@ -125,7 +127,7 @@ def simulate(
     seed : int, decides the initial weights where no state is given; default 0
     progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
     store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
-        reads it at any moment, even if this process is killed. With `ensemble`, a folder with one store per member
+        reads it even if this process is killed. With `ensemble`, a folder with one store per member
     ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
         seed[k]; one that diverges ends, the others go on. With Euler's steps, or `compile=True`, they run side by side,
         else one after another; `stats["path"]` says how
@@ -139,7 +141,8 @@ def simulate(
     Raises
     ------
     ValueError, TypeError : inputs that do not fit together, before anything runs
-    MemoryError, OSError : a recording larger than the memory or disk that is free, or a store that exists
+    MemoryError, OSError : a recording larger than the memory or disk that is free, a store that exists; or one that can
+        no longer be written to (`StoreFailed`), whose attribute `solution` is what there was up to then
     SimulationError : code of yours that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The
         message names it and the time, `__cause__` is that error, `solution` what the run had until then
     KeyboardInterrupt : Ctrl-C, anywhere but in a notebook or at a Python prompt; with a `solution` too. A store, if
@@ -194,7 +197,8 @@ def finished(
     # the last one first: the folder that the first store made for all of them is empty when that one goes
     ended_runs = reversed(list(zip(runs, outcomes, strict=True)))
     solutions = [run.solution(ended, cost) for run, ended in ended_runs][::-1]
-    return solutions, next((ended.cause for ended in outcomes if ended.cause is not None), None)
+    causes = [*(ended.cause for ended in outcomes), *(run.failure for run in runs)]
+    return solutions, next((cause for cause in causes if cause is not None), None)
 
 
 def attempt(
@@ -203,8 +207,6 @@ def attempt(
     """As `carry_out`; where something raises before any run has begun, each ends where it starts."""
     try:
         return carry_out(runs, solver, stimuli, states, many)
-    except OSError:  # of a store
-        raise
     except (KeyboardInterrupt, Exception) as error:
         return "none", [not_begun(run, state, error) for run, state in zip(runs, states, strict=True)]
 
@@ -262,6 +264,7 @@ class Run:
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
         self.compiled = False
+        self.failure: StoreFailed | None = None
         self.bar = Progress(self.start, self.stop, progress, network.time_unit)
 
     def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
@@ -296,8 +299,6 @@ class Run:
         except SolverStopped as stopped:
             final = own_state(stopped.state, stopped.t)
             return Outcome(stopped.status, str(stopped), final, self.counts, stopped.__cause__)
-        except OSError:  # of a store
-            raise
         except (KeyboardInterrupt, Exception) as error:
             status = broken_off(error)
             return Outcome(status, f"{status} It stood at t={t:g}.", own_state(now, t), self.counts, error)
@@ -325,7 +326,7 @@ class Run:
             self.bar.reached(t)
 
     def solution(self, ended: Outcome, cost: dict[str, Any]) -> Solution:
-        """What the run gives back."""
+        """What the run gives back; where its store fails, with the records that this holds."""
         self.bar.close()
         stats = {**asdict(ended.counts), **cost}
         message = ended.message
@@ -333,7 +334,11 @@ class Run:
             message = f"{message} {sentence(ended.cause)}"
         sol = Solution(xr.Dataset(), ended.state, stats, ended.status, message, self.network)
         self.attrs.update(outcome(ended.status, message, ended.counts))
-        dataset = self.sink.finish(self.attrs, ended.state, sol.about)
+        try:
+            dataset = self.sink.finish(self.attrs, ended.state, sol.about)
+        except StoreFailed as failure:
+            self.failure, dataset = failure, read(failure.place)[0]
+            sol = replace(sol, status=Status.STORE_FAILED, message=f"{Status.STORE_FAILED} {failure}")
         if ended.cause is not None and ended.state.t <= self.start:
             dataset = dataset.load()
             self.sink.discard()

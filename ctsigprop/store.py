@@ -27,12 +27,37 @@ from ctsigprop import storage
 from ctsigprop.layout import Layout, as_text, dataset
 from ctsigprop.paths import placed, remove, replace_text
 from ctsigprop.sinks import lengths, shares
+from ctsigprop.solvers.status import Status
 from ctsigprop.unreadable import sealed
 
 CHUNK = 1 << 20
 """Bytes of a chunk, about."""
 PARTS = 64
 """Chunks of a record at least, so that one who looks on sees it grow."""
+
+
+class StoreFailed(OSError):
+    """A store that can no longer be written to, and what the run had come to.
+
+    Parameters
+    ----------
+    store : Store, what it holds stays readable
+    cause : the error of the system
+
+    Attributes
+    ----------
+    solution : Solution or Ensemble so far, its records as far as the store holds them
+    """
+
+    solution: Any = None
+
+    def __init__(self, store: Store, cause: OSError) -> None:
+        self.place = store.path
+        super().__init__(
+            cause.errno,
+            f"the store {store.path} cannot be written to ({cause.strerror or cause}); it holds {store.held()}. "
+            "The solution so far, with the last state, is the attribute `solution` of this error",
+        )
 
 
 class Store:
@@ -49,7 +74,8 @@ class Store:
     Raises
     ------
     FileExistsError : the path exists
-    OSError : the records exceed the disk space that is free
+    OSError : the records exceed the disk space that is free, or the folder may not be written to
+    StoreFailed : later, when the disk is full
     """
 
     def __init__(
@@ -84,8 +110,11 @@ class Store:
     def taken(self, k: int) -> None:
         self.filled[k] += 1
         if self.filled[k] == len(self.buffers[k]):
-            self.write(k)
-            self.note(self.path)
+            try:
+                self.write(k)
+                self.note(self.path)
+            except OSError as error:
+                raise StoreFailed(self, error) from error
 
     def write(self, k: int) -> None:
         """Write what the buffer of record k holds, and only then count it; done twice it does no harm."""
@@ -123,7 +152,8 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self.begun:
-            self.flush()
+            with suppress(OSError):  # what ended the run says more
+                self.flush()
         elif kind is not None:
             self.discard()
 
@@ -140,18 +170,38 @@ class Store:
             with suppress(OSError):  # somebody else has put something there
                 folder.rmdir()
 
+    def held(self) -> str:
+        """How far each record reaches on disk, as text."""
+        ends = zip(self.layouts, self.done, strict=True)
+        return ", ".join(f"{one.name} up to t={one.clock[n - 1]:g}" for one, n in ends if n) or "no records yet"
+
     def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
-        """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily."""
-        group = zarr.open_group(str(self.path / storage.DATASET), mode="r+")
-        self.checks = {name: check for name, check in self.checks.items() if name.count("/") > 1}  # not the group's own
-        self.flush()
-        group.attrs.update(dict(attrs))
-        ends = lengths(self.layouts, self.done)
-        short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
-        storage.write_final(self.path, final)
-        storage.write_manifest(self.path, about, short)
-        for name in (storage.PROGRESS, storage.CHUNKS):
-            (self.path / name).unlink(missing_ok=True)
+        """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily.
+
+        Raises
+        ------
+        StoreFailed : the disk is full; where the final state still fitted, the store is a saved solution
+        """
+        failure: OSError | None = None
+        try:
+            self.checks = {name: check for name, check in self.checks.items() if name.count("/") > 1}  # not the group's
+            self.flush()
+        except OSError as error:
+            failure = error
+            about = {**about, "status": Status.STORE_FAILED.name, "message": f"{Status.STORE_FAILED} {error.strerror}."}
+        try:
+            zarr.open_group(str(self.path / storage.DATASET), mode="r+").attrs.update(dict(attrs))
+            ends = lengths(self.layouts, self.done)
+            short = {one.time: ends[one.time] for one in self.layouts if ends[one.time] < len(one.clock)}
+            storage.write_final(self.path, final)
+            storage.write_manifest(self.path, about, short)
+            for name in (storage.PROGRESS, storage.CHUNKS):
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            failure = failure or error
+            shutil.rmtree(self.path / storage.FINAL, ignore_errors=True)
+        if failure is not None:
+            raise StoreFailed(self, failure) from failure
         return storage.read(self.path)[0]
 
 

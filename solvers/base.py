@@ -58,8 +58,7 @@ class BreakingOff:
 
     Parameters
     ----------
-    stop : makes the `SolverStopped` that carries that state; what was raised becomes its cause. An OSError, by which
-        the store of a run says that its disk is full, goes its own way
+    stop : makes the `SolverStopped` that carries that state; what was raised becomes its cause
     """
 
     def __init__(self, stop: Callable[[Status, str], SolverStopped]) -> None:
@@ -71,13 +70,15 @@ class BreakingOff:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, KeyboardInterrupt | Exception) and not isinstance(error, SolverStopped | OSError):
+        if isinstance(error, KeyboardInterrupt | Exception) and not isinstance(error, SolverStopped):
             good = self.stop(broken_off(error), "")
             raise SolverStopped(good.status, good.t, good.state, f"It stood at t={good.t:g}.") from error
 
 
 def broken_off(error: BaseException) -> Status:
-    """The status of a run that ended because `error` was raised."""
+    """The status of a run that ended because `error` was raised. Only stores raise an OSError that has no name yet."""
+    if isinstance(error, OSError):
+        return Status.STORE_FAILED
     return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
 
 

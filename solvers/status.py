@@ -14,6 +14,7 @@ class Status(Enum):
     MAX_STEPS = "The solver took max_steps steps before the end was reached."
     INTERRUPTED = "The simulation was interrupted from the keyboard."
     FAILED = "Something that the simulation called raised an error."
+    STORE_FAILED = "The store could not be written to, and records end there."
     UNFINISHED = "The simulation has not ended: it is still running, or its process was killed."
 
     def __str__(self) -> str:

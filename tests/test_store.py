@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -129,6 +130,101 @@ def test_a_recording_that_the_disk_cannot_hold_is_refused(tmp_path: Path, monkey
     with pytest.raises(OSError, match=r"recording would take .* and 100 bytes are free"):
         simulated(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], bool]], None]:
+    """Makes the disk full for files whose path is chosen by a function."""
+    true = os.replace
+
+    def fill(chosen: Callable[[str], bool]) -> None:
+        def replace(source: Any, target: Any, **settings: Any) -> None:
+            if chosen(str(target)):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+            true(source, target, **settings)
+
+        monkeypatch.setattr(os, "replace", replace)
+
+    return fill
+
+
+def chunks_after(count: int, name: str) -> Callable[[str], bool]:
+    """Chosen are chunks of a record from one on."""
+    return lambda path: f"/{name}/c/" in path and int(path.split(f"/{name}/c/")[1].split("/")[0]) >= count
+
+
+SOLVERS = {
+    "in torchdiffeq": ct.solvers.RK4(dt=0.25),
+    "in place": ct.solvers.Euler(dt=0.25),
+    "factored": ct.solvers.FactoredRK4(dt=0.25),
+    "adaptive": ct.solvers.Dopri5(),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
+def test_a_disk_that_is_full_hands_back_the_solution_so_far(
+    tmp_path: Path, solver: ct.solvers.Solver, full: Any
+) -> None:
+    place, whole = tmp_path / "run.zarr", simulated(None, solver=solver)
+    full(chunks_after(9, "weights"))
+    with pytest.raises(
+        OSError, match=rf"the store {place} cannot be written to \(No space left.*weights up to t=4"
+    ) as e:
+        simulated(place, solver=solver)
+    assert e.value.errno == errno.ENOSPC
+    sol = e.value.solution  # type: ignore[attr-defined]
+    assert sol.status is ct.Status.STORE_FAILED
+    assert sol.final.t >= 4.25  # the last step before the sample that had no room
+    until = simulated(None, solver=solver, t_span=(0.0, sol.final.t))
+    for name in ("W.1", "W.2"):
+        torch.testing.assert_close(sol.final[name], until.final[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(sol.dataset.weights, whole.dataset.weights.sel(time=slice(0, 4)))
+    back = ct.load(place)  # the final state still found room
+    assert (back.status, back.final.t) == (ct.Status.STORE_FAILED, sol.final.t)
+    xr.testing.assert_identical(back.dataset.load(), sol.dataset.load())
+
+
+@pytest.mark.parametrize("file", ["final.zarr", "manifest.json", "weights/c/50"])
+def test_a_disk_that_is_full_in_the_end_does_not_lose_the_final_state(tmp_path: Path, file: str, full: Any) -> None:
+    net = ct.Network([4, 2], rule=ct.rules.Oja(), bias=False)
+    stimulus = ct.Presentations(np.ones((1, 4)), None, 1, duration=100.0)
+    given: dict[str, Any] = {"solver": ct.solvers.Euler(dt=1.0), "probes": [ct.Probe("weights", every=1.0)]}
+    whole = ct.simulate(net, stimulus, **given)
+    full(lambda path: f"/{file}" in path)
+    with pytest.raises(OSError, match=r"No space left on device\); it holds weights up to t=") as error:
+        ct.simulate(net, stimulus, **given, store=tmp_path / "run")
+    sol = error.value.solution  # type: ignore[attr-defined]
+    assert sol.final.equal(whole.final)
+    count = 100 if file == "weights/c/50" else 101  # two samples to a chunk
+    xr.testing.assert_equal(sol.dataset.load(), whole.dataset.isel(time=slice(0, count)))
+    back = ct.load(tmp_path / "run")
+    assert back.dataset.equals(sol.dataset)
+    assert (back.status is ct.Status.STORE_FAILED) == (file == "weights/c/50") == back.final.equal(whole.final)
+
+
+def test_of_an_ensemble_too(tmp_path: Path, full: Any) -> None:
+    whole: Any = simulated(None, solver=ct.solvers.Dopri5(), ensemble=3)
+    full(lambda path: "/run/1/" in path and chunks_after(4, "weights")(path))
+    with pytest.raises(OSError, match=r"run/1 cannot be written to") as error:
+        simulated(tmp_path / "run", solver=ct.solvers.Dopri5(), ensemble=3)
+    members = error.value.solution  # type: ignore[attr-defined]
+    assert members[0].status.ok
+    assert members[0].final.equal(whole[0].final)
+    ends = [member.final.t for member in members]
+    assert ends[0] == 9.0
+    assert 2.0 <= ends[1] < 9.0
+    assert ends[2] == 0.0
+    assert ct.load(tmp_path / "run" / "0").status.ok
+
+
+def test_a_place_that_may_only_be_read_is_not_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def readonly(path: Any, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
+    monkeypatch.setattr(Path, "mkdir", readonly)
+    with pytest.raises(OSError, match=rf"{tmp_path} cannot be written to \(Read-only file system\): choose another"):
+        simulated(tmp_path / "run")
 
 
 def test_the_predicted_bytes_are_those_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,7 +120,7 @@ def compare(
 
     Prints a table of mean test accuracy with 95 % intervals, and which differences are larger than chance.
     """
-    with mistakes():
+    with mistakes(going_on("compare", file, change, store, engine)):
         experiment, raw = read(file, change or ())
         if experiment.compare is None:
             raise ConfigError(f"{file}: compare: is missing; a comparison needs [compare.rules.NAME] tables")
@@ -144,7 +145,7 @@ def sweep(
     dry_run: DryRun = False,
 ) -> None:
     """Run every combination of the settings that FILE lists under sweep.settings, and print a table of all runs."""
-    with mistakes():
+    with mistakes(going_on("sweep", file, change, store, engine)):
         experiment, raw = read(file, change or ())
         if experiment.sweep is None:
             raise ConfigError(f"{file}: sweep: is missing; a sweep needs [sweep.settings]")
@@ -246,6 +247,7 @@ def carry_out(
     n_jobs, engine, resume, retry = how
     folder = None if out is None else local("--out", out)
     options = Options(open_store(store), engine, n_jobs, retry, progress=True)
+    batch = batch.going_on_in(options.store)
     if dry_run:
         typer.echo(estimate(batch.jobs, options))
         return 0
@@ -281,13 +283,22 @@ def picture(runs: Runs, path: Path, metric: str | None = None, x: str | None = N
         plt.close(figure)
 
 
+def going_on(command: str, file: Path, change: list[str] | None, store: str | None, engine: str) -> str:
+    """The command that goes on with what is in a store, or nothing without one."""
+    if store is None:
+        return ""
+    changes = [word for text in change or () for word in ("--set", text)]
+    where = [] if engine == "local" else ["--engine", engine]
+    return shlex.join(["ctsigprop", command, str(file), *changes, "--store", store, *where, "--resume"])
+
+
 @contextmanager
-def mistakes() -> Iterator[None]:
-    """Tell in one sentence what went wrong, with an exit code that scripts can use."""
+def mistakes(resume: str = "") -> Iterator[None]:
+    """Tell in one sentence what went wrong and what resumes it, with an exit code that scripts can use."""
     try:
         yield
     except (StoreError, WorkerLost) as error:
-        typer.echo(f"ctsigprop: {error}", err=True)
+        typer.echo(f"ctsigprop: {error}" + (f"\nTo resume: {resume}" if resume else ""), err=True)
         raise typer.Exit(UNFINISHED) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
         typer.echo(f"ctsigprop: {error}", err=True)

@@ -26,6 +26,11 @@ from ctsigprop.stimuli import Presentations, Stimulus
 
 KNOWN: WeakKeyDictionary[Network, dict[Any, str]] = WeakKeyDictionary()
 """What networks that are in use compute."""
+SECONDS_OF_A_GROUP = 10.0
+"""Time until the first runs side by side have ended from which on fewer go at once, where that costs little."""
+HALF = 0.55
+"""Share of the time of a group up to which half of it costs little."""
+Result = tuple[Job, Record, Solution | None]
 
 
 class Course:
@@ -102,8 +107,8 @@ def spans(total: float, every: float) -> list[tuple[float, float]]:
     return list(zip(edges, [*edges[1:], total], strict=True))
 
 
-def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
-    """Runs whose `shape` is the same, in order: side by side where they can be, else each handed over once it is done.
+def run_group(jobs: Sequence[Job]) -> Iterator[Result]:
+    """Runs whose `shape` is the same, each handed over once it has ended: side by side where they can be, else in turn.
 
     Whether they can does not depend on how many they are. Side by side each ends as alone, to rounding: the last bits
     of a product of matrices depend on where they lie in memory.
@@ -112,22 +117,23 @@ def run_group(jobs: Sequence[Job]) -> Iterator[tuple[Record, Solution | None]]:
         for job in jobs:
             with PeakMemory() as memory:
                 record, sol = run_job(job)
-            yield replace(record, megabytes=memory.megabytes), sol
+            yield job, replace(record, megabytes=memory.megabytes), sol
         return
     courses: list[Course] = []
+    left = {id(job): job for job in jobs}
     try:
+        courses += courses_of(jobs)
         with PeakMemory() as memory:
-            together(jobs, courses)
-            found = [course.result() for course in courses]
+            for course in to_the_end(courses, 0):
+                record, sol = course.result()
+                del left[id(course.job)]
+                yield course.job, replace(record, megabytes=memory.so_far()), sol
     except Exception as error:
         if len(jobs) == 1:
-            yield failure(jobs[0], error, courses), None
+            yield jobs[0], failure(jobs[0], error, courses), None
         else:  # somebody's metric, say: find out whose
-            for job in jobs:
+            for job in left.values():
                 yield from run_group([job])
-        return
-    for record, sol in found:
-        yield replace(record, megabytes=memory.megabytes), sol
 
 
 def fit_together(jobs: Sequence[Job]) -> bool:
@@ -145,28 +151,55 @@ def fit_together(jobs: Sequence[Job]) -> bool:
     return machine_code or possible(networks, jobs[0].solver, stimuli)
 
 
-def together(jobs: Sequence[Job], courses: list[Course]) -> None:
-    """Runs side by side, each to its end: their courses are added to `courses`. The time that they take is shared out
-    evenly.
+def courses_of(jobs: Sequence[Job]) -> list[Course]:
+    """The learning curves of runs that have all that they need."""
+    return [
+        Course(job, job.network, job.stimulus) for job in jobs if job.network is not None and job.stimulus is not None
+    ]
+
+
+def to_the_end(going: Sequence[Course], k: int, seconds: float = 0.0) -> Iterator[Course]:
+    """Courses side by side from piece k on, the last of which took some seconds, each as it ends.
+
+    Where it takes long until any of them ends, and half of them need hardly more than half the time, one half goes
+    first: if the process is killed, what has ended is in the store.
     """
-    for job in jobs:
-        if job.network is not None and job.stimulus is not None:
-            courses.append(Course(job, job.network, job.stimulus))
-    for span in courses[0].spans:
-        going = [course for course in courses if course.goes_on]
-        if not going:
+    spans = going[0].spans
+    halved = False
+    while True:
+        yield from (course for course in going if not course.goes_on)
+        going = [course for course in going if course.goes_on]
+        if not going or k == len(spans):
             break
-        found = simulate(
-            [course.network for course in going],
-            [course.stimulus for course in going],
-            jobs[0].solver,
-            state=[course.state for course in going],
-            t_span=span,
-            ensemble=len(going),
-        )
-        for course, sol in zip(going, found, strict=True):
-            seconds = sol.stats["wall_seconds"] / len(going)
-            course.take(replace(sol, stats={**sol.stats, "wall_seconds": seconds}))
+        if halved or len(going) == 1 or seconds * (len(spans) - k) < SECONDS_OF_A_GROUP:
+            seconds = advance(going, spans[k])
+        else:
+            half, rest = going[: len(going) // 2], going[len(going) // 2 :]
+            spent = advance(half, spans[k])
+            if spent < HALF * seconds:
+                yield from to_the_end(half, k + 1, spent)
+                yield from to_the_end(rest, k)
+                return
+            advance(rest, spans[k])
+            halved = True
+        k += 1
+    yield from going
+
+
+def advance(going: Sequence[Course], span: tuple[float, float]) -> float:
+    """Take courses side by side through a piece of time; the seconds that it takes are shared out evenly."""
+    found = simulate(
+        [course.network for course in going],
+        [course.stimulus for course in going],
+        going[0].job.solver,
+        state=[course.state for course in going],
+        t_span=span,
+        ensemble=len(going),
+    )
+    seconds = float(found[0].stats["wall_seconds"])
+    for course, sol in zip(going, found, strict=True):
+        course.take(replace(sol, stats={**sol.stats, "wall_seconds": seconds / len(going)}))
+    return seconds
 
 
 def shape(job: Job) -> tuple[Any, ...]:

@@ -1,20 +1,39 @@
-"""Where runs are done: in this process, in some of this machine, or on a Dask cluster, all through joblib."""
+"""Where runs are done: in this process, in several of this machine by joblib, or on a Dask cluster."""
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import logging
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import joblib
+import psutil
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 T = TypeVar("T")
 R = TypeVar("R")
+PULSE = 0.5
+"""Seconds between two looks of a worker at its parent process."""
+PATIENCE = 10
+"""Seconds until a scheduler has answered, and until it has a worker."""
+AHEAD = 2
+"""Groups that are handed to a cluster at once for each of its threads."""
 
 
 class WorkerLost(RuntimeError):
     """A worker process was killed or ran out of memory; what it had finished is in the store."""
+
+
+class SchedulerLost(WorkerLost):
+    """The Dask scheduler has ended, or was never there, or has no workers; what was finished is in the store."""
 
 
 def execute(work: Callable[[T], list[R]], groups: Sequence[T], engine: Any, n_jobs: int) -> Iterator[R]:
@@ -29,48 +48,106 @@ def execute(work: Callable[[T], list[R]], groups: Sequence[T], engine: Any, n_jo
 
     Raises
     ------
-    WorkerLost : a local worker process died
+    WorkerLost : a worker process died
+    SchedulerLost : the cluster is not there, or no longer
+    ValueError, TypeError, ImportError : an engine that is not known
     """
-    if engine == "local" and (n_jobs == 1 or len(groups) <= 1):
+    if engine != "local":
+        with connected(engine) as client:
+            yield from on_cluster(work, groups, client)
+    elif n_jobs == 1 or len(groups) <= 1:
         for group in groups:
             yield from work(group)
-        return
-    with backend(engine, n_jobs) as parallel:
+    else:
+        yield from in_processes(work, groups, n_jobs)
+
+
+def in_processes(work: Callable[[T], list[R]], groups: Sequence[T], n_jobs: int) -> Iterator[R]:
+    """The results of processes of this machine, each with one thread, which end when this process does."""
+    with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
         try:
-            for results in parallel(joblib.delayed(work)(group) for group in groups):
+            for results in parallel(joblib.delayed(as_child)(os.getpid(), work, group) for group in groups):
                 yield from results
         except TerminatedWorkerError as error:
             raise WorkerLost(str(error)) from None
 
 
+def as_child(parent: int, work: Callable[[T], list[R]], group: T) -> list[R]:
+    """The results of one group, in a process that ends with the one that started it."""
+    end_with(parent)
+    return work(group)
+
+
+@cache
+def end_with(parent: int) -> None:
+    """End this process once its parent is gone, in the middle of a run: what a store holds is whole at any time."""
+
+    def watch() -> None:
+        while os.getppid() == parent and psutil.pid_exists(parent):
+            time.sleep(PULSE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def on_cluster(work: Callable[[T], list[R]], groups: Sequence[T], client: Any) -> Iterator[R]:
+    """The results of a Dask cluster's workers, which are handed a few groups at a time."""
+    from distributed import KilledWorker, as_completed
+
+    def submitted(count: int) -> list[Any]:
+        return [client.submit(work, group, pure=False) for group in islice(left, count)]
+
+    left = iter(groups)
+    running: Any = as_completed(submitted(AHEAD * sum(client.ncores().values())))  # type: ignore[no-untyped-call]
+    for future in running:
+        try:
+            results = future.result()
+        except KilledWorker as error:
+            raise WorkerLost(str(error)) from None
+        except (concurrent.futures.CancelledError, OSError):
+            if future.status == "error":  # raised by the work itself
+                raise
+            raise SchedulerLost("it has ended, or the connection is cut") from None
+        yield from results
+        running.update(submitted(1))
+
+
 @contextmanager
-def backend(engine: Any, n_jobs: int) -> Iterator[joblib.Parallel]:
-    """An executor of joblib's for an engine; each process of this machine with one thread.
+def connected(engine: Any) -> Iterator[Any]:
+    """A client of a scheduler that has workers, from an address or a client.
 
     Raises
     ------
-    ValueError, TypeError, ImportError, OSError : an engine that is not known, or not there
+    ValueError, TypeError, ImportError, SchedulerLost : an engine that is not known, or not there
     """
-    if engine == "local":
-        with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-            yield joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        return
-    client, owned = dask_client(engine)
-    hold: AbstractContextManager[Any] = client if owned else nullcontext()
-    with hold, joblib.parallel_config("dask", client=client):
-        yield joblib.Parallel(n_jobs=-1, batch_size=1, pre_dispatch="all")
-
-
-def dask_client(engine: Any) -> tuple[Any, bool]:
-    """(client, whether it was made here) of an address or of a client."""
-    if not isinstance(engine, str):
-        if not hasattr(engine, "scheduler_info"):
-            raise TypeError(f"engine must be 'local', the address of a Dask scheduler or a Client, got {engine!r}")
-        return engine, False
-    if "://" not in engine:
+    if isinstance(engine, str) and "://" not in engine:
         raise ValueError(f"engine must be 'local', an address such as 'tcp://host:8786' or a Client, got {engine!r}")
+    if not isinstance(engine, str) and not hasattr(engine, "scheduler_info"):
+        raise TypeError(f"engine must be 'local', the address of a Dask scheduler or a Client, got {engine!r}")
     try:
         from distributed import Client
     except ImportError:
         raise ImportError("engine= with an address needs Dask: pip install 'ctsigprop[cluster]'") from None
-    return Client(engine, timeout=10), True  # type: ignore[no-untyped-call]
+    owned = isinstance(engine, str)
+    with quiet("distributed.client"), ExitStack() as stack:
+        try:
+            client: Any = Client(engine, timeout=PATIENCE) if owned else engine  # type: ignore[no-untyped-call]
+            if owned:
+                stack.callback(client.close)
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, asyncio.TimeoutError, concurrent.futures.CancelledError):
+            raise SchedulerLost("it does not answer, or has no workers") from None
+        yield client
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Keep a library from logging what is told in one sentence."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import types
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -16,18 +16,46 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctsigprop.batch import former, identities
+
 PLAIN = (type(None), bool, int, str, bytes, complex, torch.dtype, torch.device, PurePath, range, slice)
 LIBRARIES = ("builtins", "ctsigprop", "numpy", "torch", "scipy", "abc", "typing", "dataclasses", "enum", "functools")
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How our own classes, functions and objects count.
+
+    Parameters
+    ----------
+    version : of the format
+    identity : name of a class or function
+    settings : what decides an object; None for one that is looked into as one of the user's
+    """
+
+    version: int
+    identity: Callable[[Any], str]
+    settings: Callable[[Any], dict[str, Any] | None]
+
+
+FORMER = Format(1, former.identity, former.settings)
+CURRENT = Format(2, identities.identity, identities.settings)
 
 
 class Fingerprint:
     """Digests of values of any kind; large arrays that occur in many of them are read once.
 
-    Functions and classes of the user count by their code and by what they enclose, those of libraries by their name.
-    The digest is the same in every process of one version of Python.
+    Functions and classes of the user count by their code and by what they enclose, those of other libraries by their
+    name, ours by their name in `identities` and its revision: not by the module that they stand in. The digest is the
+    same in every process of one version of Python.
+
+    Parameters
+    ----------
+    form : Format, default the current one
     """
 
-    def __init__(self) -> None:
+    def __init__(self, form: Format = CURRENT) -> None:
+        self.form = form
         self._arrays: dict[int, tuple[Any, str]] = {}
 
     def of(self, *values: Any) -> str:
@@ -37,7 +65,8 @@ class Fingerprint:
         ------
         TypeError : a value that has no content to look at, named
         """
-        return self._of(values, ())[:20]
+        head = () if self.form.version == 1 else (f"ctsigprop fingerprint {self.form.version}",)
+        return self._of((*head, *values), ())[:20]
 
     def _of(self, value: Any, above: tuple[int, ...]) -> str:
         if isinstance(value, Tensor | np.ndarray):
@@ -98,7 +127,7 @@ class Fingerprint:
     def _function(self, value: types.FunctionType) -> list[str | Inside]:
         name = f"{value.__module__}.{value.__qualname__}"
         if of_library(value.__module__) and "<" not in value.__qualname__:
-            return ["function", name]
+            return self._our_function(value) if ours(value.__module__) else ["function", name]
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         used = {
             key: value.__globals__[key]
@@ -108,14 +137,22 @@ class Fingerprint:
         enclosed = [Inside(part) for part in (value.__code__, value.__defaults__, value.__kwdefaults__, cells, used)]
         return ["function", name, *enclosed]
 
+    def _our_function(self, value: types.FunctionType) -> list[str | Inside]:
+        """By its name, and where that stands in no table by its code too."""
+        named = self.form.version == 1 or value in identities.NAMES
+        return ["function", self.form.identity(value), *([] if named else [Inside(value.__code__)])]
+
     def _code(self, code: types.CodeType) -> list[str | Inside]:
         constants = [item for item in code.co_consts if not isinstance(item, str) or item != code.co_name]
         words = [code.co_code.hex(), *code.co_names, *code.co_varnames, *code.co_freevars]
         return ["code", *words, *(Inside(item) for item in constants)]
 
     def _class(self, value: type) -> list[str | Inside]:
-        parts: list[str | Inside] = ["class", f"{value.__module__}.{value.__qualname__}"]
+        name = self.form.identity(value) if ours(value.__module__) else f"{value.__module__}.{value.__qualname__}"
+        parts: list[str | Inside] = ["class", name]
         for cls in value.__mro__:
+            if self.form.version > 1 and cls is not value and cls in identities.NAMES:
+                parts.append(self.form.identity(cls))
             if not of_library(cls.__module__):
                 members = {key: item for key, item in vars(cls).items() if isinstance(item, types.FunctionType)}
                 parts += [Inside(members[key].__code__) for key in sorted(members)]
@@ -123,6 +160,9 @@ class Fingerprint:
 
     def _object(self, value: Any) -> list[str | Inside]:
         """An object by its class and its fields."""
+        fields = self.form.settings(value) if ours(type(value).__module__) else None
+        if fields is not None:
+            return ["object", Inside(type(value)), Inside(fields)]
         if dataclasses.is_dataclass(value):
             fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.compare}
         elif isinstance(value, nn.Module):
@@ -148,6 +188,11 @@ class Inside:
 def of_library(module: str | None) -> bool:
     """Whether a module belongs to Python or to a library that counts by name."""
     return (module or "builtins").split(".")[0] in LIBRARIES
+
+
+def ours(module: str | None) -> bool:
+    """Whether a module belongs to this library."""
+    return (module or "").split(".")[0] == "ctsigprop"
 
 
 def names_in(code: types.CodeType) -> set[str]:

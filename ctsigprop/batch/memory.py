@@ -30,7 +30,11 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reset:
-            lines = PEAK.read_text().splitlines()
-            peak = next((line.split()[1] for line in lines if line.startswith("VmHWM")), "nan")
-            self.megabytes = float(peak) / 1024
+        self.megabytes = self.so_far()
+
+    def so_far(self) -> float:
+        """The largest until now."""
+        if not self._reset:
+            return math.nan
+        lines = PEAK.read_text().splitlines()
+        return float(next((line.split()[1] for line in lines if line.startswith("VmHWM")), "nan")) / 1024

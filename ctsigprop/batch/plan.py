@@ -6,14 +6,17 @@ import math
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctsigprop.arguments import check_stimulus
-from ctsigprop.batch.fingerprint import Fingerprint
+from ctsigprop.batch.fingerprint import FORMER, Fingerprint
+from ctsigprop.batch.former import NotFormer
 from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
 from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
+from ctsigprop.batch.store import RunStore
 from ctsigprop.errors import sentence
 from ctsigprop.network import Network
 from ctsigprop.rules.checks import number, whole
@@ -107,9 +110,7 @@ class Planner:
             budget=self.common.budget,
             stop=self.common.stop,
         )
-        amount = None if job.budget.amount is None else job.budget
-        parts = (stimulus, solver, job.test, job.measures, job.every, amount, job.stop)
-        return replace(job, key=self.fingerprint.of(job.settings, seed, trial.network, *parts))
+        return replace(job, key=self.fingerprint.of(*deciding(job)))
 
     def test(self, trial: Trial, stimulus: Stimulus, seed: int) -> Test | None:
         """The test data of one run, checked once for each pair of test and training data."""
@@ -129,6 +130,29 @@ class Planner:
         common = self.common
         key = self.fingerprint.of(named, seed, build, told[0])
         return Job(named, seed, None, None, common.solver, None, common.measures, 1.0, error=told, key=key)
+
+
+def deciding(job: Job) -> tuple[Any, ...]:
+    """Everything that decides a run, for its fingerprint."""
+    budget = None if job.budget.amount is None else job.budget
+    data = (job.network, job.stimulus, job.solver, job.test)
+    return (job.settings, job.seed, *data, job.measures, job.every, budget, job.stop)
+
+
+def under_former_keys(jobs: Sequence[Job], store: RunStore) -> list[Job]:
+    """The jobs, those that version 0.1 has stored under the keys that it gave them."""
+    there = set(store.keys())
+    fingerprint = Fingerprint(FORMER)
+
+    def renamed(job: Job) -> Job:
+        if not there or job.key in there or job.network is None:
+            return job
+        with suppress(NotFormer):
+            key = fingerprint.of(*deciding(job))
+            return replace(job, key=key) if key in there else job
+        return job
+
+    return [renamed(job) for job in jobs]
 
 
 def as_trial(what: str, value: Any) -> Trial:

@@ -14,8 +14,9 @@ import joblib
 import torch
 
 from ctsigprop.batch.course import run_group, shape
-from ctsigprop.batch.engine import WorkerLost, execute
+from ctsigprop.batch.engine import SchedulerLost, WorkerLost, execute
 from ctsigprop.batch.job import Job, Record
+from ctsigprop.batch.plan import under_former_keys
 from ctsigprop.batch.records import Damaged, StoreError
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.slowness import Slowness
@@ -80,8 +81,7 @@ class Work:
     def results(self, jobs: Sequence[Job]) -> Iterator[tuple[str, Record | None]]:
         """The records in turn, written as soon as they are there."""
         if self.store is None:
-            for job, (record, _) in zip(jobs, run_group(jobs), strict=True):
-                yield job.key, record
+            yield from ((job.key, record) for job, record, _ in run_group(jobs))
             return
         with ExitStack() as claims:
             mine = []
@@ -92,7 +92,7 @@ class Work:
                     yield job.key, self.store.read(job.key)
                 else:
                     mine.append(job)
-            for job, (record, sol) in zip(mine, run_group(mine), strict=True):
+            for job, record, sol in run_group(mine):
                 self.store.write(job.key, record, sol if self.keep else None)
                 yield job.key, record
 
@@ -117,8 +117,15 @@ class Batch:
     jobs: Sequence[Job]
     runs: Runs
 
+    def going_on_in(self, store: RunStore | None) -> Batch:
+        """The same batch, with the runs that an earlier version has stored under the keys that it gave them."""
+        return self if store is None else replace(self, jobs=under_former_keys(self.jobs, store))
+
     def carry_out(self, options: Options) -> Runs:
         """Do all jobs, after noting in the store what is planned."""
+        return self.going_on_in(options.store)._carry_out(options)
+
+    def _carry_out(self, options: Options) -> Runs:
         keys = [job.key for job in self.jobs]
         if options.store is not None:
             planned = [{"key": job.key, "settings": job.settings, "seed": job.seed} for job in self.jobs]
@@ -160,6 +167,8 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
                         bar.update()
                         if not bar.disable and (line := told.line(key, record)):
                             bar.write(line, file=sys.stderr)
+            except SchedulerLost as lost:
+                raise SchedulerLost(what_is_left(jobs, options, lost)) from None
             except WorkerLost as lost:
                 losses = 0 if len(found) > before else losses + 1
                 if losses == LOSSES:
@@ -170,6 +179,19 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
             if waiting and losses == 0:
                 time.sleep(PATIENCE)
     return found
+
+
+def what_is_left(jobs: Sequence[Job], options: Options, lost: SchedulerLost) -> str:
+    """What a lost scheduler leaves, and how to go on."""
+    if options.store is None:
+        kept = "nothing is kept without store="
+    else:
+        done = sum(job.key in options.store for job in jobs)
+        kept = f"{done} of {len(jobs)} runs are done and whole in {options.store.place}"
+    return (
+        f"the Dask scheduler {options.engine} cannot be used: {lost}; {kept}. To go on, start a scheduler, and then "
+        "the same again with its address as engine="
+    )
 
 
 def done_before(jobs: Sequence[Job], store: RunStore, retry: bool) -> tuple[dict[str, Record], frozenset[str]]:

@@ -155,8 +155,6 @@ class Engine:
                 self.most = max(1, min(FRAMES, int(self.most * min(4.0, SECONDS / max(spent, 1e-6)))))
                 if self.status.all():
                     break
-        except OSError:  # of a store
-            raise
         except (KeyboardInterrupt, Exception) as error:
             return [self.outcome(k, error) for k in range(len(self.states))]
         return [self.outcome(k) for k in range(len(self.states))]

@@ -28,13 +28,18 @@ from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+from ctsigprop.compiled.machine_code import kept
 from ctsigprop.compiled.tiles import tiles, turned
 
 T = np.{kind}
 {numbers}
 BLOCK, CHECK, NEAR = {block}, {check}, {near}
-fast = njit(fastmath={{"reassoc", "contract", "nsz", "arcp"}}, error_model="numpy", nogil=True, cache=True)
 inside = njit(fastmath={{"reassoc", "contract", "nsz", "arcp"}}, error_model="numpy", nogil=True, forceinline=True)
+compiled = njit(fastmath={{"reassoc", "contract", "nsz", "arcp"}}, error_model="numpy", nogil=True)
+
+
+def fast(function):
+    return kept(compiled(function))
 
 
 @inside

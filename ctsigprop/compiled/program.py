@@ -1,15 +1,10 @@
-"""Compiled modules: written once for each network and data shape, kept on disk, loaded again in a moment."""
+"""Compiled networks: one module for each network and data shape, written once."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ctsigprop.compiled.module_cache import load
 from ctsigprop.compiled.source import Layout, module_source
 from ctsigprop.compiled.trace import NotCompilable, distinct, record
 from ctsigprop.network import Network
@@ -78,33 +74,3 @@ def check_machine(like: Tensor) -> None:
         raise NotCompilable("numba is not installed: pip install 'ctsigprop[compile]'")
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
         raise NotCompilable(f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}")
-
-
-def folder() -> Path:
-    """Where compiled modules are kept: $CTSIGPROP_CACHE, else ~/.cache/ctsigprop, else a temporary folder."""
-    wanted = Path(os.environ.get("CTSIGPROP_CACHE") or Path.home() / ".cache" / "ctsigprop")
-    try:
-        wanted.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=wanted):
-            return wanted
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="ctsigprop-"))
-
-
-def load(source: str) -> ModuleType:
-    """The module of some source, from this process, from disk, or new."""
-    name = "ctsigprop_" + hashlib.sha256(source.encode()).hexdigest()[:24]
-    if name in sys.modules:
-        return sys.modules[name]
-    path = folder() / f"{name}.py"
-    if not path.exists():
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(source)
-        os.replace(part, path)  # whole or not at all, whoever else writes it
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RuntimeError(f"cannot load {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ def noted_run(log: Path, store: Path) -> None:
     true = ct.batch.schedule.run_group  # type: ignore[attr-defined]
 
     def noting(jobs: Any) -> Iterator[Any]:
-        for job, result in zip(jobs, true(jobs), strict=True):
+        for result in true(jobs):
             with log.open("a") as file:
-                file.write(job.key + "\n")
+                file.write(result[0].key + "\n")
             yield result
 
     ct.batch.schedule.run_group = noting  # type: ignore[attr-defined]
@@ -50,3 +51,21 @@ def run_in_two_processes(store: Path) -> None:
     """A sweep that leads a group of processes of its own, its workers in it."""
     os.setsid()
     run(store, n_jobs=2)
+
+
+class Slow(ct.Rate):
+    """A neuron that takes its time, so that its runs go one after another."""
+
+    def flow(self, variables: Any, drive: Any) -> Any:
+        time.sleep(0.002)
+        return super().flow(variables, drive)
+
+
+def build_slow(rate: float) -> ct.Network:
+    rule = ct.rules.ContrastiveHebbian(rate=rate)
+    return ct.Network([2, 4], n_classes=2, neuron=Slow(), signal=ct.TargetStream(), rule=rule)
+
+
+def run_slowly_in_two_processes(store: Path) -> None:
+    """Runs of a quarter of a second or more each, many more than are waited for."""
+    ct.sweep(build_slow, {"rate": [1.0]}, SHOWN, seeds=200, test=DATA, solver=EULER, store=store, n_jobs=2)

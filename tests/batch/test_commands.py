@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -253,3 +254,17 @@ def test_stores_that_are_none_are_told(tmp_path: Path) -> None:
         assert "no comparison or sweep was started in it" in call(command, tmp_path).out
     (tmp_path / "store.json").write_text(json.dumps({"format": "ctsigprop-runs", "version": 9}))
     assert "has format version 9" in call("status", tmp_path).out
+
+
+def test_a_scheduler_that_is_not_there_is_told_with_the_command_that_resumes(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("ctsigprop.batch.engine.PATIENCE", 0.5)
+    where = ("--set", "seeds=1", "--store", tmp_path / "my runs", "--engine", "tcp://127.0.0.1:9")
+    found = call("sweep", file, *where)
+    assert found.code == 3
+    said, resume = found.out.strip().splitlines()[-2:]
+    assert "the Dask scheduler tcp://127.0.0.1:9 cannot be used: it does not answer" in said
+    assert f"0 of 4 runs are done and whole in {tmp_path / 'my runs'}" in said
+    assert resume == f"To resume: {shlex.join(map(str, ('ctsigprop', 'sweep', file, *where, '--resume')))}"

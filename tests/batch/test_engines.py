@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ import pandas as pd
 import pytest
 
 import ctsigprop as ct
+from ctsigprop.batch import engine as engine_module
+from ctsigprop.batch.engine import SchedulerLost
 from tests.batch.sweeping import DATA, EULER, SHOWN, run
 
 distributed = pytest.importorskip("distributed")
@@ -80,3 +86,49 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(client: Any, tmp_path: P
 def test_engines_that_are_none_are_refused(engine: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         run(engine=engine)
+
+
+SCHEDULER = """
+import sys, time
+import distributed
+
+cluster = distributed.LocalCluster(
+    n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None, silence_logs=50
+)
+print(cluster.scheduler_address, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def scheduler() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A scheduler with one worker, in a process of their own, and its address."""
+    process = subprocess.Popen([sys.executable, "-c", SCHEDULER], stdout=subprocess.PIPE, text=True)
+    if process.stdout is None:
+        raise RuntimeError("no output")
+    yield process, process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_scheduler_that_dies_is_told_in_one_sentence_and_the_rest_is_done_later(
+    scheduler: Any, tmp_path: Path, whole: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, address = scheduler
+    store = tmp_path / "runs"
+    monkeypatch.setattr(engine_module, "PATIENCE", 2)
+
+    def kill() -> None:
+        while not list(store.glob("*/run.json")):
+            time.sleep(0.01)
+        process.kill()
+
+    threading.Thread(target=kill).start()
+    said = r"the Dask scheduler tcp://.* cannot be used: it has ended.*; [1-9]\d* of 64 runs are done and whole in "
+    with pytest.raises(SchedulerLost, match=said) as error:
+        run(store, engine=address)
+    assert "\n" not in str(error.value)
+    with pytest.raises(SchedulerLost, match="it does not answer"):
+        run(store, engine=address)
+    exact(run(store).table, whole, check_exact=True)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import ctsigprop as ct
-from ctsigprop.batch.fingerprint import Fingerprint
+from ctsigprop.batch import identities, schedule
+from ctsigprop.batch.fingerprint import FORMER, Fingerprint
+from ctsigprop.batch.former import NotFormer
+from ctsigprop.batch.measures import METRICS
+from tests.batch import former
 
 ROOT = Path(__file__).parents[2]
 SHIFT = 1.0
@@ -130,3 +138,136 @@ def test_numbers_that_print_alike_differ_and_circles_end() -> None:
     assert of(loop) != of([1])
     with pytest.raises(TypeError, match="a configuration must be made of numbers"):
         of(object())
+
+
+# ---------------------------------------------------------------------------------- moved modules, changed equations
+
+
+@pytest.fixture
+def unrevised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no equation had changed since version 0.1."""
+    monkeypatch.setattr(identities, "REVISIONS", {})
+    monkeypatch.setattr("ctsigprop.batch.former.REVISIONS", {})
+
+
+def stored(name: str) -> Any:
+    return json.loads((former.FOLDER / f"{name}.json").read_text())
+
+
+@pytest.mark.usefixtures("unrevised")
+@pytest.mark.parametrize("name", stored("parts"))
+def test_the_fingerprint_of_version_0_1_of_every_part_is_known(name: str) -> None:
+    part = stored("parts")[name]
+    assert Fingerprint(FORMER).of(identities.IDENTITIES[name](**part["settings"])) == part["fingerprint"]
+
+
+@pytest.mark.usefixtures("unrevised")
+@pytest.mark.parametrize("name", stored("wholes"))
+def test_so_is_that_of_networks_stimuli_and_parts_of_a_batch(name: str) -> None:
+    assert Fingerprint(FORMER).of(former.wholes()[name]) == stored("wholes")[name]
+
+
+def moved(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cls, "__module__", "ctsigprop.some.room.of.its.own")
+
+
+def test_a_moved_module_changes_no_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def values() -> list[Any]:
+        parts = [network(), shown(), ct.rules.Oja() + ct.rules.Scaling(), ct.LIF(), ct.solvers.Euler(dt=1.0), METRICS]
+        return [*parts, own_rate(), ct.alignment, network]
+
+    before = [of(value) for value in values()]
+    known = Fingerprint(FORMER).of(values()[:6])
+    for thing in identities.NAMES:
+        moved(thing, monkeypatch)
+    moved(ct.alignment, monkeypatch)
+    assert [of(value) for value in values()] == before
+    assert Fingerprint(FORMER).of(values()[:6]) == known
+
+
+def own_rate() -> ct.Rate:
+    class Own(ct.Rate):
+        """A user's own."""
+
+    return Own()
+
+
+@pytest.mark.parametrize("name", ["rules/contrastive_hebbian", "neurons/rate", "signals/target_stream"])
+def test_a_changed_equation_does_where_it_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lif = ct.Network([4, 5], neuron=ct.LIF())
+    before, other = of(network(), shown()), of(lif)
+    monkeypatch.setitem(identities.REVISIONS, name, 2)
+    assert of(network(), shown()) != before
+    assert of(lif) == other
+    with pytest.raises(NotFormer, match=f"{name} is not what it was"):
+        Fingerprint(FORMER).of(network(), shown())
+
+
+def test_that_of_a_base_changes_what_a_user_derives_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = of(own_rate())
+    monkeypatch.setitem(identities.REVISIONS, "neurons/rate", 2)
+    assert of(own_rate()) != before
+
+
+def test_a_setting_that_came_later_has_a_former_fingerprint_at_its_default_only() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Oja(ct.rules.Oja):
+        """With a new setting."""
+
+        noise: float = 0.0
+
+    name = identities.NAMES[ct.rules.Oja]
+    known = Fingerprint(FORMER).of(ct.rules.Oja())
+    Oja.__module__ = ct.rules.Oja.__module__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(identities.NAMES, Oja, name)
+        assert Fingerprint(FORMER).of(Oja()) == known
+        assert of(Oja()) != of(Oja(noise=1.0))
+        with pytest.raises(NotFormer, match="rules/oja had no noise"):
+            Fingerprint(FORMER).of(Oja(noise=1.0))
+
+
+def test_everything_that_can_be_configured_has_a_name() -> None:
+    """Every class of ours whose instances decide a run, that is all that the root exports and is no result or tool."""
+    tools = {"Ensemble", "Neuron", "Probe", "Runs", "Sample", "Solution", "State", "Status", "Stimulus", "Trial"}
+    estimators = {"SigPropClassifier", "SigPropRegressor"}
+    errors = {"SimulationError", "Unreadable"}
+    classes = {name for name in ct.__all__ if isinstance(getattr(ct, name), type)} - tools - estimators - errors
+    assert {name for name in classes if getattr(ct, name) not in identities.NAMES} == set()
+    assert len(identities.NAMES) == len(identities.IDENTITIES)
+
+
+def test_a_sweep_of_version_0_1_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "runs"
+    shutil.copytree(former.FOLDER / "store", store)
+    (store / "locks").mkdir(exist_ok=True)
+    for thing in identities.NAMES:
+        moved(thing, monkeypatch)
+    done: list[int] = []
+    true = schedule.run_group  # type: ignore[attr-defined]
+
+    def noting(jobs: Any) -> Any:
+        done.extend(job.seed for job in jobs)
+        return true(jobs)
+
+    monkeypatch.setattr(schedule, "run_group", noting)
+    wanted = ct.Runs.load(store)
+    again = former.sweep_of(store)
+    pd.testing.assert_frame_equal(again.table, wanted.table, check_exact=True)
+    assert done == []
+    more = former.sweep_of(store, seeds=3)
+    assert done == [2, 2, 2, 2]
+    assert set(wanted.keys) < set(more.keys)
+    np.testing.assert_allclose(former.sweep_of(None).table["margin"], wanted.table["margin"], rtol=1e-9, atol=1e-12)
+
+
+def test_a_sweep_of_version_0_1_starts_anew_where_an_equation_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "runs"
+    shutil.copytree(former.FOLDER / "store", store)
+    monkeypatch.setitem(identities.REVISIONS, "rules/hebb", 2)
+    before = set(ct.Runs.load(store).keys)
+    runs = former.sweep_of(store)
+    known = runs.table["run"].isin(before)
+    assert (known == (runs.table["rule"] == "contrastive")).all()

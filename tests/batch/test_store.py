@@ -16,11 +16,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import ctsigprop as ct
-from ctsigprop.batch import Record, Store, StoreError
-from tests.batch.sweeping import DATA, EULER, SHOWN, build, noted_run, run, run_in_two_processes
+from ctsigprop.batch import Record, Store, StoreError, course
+from tests.batch.sweeping import (
+    DATA,
+    EULER,
+    SHOWN,
+    build,
+    noted_run,
+    run,
+    run_in_two_processes,
+    run_slowly_in_two_processes,
+)
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -86,6 +96,85 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path, whole: pd.DataFrame) 
     done = [key for log in logs if log.exists() for key in log.read_text().split()]
     assert len(done) == len(set(done)) == 64
     exact(run(store).table, whole, check_exact=True)
+
+
+@unix
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    process = start(run_slowly_in_two_processes, store)
+    while process.is_alive() and not written(store):
+        time.sleep(0.01)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+    assert 0 < len(written(store)) < 200
+
+
+def test_members_side_by_side_are_written_as_they_end_where_that_takes_long(
+    tmp_path: Path, whole: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a group goes first, and half of that: some are whole when the process ends in the middle."""
+    true, calls = course.advance, []
+
+    def dying(going: Any, span: Any) -> float:
+        calls.append(len(going))
+        if len(calls) > 60:
+            raise KeyboardInterrupt
+        true(going, span)
+        return float(len(going))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(course, "advance", dying)
+        patch.setattr(course, "SECONDS_OF_A_GROUP", 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    assert calls[:5] == [16, 8, 4, 2, 1]
+    assert 0 < len(written(tmp_path)) < 64
+    exact(run(tmp_path).table, whole, check_exact=True)
+
+
+def test_members_stay_together_where_half_of_them_take_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    true, calls = course.advance, []
+
+    def counted(going: Any, span: Any) -> float:
+        calls.append(len(going))
+        true(going, span)
+        return 1.0
+
+    monkeypatch.setattr(course, "advance", counted)
+    monkeypatch.setattr(course, "SECONDS_OF_A_GROUP", 0.5)
+    run()
+    assert calls == [16, 8, 8, *[16] * 8] * 4
+
+
+def test_a_member_that_is_stopped_is_written_before_the_others_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = build(1.0, 6)
+    middle = float(np.median([net.initial_state(seed)["W.1"].norm() for seed in range(4)]))
+
+    def stop(curve: dict[str, list[float]], share: float) -> str | None:
+        return "enough" if curve["size"][0] > middle else None
+
+    size = {"size": lambda state: float(state["W.1"].norm())}
+    given: dict[str, Any] = {"seeds": 4, "solver": EULER, "store": tmp_path, "n_jobs": 1, "metrics": size}
+    true, calls = course.advance, []
+
+    def dying(going: Any, span: Any) -> float:
+        calls.append(len(going))
+        if len(going) < 4:
+            raise KeyboardInterrupt
+        return true(going, span)
+
+    monkeypatch.setattr(course, "advance", dying)
+    with pytest.raises(KeyboardInterrupt):
+        ct.sweep(build, {"rate": [1.0], "units": [6]}, SHOWN, stop=stop, **given)
+    assert calls == [4, 2]
+    assert len(written(tmp_path)) == 2
 
 
 def murderous(units: int, flag: str) -> ct.Network:

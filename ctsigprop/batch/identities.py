@@ -1,0 +1,108 @@
+"""Names of everything of ours that can stand in a configuration, as fingerprints have them: a class may move to another
+module, but keeps its name here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ctsigprop.activations import Activation
+from ctsigprop.batch.job import Budget, Hopeless
+from ctsigprop.batch.measures import METRICS, Measures, Test
+from ctsigprop.convolution import Conv2d, Map
+from ctsigprop.encoders import Latency, Listed, Poisson
+from ctsigprop.izhikevich import Izhikevich
+from ctsigprop.layer import Layer
+from ctsigprop.network import Network
+from ctsigprop.neurons import Rate
+from ctsigprop.rules.base import Scaled, Sum
+from ctsigprop.rules.custom import hebbian
+from ctsigprop.rules.table import CONTRASTS, RULES
+from ctsigprop.rules.three_factor import Reward
+from ctsigprop.signals.table import SIGNALS
+from ctsigprop.solvers.table import SOLVERS
+from ctsigprop.spike_trains import SpikeTrains
+from ctsigprop.spiking import IF, LIF, AdaptiveLIF
+from ctsigprop.stimuli import Continuous, Presentations
+from ctsigprop.synapses import Convolution, Dense
+from ctsigprop.theta import Theta
+
+KINDS: dict[str, Mapping[str, Any]] = {
+    "rules": RULES,
+    "contrasts": CONTRASTS,
+    "solvers": SOLVERS,
+    "signals": SIGNALS,
+    "metrics": METRICS,
+    "neurons": {
+        "adaptive_lif": AdaptiveLIF,
+        "if": IF,
+        "izhikevich": Izhikevich,
+        "lif": LIF,
+        "rate": Rate,
+        "theta": Theta,
+    },
+    "encoders": {"latency": Latency, "poisson": Poisson},
+    "stimuli": {"function": Continuous, "presentations": Presentations, "spike_trains": SpikeTrains},
+    "parts": {
+        "activation": Activation,
+        "budget": Budget,
+        "conv2d": Conv2d,
+        "convolution": Convolution,
+        "dense": Dense,
+        "hebbian": hebbian,
+        "hopeless": Hopeless,
+        "layer": Layer,
+        "listed": Listed,
+        "map": Map,
+        "measures": Measures,
+        "network": Network,
+        "reward": Reward,
+        "scaled": Scaled,
+        "sum": Sum,
+        "test": Test,
+    },
+}
+IDENTITIES: dict[str, Any] = {f"{kind}/{name}": thing for kind, table in KINDS.items() for name, thing in table.items()}
+NAMES: dict[Any, str] = {thing: name for name, thing in IDENTITIES.items()}
+
+REVISIONS: dict[str, int] = {
+    "rules/bounded": 2,
+    "solvers/adaptive_heun": 2,
+    "solvers/bosh3": 2,
+    "solvers/dopri5": 2,
+    "solvers/dopri8": 2,
+    "solvers/event_driven": 2,
+    "solvers/fehlberg2": 2,
+}
+"""How often the numbers that something gives have changed for the same settings, where they have: whoever changes an
+equation or a method counts it up here, and stored runs with it are done again.
+"""
+
+SETTINGS: dict[type, tuple[str, ...]] = {
+    Presentations: ("x", "y", "batch_size", "duration", "epochs", "seed", "gate", "shuffle", "encoder", "device"),
+    Continuous: ("x", "context", "duration_total", "gate", "switches", "device"),
+    SpikeTrains: ("events", "duration_total", "y", "dtype"),
+}
+"""What decides an object that is no dataclass; all else in it follows from these."""
+
+
+def identity(thing: Any) -> str:
+    """The name of a class or function of ours, with its revision; of one that has none here, what it is called."""
+    name = NAMES.get(thing)
+    return str(thing.__qualname__) if name is None else f"{name} {REVISIONS.get(name, 1)}"
+
+
+def settings(value: Any) -> dict[str, Any] | None:
+    """What decides an object of ours, or None: what it is made of."""
+    if type(value) is Network:
+        layers = value.layers
+        parts = {"neurons": [layer.neuron for layer in layers], "rules": [layer.rule for layer in layers]}
+        common = {"n_classes": value.n_classes, "signal": value.signal, "bias": value.bias}
+        return {"sizes": value.structure, **common, **parts}
+    if type(value) in SETTINGS:
+        return {name: getattr(value, name) for name in SETTINGS[type(value)]}
+    if type(value) in NAMES and dataclasses.is_dataclass(value):
+        return {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.compare}
+    return None
