@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-TYPE = r"(?:float|int|bool|str|callable|None|(?:[a-z]+\.)?[A-Z]\w+(?:\[[^\]]*\])?|arrays?)(?: \([^)]*\))?(?:, \([^)]*\))*"
+WORD = r"(?:float|int|bool|str|callable|None|arrays?|(?:[a-z]+\.)?[A-Z]\w+(?:\[[^\]]*\])?)"
+TYPE = rf"{WORD}(?: \([^)]*\))?(?:, \([^)]*\))*"
 TYPED = re.compile(rf"(?P<type>{TYPE}(?: or {TYPE})*)(?:[,;:] |$)")
 SHAPE = re.compile(r" \([^)]*\)")
 NAMES = r"\*{0,2}\w+(?:, \*{0,2}\w+)*"

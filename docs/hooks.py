@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from notebooks import as_markdown, executed, html_marker
+from notebook_pages import as_markdown, executed, html_marker
 
 from ctsigprop.rules.table import RULES
 
@@ -50,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """A page with a raw tag ends the build; the rule page gets what it does not name yet."""
     if tags := raw_tags(markdown):
-        raise PluginError(f"{page.file.src_uri}: put {', '.join(tags)} between backticks, or it would be taken for HTML")
+        raise PluginError(f"{page.file.src_uri}: put {', '.join(tags)} between backticks; as HTML it would be lost")
     if page.file.src_uri == "rules.md":
         missing = sorted(name for name in RULES if f"`{name}`" not in markdown)
         if missing:

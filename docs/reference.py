@@ -1,4 +1,4 @@
-"""What the reference shows of the source: docstrings in numpydoc's form, plots with the signature they are called by."""
+"""What the reference shows of the source: docstrings in numpydoc's form, plots with the signature that one calls."""
 
 from __future__ import annotations
 

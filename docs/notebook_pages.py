@@ -34,7 +34,7 @@ def executed(path: Path, cache: Path) -> dict[str, Any]:
 
 
 def as_markdown(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, bytes], list[str]]:
-    """A notebook as a page: its Markdown, its pictures by file name, and the HTML for each `html_marker` in the page."""
+    """A notebook as a page: its Markdown, its pictures by file name, and the HTML for each `html_marker` in it."""
     blocks: list[str] = []
     pictures: dict[str, bytes] = {}
     tables: list[str] = []
