@@ -14,7 +14,7 @@ from typing import NamedTuple
 WORD = r"(?:float|int|bool|str|callable|None|arrays?|(?:[a-z]+\.)?[A-Z]\w+(?:\[[^\]]*\])?)"
 TYPE = rf"{WORD}(?: \([^)]*\))?(?:, \([^)]*\))*"
 TYPED = re.compile(rf"(?P<type>{TYPE}(?: or {TYPE})*)(?:[,;:] |$)")
-SHAPE = re.compile(r" \([^)]*\)")
+SHAPE = re.compile(r",? (\([^)]*\))")
 NAMES = r"\*{0,2}\w+(?:, \*{0,2}\w+)*"
 ENTRY = re.compile(rf"(?P<names>{NAMES}) : (?P<text>.*)")
 NEXT = re.compile(rf"; (?={NAMES} : )")
@@ -99,7 +99,7 @@ def divided(text: str) -> tuple[str, str]:
     if not typed:
         return "", text
     kind, description = typed["type"], text[typed.end() :]
-    shapes = " and ".join(shape.strip() for shape in SHAPE.findall(kind))
+    shapes = " and ".join(SHAPE.findall(kind))
     return SHAPE.sub("", kind), f"{shapes}: {description}" if shapes else description
 
 

@@ -43,7 +43,7 @@ def as_markdown(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, byt
         if cell["cell_type"] == "markdown":
             blocks.append(source)
             continue
-        blocks.append(f"```python\n{source}\n```")
+        blocks += [f"```python\n{source}\n```"] if source else []
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if output["output_type"] == "error":
@@ -54,13 +54,19 @@ def as_markdown(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, byt
                 blocks.append(f"![Figure of the cell above]({name})")
             elif "application/vnd.jupyter.widget-view+json" in data:
                 continue
-            elif "text/html" in data:
+            elif (html := page_html(data)) is not None:
                 blocks.append(html_marker(len(tables)))
-                tables.append("".join(data["text/html"]))
+                tables.append(html)
             else:
                 text = last_states("".join(output.get("text", data.get("text/plain", ""))))
                 blocks += [f"```text\n{text}\n```"] if text else []
     return "\n\n".join(blocks) + "\n", pictures, tables
+
+
+def page_html(data: dict[str, Any]) -> str | None:
+    """An output as HTML, or None where it has none or brings a style sheet, which would fight with that of the site."""
+    html = re.sub(r"<style scoped>.*?</style>", "", "".join(data.get("text/html", "")), flags=re.DOTALL)
+    return html if html and "<style" not in html else None
 
 
 def html_marker(number: int) -> str:
