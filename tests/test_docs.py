@@ -99,4 +99,6 @@ def test_every_name_of_the_reference_can_be_imported() -> None:
 def test_links_between_pages_lead_somewhere() -> None:
     for page, text in TEXT.items():
         for link in re.findall(r"\]\(([\w./]+\.md)\)", text):
-            assert (DOCS / page).parent.joinpath(link).resolve().is_file(), f"{page}: {link}"
+            target = (DOCS / page).parent.joinpath(link).resolve()
+            notebook = ROOT / "notebooks" / f"{target.stem}.ipynb"
+            assert target.is_file() or (target.parent == DOCS / "notebooks" and notebook.is_file()), f"{page}: {link}"
