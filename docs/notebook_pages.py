@@ -44,7 +44,7 @@ def as_markdown(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, byt
             blocks.append(source)
             continue
         blocks += [f"```python\n{source}\n```"] if source else []
-        for output in cell.get("outputs", []):
+        for output in merged(cell.get("outputs", [])):
             data = output.get("data", {})
             if output["output_type"] == "error":
                 raise RuntimeError(f"{stem}: {output['ename']}: {output['evalue']}")
@@ -61,6 +61,17 @@ def as_markdown(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, byt
                 text = last_states("".join(output.get("text", data.get("text/plain", ""))))
                 blocks += [f"```text\n{text}\n```"] if text else []
     return "\n\n".join(blocks) + "\n", pictures, tables
+
+
+def merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs with what was printed in one piece each: where a kernel cuts it is chance."""
+    joined: list[dict[str, Any]] = []
+    for output in outputs:
+        if output["output_type"] == "stream" and joined and joined[-1]["output_type"] == "stream":
+            joined[-1] = {**output, "text": "".join(joined[-1]["text"]) + "".join(output["text"])}
+        else:
+            joined.append(output)
+    return joined
 
 
 def page_html(data: dict[str, Any]) -> str | None:

@@ -48,7 +48,8 @@ def test_a_notebook_becomes_a_page_with_its_outputs() -> None:
             "cell_type": "code",
             "source": "run()",
             "outputs": [
-                {"output_type": "stream", "text": "  0%\r 50%\r100%\ndone \x1b[31mred\x1b[0m\n"},
+                {"output_type": "stream", "text": "  0%\r 50%\r"},
+                {"output_type": "stream", "text": ["100%\n", "done \x1b[31mred\x1b[0m\n"]},
                 {"output_type": "display_data", "data": {"image/png": "UE5H\n", "text/plain": "<Figure>"}},
                 {"output_type": "execute_result", "data": {"text/html": "<table></table>", "text/plain": "a table"}},
                 {"output_type": "execute_result", "data": {"text/html": "<style>p {}</style>", "text/plain": "styled"}},
