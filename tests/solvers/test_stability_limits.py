@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ ROWS = [
     for names, cells in re.findall(r"^\| ((?:`[a-z]\w*`(?:, )?)+) \| (.*) \|$", PAGE, re.M)
 ]
 NAMES = ct.solvers.available()
+CLASSES: dict[str, Any] = {name: ct.solvers.get(name) for name in NAMES}
 SAID = {name: cells for names, cells in ROWS for name in re.findall(r"`(\w+)`", names) if name in NAMES}
-FIXED = [name for name in NAMES if "dt" in inspect.signature(ct.solvers.get(name)).parameters]
+FIXED = [name for name in NAMES if "dt" in inspect.signature(CLASSES[name]).parameters]
 ONE_STEP = [name for name in FIXED if name not in ("explicit_adams", "implicit_adams", "multirate", "hybrid")]
 TAU = 2.0
 """Not 1, so that a limit in units of tau and one in units of time differ."""
@@ -43,8 +45,8 @@ def test_the_page_names_every_method_with_a_step_of_its_own() -> None:
 @pytest.mark.parametrize("name", ONE_STEP)
 def test_one_step_methods_decay_up_to_the_limit_and_grow_above(name: str) -> None:
     limit = float(SAID[name][2])
-    shrunk, _ = decay(ct.solvers.get(name)(dt=0.998 * limit * TAU), 400 * limit * TAU)
-    grown, _ = decay(ct.solvers.get(name)(dt=1.002 * limit * TAU), 400 * limit * TAU)
+    shrunk, _ = decay(CLASSES[name](dt=0.998 * limit * TAU), 400 * limit * TAU)
+    grown, _ = decay(CLASSES[name](dt=1.002 * limit * TAU), 400 * limit * TAU)
     assert shrunk < 0.5
     assert grown > 2.0
 
@@ -84,7 +86,7 @@ def test_limits_of_adams_methods_are_those_of_their_characteristic_roots(name: s
 @pytest.mark.parametrize("name", sorted(SAID))
 def test_evaluations_per_step_are_those_that_the_page_says(name: str) -> None:
     said = {"multirate": "21", "implicit_adams": "4"}.get(name, SAID[name][1])
-    make = ct.solvers.get(name)
+    make = CLASSES[name]
     _, stats = decay(make(dt=TAU / 10) if name in FIXED else make(), 30 * TAU)
     steps = stats["steps"] + stats["rejected_steps"]
     assert stats["rhs_evaluations"] / steps == pytest.approx(float(said), rel=0.1)
