@@ -30,7 +30,8 @@ bench: .venv/.installed
 	if [ -n "$$CTSIGPROP_DATA" ]; then $(BIN)/python benchmarks/mnist.py; fi
 	@echo 'tables and plots: benchmarks/results/'
 
-# Draws every figure anew; a broken link or an unknown name fails it. The pages are in site/.
+# Draws every figure anew and runs notebooks where they or the sources changed; a broken link, an unknown name or a raw
+# tag fails it. The pages are in site/.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/.installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'

@@ -107,7 +107,8 @@ def gaussian_clusters(
 
     Parameters
     ----------
-    n : int, samples; n_features, n_classes : int
+    n : int, samples
+    n_features, n_classes : int, inputs of each sample, and number of clusters
     spread : float, standard deviation of each cluster, > 0
     seed : int, decides centres, samples and split
     """

@@ -36,6 +36,7 @@ def test_python_examples_run_in_order(capsys: pytest.CaptureFixture[str]) -> Non
     assert min(norms) > 0
     assert all(member.status.ok for member in names["members"])
     assert (names["runs"].runs["status"] == "completed").all()
+    assert (names["runs"].runs["rhs_evaluations"] == 5 * 23).all()  # a solver that suits: one for each presentation
 
 
 def test_shell_commands_exist() -> None:

@@ -25,7 +25,7 @@ class Trial:
 
     Parameters
     ----------
-    network : Network
+    network : what is trained
     stimulus : what this network is shown, a Stimulus or a function seed -> Stimulus; default the common one
     solver : how its time is advanced; default the common one
     test : what it is tested on; default the common one

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from inspect import Parameter, Signature, signature
 from typing import Any, Concatenate, ParamSpec
 
 import matplotlib as mpl
@@ -90,7 +91,15 @@ def styled(draw: Callable[Concatenate[Axes, Solution, P], None]) -> Callable[...
             draw(axes, sol, *args, **kwargs)
         return axes
 
+    vars(plot)["__signature__"] = as_called(signature(draw))
     return plot
+
+
+def as_called(drawing: Signature) -> Signature:
+    """The signature of a styled function: the axes, first in the source, are the keyword `ax`, and are returned."""
+    axes, *rest = drawing.parameters.values()
+    ax = axes.replace(kind=Parameter.KEYWORD_ONLY, default=None, annotation=f"{axes.annotation} | None")
+    return drawing.replace(parameters=[*rest, ax], return_annotation=axes.annotation)
 
 
 def ink(ax: Axes) -> tuple[float, float, float]:
