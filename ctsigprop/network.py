@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ctsigprop import html
 from ctsigprop.convolution import Conv2d
-from ctsigprop.data import as_inputs, check_labels
+from ctsigprop.data import as_device, as_inputs, check_labels
 from ctsigprop.layer import Layer
 from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, of_each
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
 from ctsigprop.readout import check_grid, respond
 from ctsigprop.rules.base import Rule, Shapes
-from ctsigprop.rules.checks import number, whole
+from ctsigprop.rules.checks import Checked, number, whole
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.solvers.field import DenseWeight
@@ -31,7 +30,7 @@ AT_ONCE = 2**24
 """Elements of the patches that a prediction makes at once."""
 
 
-class Network:
+class Network(metaclass=Checked):
     """Neurons, signal and rules: one vector field over activities, traces, weights and biases.
 
     Parameters
@@ -115,9 +114,16 @@ class Network:
         seed : int, decides every weight; the same seed gives the same weights in every dtype, up to rounding
         rows : int, samples shown at once; `simulate` fits the rows to its stimulus by itself
         dtype : torch.float32 (default) or torch.float64
-        device : where the tensors live
+        device : where the tensors live; default "cpu"
+
+        Raises
+        ------
+        ValueError, TypeError : a seed, number of rows or dtype out of its range, a device that this machine has not
         """
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(whole("seed", seed, 0))
+        rows, device = whole("rows", rows, 1), as_device(device)
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
         gains = {layer.name("W"): float(getattr(layer.neuron, "initial_gain", 1.0)) for layer in self.layers}
         tensors = self.rest(rows, dtype, device)
         for name, (post, pre) in self.weight_shapes.items():
@@ -283,9 +289,7 @@ class Network:
         self, state: State, x: Tensor, layer: int | None, generator: Tensor | None = None, dt: float | None = None
     ) -> Tensor:
         """Steady output of a layer under constant inputs, or under constant contexts through the generator."""
-        top = len(self.layers) if layer is None else layer
-        if not isinstance(top, int | np.integer) or not 1 <= top <= len(self.layers):
-            raise ValueError(f"layer must be between 1 and {len(self.layers)}, got {layer!r}")
+        top = len(self.layers) if layer is None else whole("layer", layer, 1, len(self.layers))
         layers = self.layers[:top]
         if dt is not None:
             number("dt", dt, above=0)

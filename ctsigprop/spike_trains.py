@@ -35,8 +35,9 @@ class SpikeTrains(Stimulus):
     def __init__(
         self, trains: Sequence[Any], duration: float, y: Any = None, dtype: torch.dtype = torch.float32
     ) -> None:
-        number("duration", duration, above=0)
-        self.duration_total = float(duration)
+        self.duration_total = number("duration", duration, above=0)
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
         rows = as_rows(trains)
         times, row_index, unit_index = [], [], []
         for i, row in enumerate(rows):

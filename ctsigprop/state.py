@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ctsigprop import html
+from ctsigprop.rules.checks import did_you_mean
 
 
 class State(Mapping[str, Tensor]):
@@ -32,7 +33,12 @@ class State(Mapping[str, Tensor]):
         return self._t
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            raise KeyError(f"no tensor {name!r}: {did_you_mean(name, self)}this state has {', '.join(self)}")
         return self._tensors[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -55,8 +61,6 @@ class State(Mapping[str, Tensor]):
         KeyError, ValueError : a name that is not in this state, a tensor of another shape or dtype
         """
         for name, value in tensors.items():
-            if name not in self:
-                raise KeyError(f"{name!r} is not in this state; it has {', '.join(self)}")
             mine = self[name]
             if value.shape != mine.shape or value.dtype != mine.dtype:
                 raise ValueError(

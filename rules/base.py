@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 from ctsigprop.rules.update import DenseUpdate, Update
 
 Shapes = dict[str, tuple[tuple[int, ...], float]]
@@ -114,7 +114,7 @@ class SpikeTrace:
         return value + spikes if self.pairing == "all" else torch.where(spikes > 0, torch.ones_like(value), value)
 
 
-class Rule(ABC):
+class Rule(metaclass=Checked):
     """A plasticity rule. Subclasses are frozen dataclasses with the fields `rate` and `traces`.
 
     `rate` (1 / time, >= 0) multiplies the whole right-hand side; `traces` asks for presynaptic activity,

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate, Update
 
 
 @dataclass(frozen=True)
-class Reward:
+class Reward(metaclass=Checked):
     """A modulator measured on the network: M = R - its running mean, tau_mean dm/dt = R - m.
 
     Parameters

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
+from ctsigprop.rules.checks import Checked
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.status import Status
 
@@ -52,7 +53,7 @@ class SolverStopped(Exception):
 
 
 @dataclass(frozen=True)
-class Solver(ABC):
+class Solver(metaclass=Checked):
     """A way to advance time. Subclasses are frozen dataclasses of their settings and hold no state.
 
     `jumps` says whether the solver takes the jumps of a `JumpingField`.

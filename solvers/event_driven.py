@@ -11,8 +11,8 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped
-from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField
 from ctsigprop.solvers.hybrid import add
 from ctsigprop.solvers.packing import Flat, Packing
@@ -55,10 +55,10 @@ class EventDriven(Solver):
     jumps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol", "max_steps"):
-            value = getattr(self, name)
-            if value is not None:
-                number(f"EventDriven({name}=)", value, above=0)
+        number("EventDriven(rtol=)", self.rtol, above=0)
+        number("EventDriven(atol=)", self.atol, above=0)
+        if self.max_steps is not None:
+            whole("EventDriven(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,

@@ -12,9 +12,9 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
-from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import SLACK, blocks
@@ -71,7 +71,7 @@ class Hybrid(Solver):
         if self.flow not in FLOWS:
             raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
         if self.max_steps is not None:
-            number("Hybrid(max_steps=)", self.max_steps, above=0)
+            whole("Hybrid(max_steps=)", self.max_steps, 1)
         exact = self.flow == "exponential"
         check_compile(self, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}")
 

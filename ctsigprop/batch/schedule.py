@@ -54,9 +54,9 @@ class Options:
     @property
     def processes(self) -> int:
         """Processes of this machine that may be used."""
-        if self.n_jobs != -1:
-            whole("n_jobs", self.n_jobs, 1)
-        return int(joblib.cpu_count()) if self.n_jobs == -1 else int(self.n_jobs)
+        if self.n_jobs == -1:
+            return int(joblib.cpu_count())
+        return whole("n_jobs, unless -1 for one process per core,", self.n_jobs, 1)
 
 
 @dataclass(frozen=True)
