@@ -97,6 +97,17 @@ def check_stimulus(network: Network, stimulus: Stimulus) -> None:
         )
 
 
+def check_bounds(network: Network, state: State) -> None:
+    """Raise where weights lie outside the bounds that their rule keeps."""
+    for name, (low, high) in network.bounds.items():
+        least, largest = float(state[name].min()), float(state[name].max())
+        if least < state[name].new_tensor(low) or largest > state[name].new_tensor(high):
+            raise ValueError(
+                f"{name} of the state must lie within {low:g} ... {high:g}, the bounds of its rule, got {least:g} ... "
+                f"{largest:g}: give state.replace({{{name!r}: state[{name!r}].clamp({low:g}, {high:g})}})"
+            )
+
+
 def check_state(state: State, stimulus: Stimulus) -> None:
     """Raise where state and stimulus differ in dtype or device."""
     for value in state.values():

@@ -104,10 +104,20 @@ class Network(metaclass=Checked):
             shapes.update(self.signal.weights(self.sizes, self.n_classes))
         return shapes
 
+    @cached_property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Least and largest value of each weight matrix that a rule keeps within bounds, by name."""
+        bounds = {layer.name("W"): layer.rule.bounds for layer in self.layers if layer.rule is not None}
+        if self.learns_generator:
+            bounds["S"] = bounds["W.1"]
+        return {name: pair for name, pair in bounds.items() if pair is not None}
+
     def initial_state(
         self, seed: int = 0, rows: int = 1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> State:
         """A new state: activities and traces at rest, biases 0, weights normal with deviation gain / sqrt(inputs).
+
+        Weights under a rule with bounds, such as `rules.Bounded`, are clipped to them.
 
         Parameters
         ----------
@@ -132,6 +142,8 @@ class Network(metaclass=Checked):
                 deviation = gains["W.1"] if self.layers[0].jumps else 1.0
             values = torch.randn(post, pre, generator=random, dtype=torch.float64) * deviation
             tensors[name] = values.to(device, dtype)
+            if name in self.bounds:
+                tensors[name].clamp_(*self.bounds[name])
         return State(tensors)
 
     def rest(self, rows: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ class ThreeFactor(Rule):
         for flag in ("traces", *PASSED_ON):
             object.__setattr__(self, flag, getattr(self.rule, flag))
         signed: Any = -1.0 if callable(self.modulator) or isinstance(self.modulator, Reward) else self.modulator
-        object.__setattr__(self, "bounded", self.rule.bounded and signed >= 0)
+        object.__setattr__(self, "bounded", self.bounds is not None or (self.rule.bounded and signed >= 0))
         object.__setattr__(self, "dense", self.rule.dense or self.tau_e is not None)
         object.__setattr__(self, "modulated", self.rule.modulated or isinstance(self.modulator, Reward))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped
-from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField
+from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, VectorField, bounds_of
 from ctsigprop.solvers.hybrid import add
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import AdaptiveFlow, advance_adaptive, check_finite
@@ -84,7 +84,7 @@ class EventDriven(Solver):
                 max_steps=self.max_steps,
                 options={},
             )
-        packing = Packing(state)
+        packing = Packing(state, bounds_of(field))
         flow = AdaptiveFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
         try:
             for goal in (*times, *(() if times and times[-1] >= span[1] else (span[1],))):
@@ -127,7 +127,7 @@ class EventDriven(Solver):
             flow, y, clock, rtol=self.rtol, atol=self.atol, method="dopri5", options=options, event_fn=event
         )
         check_finite(flow, states[-1])
-        flow.y = states[-1]
+        flow.y = packing.hold(states[-1])
         late = float(s) >= ahead - 2 * self.atol and float(field.margin(packing.unpack(flow.y).activities)) < -self.atol
         flow.t = target if late else min(start + float(s), target)
 
@@ -161,4 +161,4 @@ class EventDriven(Solver):
                 Status.DIVERGED, flow.t, state, f"{AT_ONCE} jumps at t={flow.t:g}: spikes cause each other without end."
             )
         if changed:
-            flow.y = flow.packing.pack(HybridState(activities, matrices))
+            flow.y = flow.packing.hold(flow.packing.pack(HybridState(activities, matrices)))

@@ -15,7 +15,15 @@ from torch import Tensor
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
-from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, JumpsInPlace, VectorField
+from ctsigprop.solvers.field import (
+    DenseWeight,
+    ExactField,
+    HybridState,
+    JumpingField,
+    JumpsInPlace,
+    VectorField,
+    bounds_of,
+)
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import SLACK, blocks
 from ctsigprop.solvers.samples import Samples
@@ -118,6 +126,7 @@ class Walk:
         max_steps: int | None,
     ) -> None:
         self.field, self.monitor, self.counts, self.max_steps = field, monitor, counts, max_steps
+        self.bounds = bounds_of(field)
         self.jumping = field if isinstance(field, JumpingField) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
@@ -173,6 +182,7 @@ class Walk:
                 self.matrices[name] = self.matrices[name].clone()
                 self.weights[name] = DenseWeight(self.matrices[name])
             add(self.matrices[name], update, share)
+            hold(self.matrices[name], self.bounds.get(name))
 
     def land(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
         """End the step at t1: learn what was noted at t0, then jump. Returns the activities that jumped."""
@@ -199,6 +209,7 @@ class Walk:
         matrices = {name: value.clone() if name in updates else value for name, value in self.matrices.items()}
         for name, update in updates.items():
             add(matrices[name], update, share)
+            hold(matrices[name], self.bounds.get(name))
         self.monitor.sample(time, HybridState({**self.activities, **activities}, matrices))
 
     def exactly(self, points: Sequence[float], whole: float) -> None:
@@ -288,6 +299,12 @@ class GridFlow:
         ends = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
         out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
         self.walk.hand_out(time, self.packing.unpack(out[-1]).activities, self.slope(t0, y)[1], time - t0)
+
+
+def hold(matrix: Tensor, bounds: tuple[float, float] | None) -> None:
+    """Weights that left their bounds, if there are any, are put back onto them, in place."""
+    if bounds is not None:
+        matrix.clamp_(*bounds)
 
 
 def add(matrix: Tensor, update: Update | DenseUpdate, share: float) -> None:

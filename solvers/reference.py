@@ -18,7 +18,7 @@ import torchdiffeq
 from torch import Tensor
 
 from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
-from ctsigprop.solvers.field import HybridState, VectorField
+from ctsigprop.solvers.field import HybridState, VectorField, bounds_of
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.status import Status
 
@@ -61,8 +61,8 @@ class Flow:
         return SolverStopped(status, self.t, self.packing.unpack(self.y), detail)
 
     def before_step(self, s: float, y: Flat) -> None:
-        """Note the state a step starts from, and stop where no more steps are allowed."""
-        self.y, self.t = y, self.start + s
+        """Note the state a step starts from, within bounds, and stop where no more steps are allowed."""
+        self.y, self.t = self.packing.hold(y), self.start + s
         self.monitor.progress(self.t)
         if self.max_steps is not None and self.counts.steps >= self.max_steps:
             raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={self.t:g}.")
@@ -103,13 +103,13 @@ class AdaptiveFlow(Flow):
 
 
 class SciPyFlow(Flow):
-    """SciPy's solvers have no callbacks: every evaluation counts as a step."""
+    """SciPy's solvers have no callbacks: every evaluation counts as a step, and bounds are kept in each."""
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
         if self.max_steps is not None and self.counts.rhs_evaluations >= self.max_steps:
             raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} evaluations were reached.")
         self.counts.steps += 1
-        return super().__call__(s, y)
+        return super().__call__(s, self.packing.hold(y.clone()))
 
 
 def solve(
@@ -134,6 +134,7 @@ def solve(
         out: Tensor = torchdiffeq.odeint(flow, flow.y, apart, rtol=rtol, atol=atol, method=method, options=options)
     except KeyboardInterrupt:
         raise flow.stop(Status.INTERRUPTED, f"It stood at t={flow.t:g}.") from None
+    flow.packing.hold(out)
     return out if len(apart) == len(times) or len(out) < len(apart) else out[place]
 
 
@@ -199,7 +200,7 @@ def advance_adaptive(
     options: dict[str, Any],
 ) -> HybridState:
     """Advance by an adaptive method; tolerances = (rtol, atol, rtol of weights, atol of weights)."""
-    packing = Packing(state)
+    packing = Packing(state, bounds_of(field))
     y = packing.pack(state)
     is_scipy = method == "scipy_solver"
     flow = (SciPyFlow if is_scipy else AdaptiveFlow)(field, packing, y, span[0], max_steps, counts, monitor)
@@ -218,7 +219,7 @@ def advance_adaptive(
             warnings.filterwarnings("ignore", "The following arguments have no effect for a chosen solver")
             out = solve(flow, method, clock[0], [t - clock[0] for t in clock], rtol, atol, own)
             if not is_scipy and flow.end == float("inf"):
-                out[-1] = flow.end_y
+                out[-1] = packing.hold(flow.end_y.clone())
             return out
 
     for group, stop in groups(times, span[1], y):
@@ -254,7 +255,7 @@ def advance_fixed(
     options: dict[str, Any],
 ) -> HybridState:
     """Advance by a fixed-step method on the grid origin + k dt; the last step ends at the end of the span."""
-    packing = Packing(state)
+    packing = Packing(state, bounds_of(field))
     flow = FixedFlow(field, packing, packing.pack(state), span[0], max_steps, counts, monitor)
     resolution = 100 * torch.finfo(packing.dtype).eps  # of the implicit method's inner iteration
 

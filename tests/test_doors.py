@@ -129,7 +129,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are() -> None:
 
 
 def test_no_processes_are_refused_with_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match="n_jobs, unless -1 for one process per core, must be an integer >= 1, got 0"):
+    with pytest.raises(ValueError, match="n_jobs \\(-1: one process per core\\) must be an integer >= 1, got 0"):
         Options(n_jobs=0).processes  # noqa: B018
     assert Options(n_jobs=-1).processes >= 1
 

@@ -56,7 +56,7 @@ class Options:
         """Processes of this machine that may be used."""
         if self.n_jobs == -1:
             return int(joblib.cpu_count())
-        return whole("n_jobs, unless -1 for one process per core,", self.n_jobs, 1)
+        return whole("n_jobs (-1: one process per core)", self.n_jobs, 1)
 
 
 @dataclass(frozen=True)
