@@ -9,7 +9,7 @@ import numpy as np
 
 from ctsigprop.data import check_labels
 from ctsigprop.network import Network
-from ctsigprop.network_checks import of_each
+from ctsigprop.network_checks import check_presynaptic, of_each
 from ctsigprop.rules.checks import number, pair, whole
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
@@ -79,6 +79,8 @@ def check_stimulus(network: Network, stimulus: Stimulus) -> None:
             f"the stimulus shows spikes, and neuron {type(network.layers[0].neuron).__name__} of layer 1 takes none: "
             "give it a neuron with a reset, such as ct.LIF(), or an input without an encoder"
         )
+    if stimulus.spikes:
+        check_presynaptic(network.layers[0])
     rule = network.layers[0].rule
     if rule is not None and rule.jumps and not stimulus.spikes:
         raise ValueError(

@@ -15,7 +15,14 @@ from ctsigprop import html
 from ctsigprop.convolution import Conv2d
 from ctsigprop.data import as_device, as_inputs, check_labels
 from ctsigprop.layer import Layer
-from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, of_each
+from ctsigprop.network_checks import (
+    check_convolution,
+    check_names,
+    check_rule,
+    check_spikes,
+    check_state_names,
+    of_each,
+)
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
 from ctsigprop.readout import check_grid, respond
 from ctsigprop.rules.base import Rule, Shapes
@@ -67,7 +74,7 @@ class Network(metaclass=Checked):
         rules = of_each("rule", rule, count, "layers")
         for i in range(count):
             check_neuron(f"neuron of layer {i + 1}", neurons[i])
-            check_rule(f"rule of layer {i + 1}", rules[i], signal)
+            check_rule(f"rule of layer {i + 1}", rules[i], signal, i == 0)
         if signal is not None and not isinstance(signal, Signal):
             raise TypeError(f"signal must be a signal such as ct.TargetStream(), or None, got {signal!r}")
         if n_classes is not None:
@@ -84,6 +91,7 @@ class Network(metaclass=Checked):
         self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
         self.jumps = any(layer.jumps for layer in self.layers)
         check_names(self.layers)
+        check_state_names(self.layers, self.signal_names, self.learns_generator)
         check_spikes(self.layers, signal)
         check_convolution(self.layers, signal)
 
@@ -103,6 +111,13 @@ class Network(metaclass=Checked):
         if self.signal is not None and self.n_classes is not None:
             shapes.update(self.signal.weights(self.sizes, self.n_classes))
         return shapes
+
+    @property
+    def signal_names(self) -> list[str]:
+        """Names of the parts of a state that the signal adds."""
+        if self.signal is None or self.n_classes is None:
+            return []
+        return [*self.signal.activities(self.sizes, 1), *self.signal.weights(self.sizes, self.n_classes)]
 
     @cached_property
     def bounds(self) -> dict[str, tuple[float, float]]:
@@ -209,6 +224,8 @@ class Network(metaclass=Checked):
     def fit_rows(self, state: State, rows: int) -> State:
         """`state` for a stimulus of `rows` samples: with another number of rows, activities and traces start at rest.
 
+        A state of an earlier version, in which a part had another name, is taken too.
+
         Raises
         ------
         ValueError : a state of another network, naming the tensor that does not fit
@@ -216,6 +233,7 @@ class Network(metaclass=Checked):
         of_rows = self.row_shapes(rows)
         kept: dict[str, tuple[int, ...]] = {name: shape for name, (shape, _) in self.unit_shapes.items()}
         kept.update(self.weight_shapes)
+        state = state.under_new_names({*kept, *of_rows})
         for name in (*kept, *of_rows, *state):
             want = kept.get(name) or (of_rows[name][0] if name in of_rows else None)
             had = tuple(state[name].shape) if name in state else None

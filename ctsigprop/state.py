@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import torch
 from torch import Tensor
 
 from ctsigprop import html
 from ctsigprop.rules.checks import did_you_mean
+
+FORMER_NAMES = {"eligibility": "e", "eligibility_bias": "e_bias"}
+"""What earlier versions called parts of a state, by the names of today."""
 
 
 class State(Mapping[str, Tensor]):
@@ -68,6 +71,16 @@ class State(Mapping[str, Tensor]):
                     f"got {tuple(value.shape)} and {value.dtype}"
                 )
         return State({**self._tensors, **tensors}, self.t)
+
+    def under_new_names(self, needed: Set[str]) -> State:
+        """The state with the names of today for the parts among `needed` that an earlier version called otherwise."""
+        tensors = dict(self._tensors)
+        for name in needed - tensors.keys():
+            variable, _, place = name.rpartition(".")
+            former = f"{FORMER_NAMES.get(variable, '')}.{place}"
+            if former in tensors and former not in needed:
+                tensors[name] = tensors.pop(former)
+        return self if tensors.keys() == self._tensors.keys() else State(tensors, self.t)
 
     def equal(self, other: Mapping[str, Tensor]) -> bool:
         """Whether both hold the same names and the same bits."""

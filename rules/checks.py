@@ -39,7 +39,7 @@ def number(name: str, value: object, *, above: float = -math.inf, least: float =
     Raises
     ------
     TypeError : no number
-    ValueError : out of range, or larger or smaller than the numbers of float32
+    ValueError : out of range; too large for float32; or meant to be above 0, and 0 in float32
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
@@ -50,10 +50,8 @@ def number(name: str, value: object, *, above: float = -math.inf, least: float =
     if not (math.isfinite(plain) and plain > above and plain >= least):
         bound = f" > {above:g}" if above > -math.inf else f" >= {least:g}" if least > -math.inf else ""
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
-    if plain and not SMALLEST <= abs(plain) <= LARGEST:
-        raise ValueError(
-            f"{name} must be between {SMALLEST:.2g} and {LARGEST:.2g} in size, what float32 holds, got {value!r}"
-        )
+    if abs(plain) > LARGEST or (above >= 0 and plain < SMALLEST):
+        raise ValueError(f"{name} must be within {SMALLEST:.2g} ... {LARGEST:.2g}, as float32 is, got {value!r}")
     return plain
 
 

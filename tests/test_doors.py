@@ -265,3 +265,43 @@ def test_the_part_of_a_file_stands_for_its_values(file: Path) -> None:
     mapped = np.load(file, mmap_mode="r")
     assert told(mapped) == told(np.load(file, mmap_mode="r"))
     assert len({told(mapped), told(mapped[:100]), told(mapped[100:200]), told(mapped[::2])}) == 4
+
+
+def taught(local: ct.rules.Local) -> ct.rules.Update:
+    return ct.rules.Update(local.share * local.post, local.pre)
+
+
+INSTANT: dict[str, Any] = {
+    "Hebb": ct.rules.Hebb(),
+    "BCM": ct.rules.BCM(),
+    "Covariance": ct.rules.Covariance(),
+    "Custom": ct.rules.Custom(taught),
+    "ContrastiveHebbian": ct.rules.ContrastiveHebbian(traces=False),
+    "Oja": 0.5 * ct.rules.Oja() + ct.rules.STDP(),  # the STDP has no use for it, the rest has
+    "AntiHebb": ct.rules.ThreeFactor(ct.rules.Bounded(ct.rules.AntiHebb(), -9.0, 9.0), tau_e=1.0),
+}
+
+
+@pytest.mark.parametrize("name", INSTANT)
+def test_spikes_have_no_value_at_an_instant_in_any_layer(name: str) -> None:
+    rule, signal = INSTANT[name], ct.TargetStream()
+    words = re.escape(f"is {name}(traces=False), and its presynaptic side is spikes, which have no value at an instant")
+    with pytest.raises(ValueError, match=f"rule of layer 2 {words}"):
+        ct.Network([3, 4, 2], 2, neuron=ct.LIF(), signal=signal, rule=[None, rule])
+    net = ct.Network([3, 4, 2], 2, neuron=ct.LIF(), signal=signal, rule=[rule, None])
+    spikes: list[ct.Stimulus] = [
+        ct.Presentations(X, Y, 2, duration=1.0, encoder=ct.Poisson()),
+        ct.SpikeTrains([[[0.5]] * 3] * 2, 1.0, y=[0, 1]),
+    ]
+    for stim in spikes:
+        with pytest.raises(ValueError, match=f"rule of layer 1 {words}"):
+            ct.simulate(net, stim)
+    if name != "Oja":  # currents do have a value, but a part of that one needs spikes
+        assert ct.simulate(net, ct.Presentations(X, Y, 2, duration=0.5)).status is ct.Status.COMPLETED
+
+
+@pytest.mark.parametrize("rule", [ct.rules.STDP(), ct.rules.Hebb(traces=True), ct.rules.WeightDecay()], ids=repr)
+def test_rules_that_read_spikes_or_traces_or_nothing_go_on_under_an_encoder(rule: ct.rules.Rule) -> None:
+    net = ct.Network([3, 2], neuron=ct.LIF(), rule=rule, bias=False)
+    stim = ct.Presentations(X, None, 2, duration=1.0, encoder=ct.Poisson(rate=5.0))
+    assert ct.simulate(net, stim).status is ct.Status.COMPLETED
