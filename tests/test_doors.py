@@ -16,11 +16,13 @@ import pytest
 import scipy.sparse
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
 
 import ctsigprop as ct
 from ctsigprop.batch.fingerprint import Fingerprint
 from ctsigprop.batch.plan import as_seeds
 from ctsigprop.batch.schedule import Options
+from ctsigprop.cli import app
 from ctsigprop.data import Mapped
 
 X = np.linspace(0.0, 1.0, 18, dtype=np.float32).reshape(6, 3)
@@ -130,8 +132,15 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are() -> None:
 
 def test_no_processes_are_refused_with_what_is_allowed() -> None:
     with pytest.raises(ValueError, match="n_jobs \\(-1: one process per core\\) must be an integer >= 1, got 0"):
-        Options(n_jobs=0).processes  # noqa: B018
+        Options(n_jobs=0)
     assert Options(n_jobs=-1).processes >= 1
+
+
+@pytest.mark.parametrize("command", ["compare", "sweep"])
+def test_the_command_line_refuses_no_processes_before_it_reads_anything(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "no_such_file.toml", "--n-jobs", "0"], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert "n_jobs (-1: one process per core) must be an integer >= 1, got 0" in result.output
 
 
 def same(a: ct.State, b: ct.State) -> bool:

@@ -24,7 +24,7 @@ from ctsigprop.batch.plan import Common, as_seeds
 from ctsigprop.batch.records import StoreError
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import COUNTED, Runs
-from ctsigprop.batch.schedule import Batch, Options
+from ctsigprop.batch.schedule import Batch, Options, check_processes
 from ctsigprop.batch.sweep import plan_sweep
 from ctsigprop.datasets import Dataset
 from ctsigprop.simulate import simulate
@@ -84,6 +84,7 @@ def compare(
 ) -> None:
     """Compare the rules that a file describes: same data, same seeds, same budget."""
     with mistakes():
+        check_processes(n_jobs)
         experiment, raw = read(file, change or ())
         if experiment.compare is None:
             raise ConfigError(f"{file}: compare: is missing; a comparison needs [compare.rules.NAME] tables")
@@ -108,6 +109,7 @@ def sweep(
 ) -> None:
     """Run every setting of a sweep that a file describes."""
     with mistakes():
+        check_processes(n_jobs)
         experiment, raw = read(file, change or ())
         if experiment.sweep is None:
             raise ConfigError(f"{file}: sweep: is missing; a sweep needs [sweep.settings]")

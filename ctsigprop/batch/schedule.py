@@ -51,12 +51,19 @@ class Options:
     keep: bool = False
     progress: bool = False
 
+    def __post_init__(self) -> None:
+        check_processes(self.n_jobs)
+
     @property
     def processes(self) -> int:
         """Processes of this machine that may be used."""
-        if self.n_jobs == -1:
-            return int(joblib.cpu_count())
-        return whole("n_jobs (-1: one process per core)", self.n_jobs, 1)
+        return int(joblib.cpu_count()) if self.n_jobs == -1 else int(self.n_jobs)
+
+
+def check_processes(n_jobs: object) -> None:
+    """Raise unless `n_jobs` is a number of processes, or -1."""
+    if n_jobs != -1:
+        whole("n_jobs (-1: one process per core)", n_jobs, 1)
 
 
 @dataclass(frozen=True)
