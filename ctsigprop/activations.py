@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.checks import lookup
+from ctsigprop.rules.checks import Checked, lookup
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(metaclass=Checked):
     """phi and phi', both elementwise functions of the drive.
 
     Parameters

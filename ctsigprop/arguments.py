@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ctsigprop.data import check_labels
 from ctsigprop.network import Network
-from ctsigprop.network_checks import of_each
-from ctsigprop.rules.checks import number, whole
+from ctsigprop.network_checks import check_presynaptic, of_each
+from ctsigprop.rules.checks import number, pair, whole
 from ctsigprop.solvers.times import as_time, slack
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
@@ -18,21 +21,18 @@ def check_members(
 ) -> tuple[list[Network], list[Stimulus], list[State | None], list[int]]:
     """Network, stimulus, initial state and seed of each member; each argument may be one for all or a list."""
     if ensemble is None:
-        whole("seed", seed, 0)
-        return [network], [stimulus], [state], [int(seed)]
-    whole("ensemble", ensemble, 1)
+        return [network], [stimulus], [state], [whole("seed", seed, 0)]
+    ensemble = whole("ensemble", ensemble, 1)
     networks, stimuli, states = (
         of_each(name, value, ensemble, "members")
         for name, value in (("network", network), ("stimulus", stimulus), ("state", state))
     )
-    seeds = list(seed) if isinstance(seed, range) else seed
+    seeds = list(seed) if isinstance(seed, range | np.ndarray) else seed
     if isinstance(seeds, list | tuple):
         seeds = of_each("seed", seeds, ensemble, "members")
-        for k, value in enumerate(seeds):
-            whole(f"seed[{k}]", value, 0)
-        return networks, stimuli, states, [int(value) for value in seeds]
-    whole("seed", seeds, 0)
-    return networks, stimuli, states, [int(seeds) + k for k in range(ensemble)]
+        return networks, stimuli, states, [whole(f"seed[{k}]", value, 0) for k, value in enumerate(seeds)]
+    first = whole("seed", seeds, 0)
+    return networks, stimuli, states, [first + k for k in range(ensemble)]
 
 
 def check_types(networks: Sequence[Any], stimuli: Sequence[Any], states: Sequence[Any]) -> None:
@@ -61,14 +61,12 @@ def check_span(t_span: tuple[float, float] | None, stimulus: Stimulus) -> tuple[
     total = stimulus.duration_total
     if t_span is None:
         return 0.0, total
-    if not isinstance(t_span, tuple | list) or len(t_span) != 2:
-        raise TypeError(f"t_span must be a pair (start, stop), got {t_span!r}")
-    number("t_span start", t_span[0], least=0)
-    number("t_span stop", t_span[1], above=t_span[0])
-    start, stop = map(as_time, t_span)
-    near = slack(total)
+    first, last = pair("t_span", t_span, "a pair (start, stop)")
+    number("t_span start", first, least=0)
+    number("t_span stop", last, above=first)
+    start, stop, near = as_time(first), as_time(last), slack(total)
     if stop > total + near:
-        raise ValueError(f"t_span must lie within the stimulus, 0 ... {total:g}, got {tuple(t_span)}")
+        raise ValueError(f"t_span must lie within the stimulus, 0 ... {total:g}, got {(start, stop)}")
     return start, total if stop > total - near else stop
 
 
@@ -83,6 +81,8 @@ def check_stimulus(network: Network, stimulus: Stimulus) -> None:
             f"the stimulus shows spikes, and neuron {type(network.layers[0].neuron).__name__} of layer 1 takes none: "
             "give it a neuron with a reset, such as ct.LIF(), or an input without an encoder"
         )
+    if stimulus.spikes:
+        check_presynaptic(network.layers[0])
     rule = network.layers[0].rule
     if rule is not None and rule.jumps and not stimulus.spikes:
         raise ValueError(
@@ -94,11 +94,22 @@ def check_stimulus(network: Network, stimulus: Stimulus) -> None:
     if stimulus.target_width is None:
         raise ValueError("the network has a learning signal, so the stimulus must have labels or contexts, got none")
     if stimulus.target_width == 0 and stimulus.largest_label >= (network.n_classes or 0):
-        raise ValueError(f"labels must be in 0 ... {(network.n_classes or 0) - 1}, got {stimulus.largest_label}")
+        check_labels("y of the stimulus", stimulus.y, network.n_classes)
     if stimulus.target_width and stimulus.target_width != network.n_classes:
         raise ValueError(
             f"contexts must have {network.n_classes} values, as n_classes says, got {stimulus.target_width}"
         )
+
+
+def check_bounds(network: Network, state: State) -> None:
+    """Raise where weights lie outside the bounds that their rule keeps."""
+    for name, (low, high) in network.bounds.items():
+        least, largest = float(state[name].min()), float(state[name].max())
+        if least < state[name].new_tensor(low) or largest > state[name].new_tensor(high):
+            raise ValueError(
+                f"{name} of the state must lie within {low:g} ... {high:g}, the bounds of its rule, got {least:g} ... "
+                f"{largest:g}: give state.replace({{{name!r}: state[{name!r}].clamp({low:g}, {high:g})}})"
+            )
 
 
 def check_state(state: State, stimulus: Stimulus) -> None:

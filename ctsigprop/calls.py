@@ -343,7 +343,10 @@ def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Ten
     if target is aten.relu.default:
         return partial(torch.clamp_min, args[0], 0, out=out)
     if target is aten.masked_fill.Scalar:
-        return partial(torch.where, args[1], torch.tensor(args[2], dtype=out.dtype), args[0], out=out)
+        value = args[2] if isinstance(args[2], Tensor) else torch.tensor(args[2], dtype=out.dtype)
+        return partial(torch.where, args[1], value, args[0], out=out)
+    if target is aten.rsub.Scalar and isinstance(args[1], Tensor):
+        return partial(torch.sub, args[1], args[0], out=out)
     alpha = kwargs.get("alpha")
     if isinstance(alpha, Tensor):
         sign = 1.0 if target is aten.add.Tensor else -1.0

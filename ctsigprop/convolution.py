@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import whole
+from ctsigprop.rules.checks import Checked, whole
 
 POOLINGS = ("average", "max")
 
 
 @dataclass(frozen=True)
-class Conv2d:
+class Conv2d(metaclass=Checked):
     """A convolutional layer, in the place of a number of units in `Network(sizes)`: every position of a map sees a
     patch of the map below, through weights that all positions share.
 

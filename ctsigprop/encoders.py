@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import number, whole
+from ctsigprop.rules.checks import Checked, number, whole
 from ctsigprop.solvers.times import as_time, as_times, slack, steps_until
 
 Samples = Float[Tensor, "rows inputs"]
@@ -20,7 +20,7 @@ BLOCK = 16
 """Bins drawn at once."""
 
 
-class Encoder(ABC):
+class Encoder(metaclass=Checked):
     """What turns the samples of a presentation into spikes. Subclasses are frozen dataclasses."""
 
     @abstractmethod

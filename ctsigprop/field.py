@@ -96,6 +96,11 @@ class Field:
         traced = first.rule is not None and first.rule.traces and not first.jumps
         return Still(inputs, {first.name("x"): (read, first.neuron.tau)} if traced else {})
 
+    @property
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        """Least and largest value of each weight matrix that has bounds, by name."""
+        return self.network.bounds
+
     def shown(self, t: float) -> Shown:
         """What is shown at time t."""
         if self.fixed is not None:

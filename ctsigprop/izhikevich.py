@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 from ctsigprop.spiking import Drive, Variables, counted
 
 Units = Float[Tensor, "*batch rows n"]
@@ -17,7 +17,7 @@ Units = Float[Tensor, "*batch rows n"]
 
 @final
 @dataclass(frozen=True)
-class Izhikevich:
+class Izhikevich(metaclass=Checked):
     """Izhikevich's simple model: dv/dt = 0.04 v^2 + 5 v + 140 - u + drive, du/dt = a (b v - u), a spike at v = 30.
 
     At a spike v becomes c, and d is added to u. Time is in ms and v in mV: dt, durations and time constants of a

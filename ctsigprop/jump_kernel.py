@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from ctsigprop.compiled.values import Buffer, Value, contiguous, in_memory
 from ctsigprop.compiled.views import consumers, is_view
 from ctsigprop.jump_replay import JumpReplay, Plan, Recording
 from ctsigprop.network import Network
-from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.field import Bounds, HybridState
 from ctsigprop.stimuli import Frame
 from ctsigprop.tape import Operations, following, needed, nodes_in
 
@@ -57,7 +57,7 @@ class JumpKernel(JumpReplay):
                 raise NotCompilable(f"{name} is of another type than the input, {tensor.dtype}")
             places[name] = (at, tuple(tensor.shape))
             at += tensor.numel()
-        text, size = source(step, places, at, dt, self.still(step))
+        text, size = source(step, places, at, dt, self.still(step), self.network.bounds)
         self.move(known, places, size)
         module = load(assembled(str(self.array.dtype), text))
         before, advance = (partial(self.call, function) for function in (module.before, module.advance))
@@ -81,7 +81,7 @@ class JumpKernel(JumpReplay):
         self.array = array
 
 
-def source(step: Recording, places: Places, size: int, dt: float, still: set[Node]) -> tuple[str, int]:
+def source(step: Recording, places: Places, size: int, dt: float, still: set[Node], bounds: Bounds) -> tuple[str, int]:
     """Two functions of the memory: `before`, what stays while nothing else is shown, and `advance`, a step; and the
     size that they need.
     """
@@ -112,7 +112,9 @@ def source(step: Recording, places: Places, size: int, dt: float, still: set[Nod
             kernel.values[node] = kernel.store(kernel.values[node])
     before, kernel.lines = kernel.lines, []
     learn(kernel, flow, flowed, places, dt, early)
+    hold(kernel, flowed, places, bounds)
     learn(kernel, jump, jumped, places, 1.0, {**early, **flow})
+    hold(kernel, jumped, places, bounds)
     land(kernel, step.after, places)
     parts = (("before", before), ("advance", kernel.lines))
     functions = [f"@fast\ndef {name}(m):\n" + "\n".join(lines or indented(["pass"], 1)) for name, lines in parts]
@@ -164,6 +166,15 @@ def learn(
             kernel.assign(change, place, "+=", "span * ")
         else:
             change_weight(kernel, place, shape, change)
+
+
+def hold(kernel: Kernel, changed: Iterable[str], places: Places, bounds: Bounds) -> None:
+    """Put changed weights that left their bounds back onto them."""
+    for name in changed:
+        if name in bounds:
+            (offset, shape), (low, high) = places[name], map(literal, bounds[name])
+            kernel.emit(0, f"for i_ in range({offset}, {offset + math.prod(shape)}):")
+            kernel.emit(1, f"m[i_] = {low} if m[i_] < {low} else {high} if m[i_] > {high} else m[i_]")
 
 
 def land(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:

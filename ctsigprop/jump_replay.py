@@ -18,7 +18,7 @@ from ctsigprop.compiled.trace import INPUTS, NotCompilable, NoTime, factors
 from ctsigprop.field import Shown
 from ctsigprop.jumps import JumpField
 from ctsigprop.network import Network
-from ctsigprop.replay import learning
+from ctsigprop.replay import bounds_of_each, learning
 from ctsigprop.solvers.field import DenseWeight, HybridState
 from ctsigprop.stimuli import Events, Frame, Input
 from ctsigprop.tape import Operations, Tape, following, needed, nodes_in
@@ -135,6 +135,9 @@ class JumpReplay:
                 {name: value.clone() for name, value in state.weights.items()},
             )
         self.current = HybridState(self.activities, self.weights)
+        self.bounds = {
+            name: (low[0], high[0]) for name, (low, high) in bounds_of_each([network], [0], self.weights).items()
+        }
         self.memory = Memory()
         self.plans: dict[Key, Plan] = {}
         self.last: Plan | None = None
@@ -270,7 +273,7 @@ class JumpReplay:
         """What learning does to the weights."""
         calls: list[Call] = []
         for name, found in parts.items():
-            calls += learning(self.weights[name], program.actual(found), share)
+            calls += learning(self.weights[name], program.actual(found), share, self.bounds.get(name))
         return calls
 
     def copies(self, step: Recording, program: Program, into: Mapping[Node, Tensor]) -> list[Call]:

@@ -7,21 +7,27 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ctsigprop import html
 from ctsigprop.convolution import Conv2d
-from ctsigprop.data import as_inputs, check_labels
+from ctsigprop.data import as_device, as_inputs, check_labels
 from ctsigprop.izhikevich import Izhikevich
 from ctsigprop.layer import Layer
-from ctsigprop.network_checks import check_convolution, check_names, check_rule, check_spikes, of_each
+from ctsigprop.network_checks import (
+    check_convolution,
+    check_names,
+    check_rule,
+    check_spikes,
+    check_state_names,
+    of_each,
+)
 from ctsigprop.neurons import Neuron, Rate, check_neuron, settle
 from ctsigprop.readout import check_grid, respond
 from ctsigprop.rules.base import Rule, Shapes
-from ctsigprop.rules.checks import number, whole
+from ctsigprop.rules.checks import Checked, number, whole
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.solvers.field import DenseWeight
@@ -34,7 +40,7 @@ AT_ONCE = 2**24
 """Elements of the patches that a prediction makes at once."""
 
 
-class Network:
+class Network(metaclass=Checked):
     """Neurons, signal and rules: one vector field over activities, traces, weights and biases.
 
     Parameters
@@ -74,7 +80,7 @@ class Network:
         rules = of_each("rule", rule, count, "layers")
         for i in range(count):
             check_neuron(f"neuron of layer {i + 1}", neurons[i])
-            check_rule(f"rule of layer {i + 1}", rules[i], signal)
+            check_rule(f"rule of layer {i + 1}", rules[i], signal, i == 0)
         if signal is not None and not isinstance(signal, Signal):
             raise TypeError(f"signal must be a signal such as ct.TargetStream(), or None, got {signal!r}")
         if n_classes is not None:
@@ -94,6 +100,7 @@ class Network:
         self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
         self.jumps = any(layer.jumps for layer in self.layers)
         check_names(self.layers)
+        check_state_names(self.layers, self.signal_names, self.learns_generator)
         check_spikes(self.layers, signal)
         check_convolution(self.layers, signal)
 
@@ -126,19 +133,43 @@ class Network:
             shapes.update(self.signal.weights(self.sizes, self.n_classes))
         return shapes
 
+    @property
+    def signal_names(self) -> list[str]:
+        """Names of the parts of a state that the signal adds."""
+        if self.signal is None or self.n_classes is None:
+            return []
+        return [*self.signal.activities(self.sizes, 1), *self.signal.weights(self.sizes, self.n_classes)]
+
+    @cached_property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Least and largest value of each weight matrix that a rule keeps within bounds, by name."""
+        bounds = {layer.name("W"): layer.rule.bounds for layer in self.layers if layer.rule is not None}
+        if self.learns_generator:
+            bounds["S"] = bounds["W.1"]
+        return {name: pair for name, pair in bounds.items() if pair is not None}
+
     def initial_state(
         self, seed: int = 0, rows: int = 1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> State:
         """A new state: activities and traces at rest, biases 0, weights normal with deviation gain / sqrt(inputs).
+
+        Weights under a rule with bounds, such as `rules.Bounded`, are clipped to them.
 
         Parameters
         ----------
         seed : int, decides every weight; the same seed gives the same weights in every dtype, up to rounding
         rows : int, samples shown at once; `simulate` fits the rows to its stimulus by itself
         dtype : torch.float32 (default) or torch.float64
-        device : where the tensors live
+        device : where the tensors live; default "cpu"
+
+        Raises
+        ------
+        ValueError, TypeError : a seed, number of rows or dtype out of its range, a device that this machine has not
         """
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(whole("seed", seed, 0))
+        rows, device = whole("rows", rows, 1), as_device(device)
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
         gains = {layer.name("W"): float(getattr(layer.neuron, "initial_gain", 1.0)) for layer in self.layers}
         tensors = self.rest(rows, dtype, device)
         for name, (post, pre) in self.weight_shapes.items():
@@ -147,6 +178,8 @@ class Network:
                 deviation = gains["W.1"] if self.layers[0].jumps else 1.0
             values = torch.randn(post, pre, generator=random, dtype=torch.float64) * deviation
             tensors[name] = values.to(device, dtype)
+            if name in self.bounds:
+                tensors[name].clamp_(*self.bounds[name])
         return State(tensors)
 
     def rest(self, rows: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
@@ -212,6 +245,8 @@ class Network:
     def fit_rows(self, state: State, rows: int) -> State:
         """`state` for a stimulus of `rows` samples: with another number of rows, activities and traces start at rest.
 
+        A state of an earlier version, in which a part had another name, is taken too.
+
         Raises
         ------
         ValueError : a state of another network, naming the tensor that does not fit
@@ -219,6 +254,7 @@ class Network:
         of_rows = self.row_shapes(rows)
         kept: dict[str, tuple[int, ...]] = {name: shape for name, (shape, _) in self.unit_shapes.items()}
         kept.update(self.weight_shapes)
+        state = state.under_new_names({*kept, *of_rows})
         for name in (*kept, *of_rows, *state):
             want = kept.get(name) or (of_rows[name][0] if name in of_rows else None)
             had = tuple(state[name].shape) if name in state else None
@@ -304,9 +340,7 @@ class Network:
         self, state: State, x: Tensor, layer: int | None, generator: Tensor | None = None, dt: float | None = None
     ) -> Tensor:
         """Steady output of a layer under constant inputs, or under constant contexts through the generator."""
-        top = len(self.layers) if layer is None else layer
-        if not isinstance(top, int | np.integer) or not 1 <= top <= len(self.layers):
-            raise ValueError(f"layer must be between 1 and {len(self.layers)}, got {layer!r}")
+        top = len(self.layers) if layer is None else whole("layer", layer, 1, len(self.layers))
         layers = self.layers[:top]
         if dt is not None:
             number("dt", dt, above=0)

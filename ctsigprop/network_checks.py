@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ctsigprop.layer import Layer
-from ctsigprop.rules.base import Rule
-from ctsigprop.signals.feedback import Feedback
+from ctsigprop.rules.base import Rule, Scaled, Sum
+from ctsigprop.rules.bounds import Bounded
+from ctsigprop.rules.three_factor import ThreeFactor
+from ctsigprop.signals.feedback import Feedback, KolenPollack
 from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.synapses import Convolution
 
@@ -20,8 +22,8 @@ def of_each(name: str, value: Any, count: int, what: str) -> list[Any]:
     return values
 
 
-def check_rule(name: str, rule: object, signal: object) -> None:
-    """Raise unless `rule` is a rule or None, and has the signal that it needs."""
+def check_rule(name: str, rule: object, signal: object, first: bool) -> None:
+    """Raise unless `rule` is a rule or None, and goes with the signal; `first` says that its layer is the first one."""
     if rule is None:
         return
     if not isinstance(rule, Rule):
@@ -29,6 +31,11 @@ def check_rule(name: str, rule: object, signal: object) -> None:
     if rule.supervised and signal is None:
         raise ValueError(
             f"{name} is {type(rule).__name__}, which needs a learning signal: give signal=ct.TargetStream()"
+        )
+    if isinstance(signal, KolenPollack) and rule.dense and not first:
+        raise ValueError(
+            f"{name} is {type(rule).__name__}, whose update has no factors, and KolenPollack gives B the factors of W: "
+            "use signal=ct.FeedbackAlignment() or another rule"
         )
 
 
@@ -49,6 +56,49 @@ def check_names(layers: Sequence[Layer]) -> None:
             raise ValueError(
                 f"rule of layer {layer.index} multiplies derivatives: its neuron needs output_slope(variables, slopes)"
             )
+
+
+def check_state_names(layers: Sequence[Layer], of_signal: Iterable[str], learns_generator: bool) -> None:
+    """Raise where two parts of the state have one name; `of_signal` are those that the signal adds."""
+    owners: dict[str, str] = {}
+
+    def owns(owner: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name in owners:
+                raise ValueError(
+                    f"{owners[name]} and {owner} both call a part of the state {name!r}: they need names of their own"
+                )
+            owners[name] = owner
+
+    for layer in layers:
+        place = f"of layer {layer.index}"
+        owns(f"layer {layer.index}", map(layer.name, "Wbxygck"))
+        owns(f"neuron {type(layer.neuron).__name__} {place}", map(layer.name, layer.neuron.variables()))
+        if layer.rule is not None:
+            kept = [*layer.rule_shapes, *layer.rule.spike_traces()]
+            owns(f"rule {type(layer.rule).__name__} {place}", map(layer.name, kept))
+            if layer.index == 1 and learns_generator:
+                owns("the rule of the target generator", (f"{variable}.S" for variable in layer.rule_shapes))
+    owns("the signal", of_signal)
+
+
+def instantaneous(rule: Rule) -> Rule | None:
+    """The part of a rule that reads presynaptic activity at an instant, which spikes do not have, or None."""
+    if isinstance(rule, Sum):
+        return next((part for part in map(instantaneous, rule.parts) if part is not None), None)
+    if isinstance(rule, Scaled | ThreeFactor | Bounded):
+        return instantaneous(rule.rule)
+    return rule if rule.uses_pre and not rule.traces and not rule.jumps else None
+
+
+def check_presynaptic(layer: Layer) -> None:
+    """Raise where the presynaptic side of a layer is spikes and its rule reads activity."""
+    part = None if layer.rule is None else instantaneous(layer.rule)
+    if part is not None:
+        raise ValueError(
+            f"rule of layer {layer.index} is {type(part).__name__}(traces=False), and its presynaptic side is spikes, "
+            "which have no value at an instant: set traces=True"
+        )
 
 
 def check_spikes(layers: Sequence[Layer], signal: object) -> None:
@@ -81,11 +131,8 @@ def check_spikes(layers: Sequence[Layer], signal: object) -> None:
                 f"rule of layer {layer.index} is {kind}, which needs presynaptic spikes, and layer {layer.index - 1} "
                 f"is {type(below.neuron).__name__}, which sends none"
             )
-        if from_spikes and not rule.traces and rule.uses_pre and not rule.jumps:
-            raise ValueError(
-                f"rule of layer {layer.index} is {kind}(traces=False), and its presynaptic side is spikes, which have "
-                "no value at an instant: set traces=True"
-            )
+        if from_spikes:
+            check_presynaptic(layer)
 
 
 def check_convolution(layers: Sequence[Layer], signal: object) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctsigprop.activations import Activation, resolve
 from ctsigprop.relaxation import relaxed
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 
 Units = Float[Tensor, "*batch rows n"]
 Variables = Mapping[str, Units]
@@ -53,7 +53,7 @@ class Neuron(Protocol):
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(metaclass=Checked):
     """Leaky rate neuron: tau dr/dt = -r + phi(drive).
 
     Parameters

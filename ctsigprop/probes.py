@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ctsigprop.reductions import Reduction, resolve
-from ctsigprop.rules.checks import lookup, number, whole
+from ctsigprop.rules.checks import Checked, lookup, number, pair, whole
 from ctsigprop.selection import SYNAPSE
 from ctsigprop.solvers.times import as_time, as_times, rounding_of, slack, smallest_interval, steps_until
 from ctsigprop.state import State
@@ -30,7 +30,7 @@ TENSOR = {"weights": "W", "biases": "b", "traces": "x", "feedback": "B"}
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(metaclass=Checked):
     """One quantity, recorded at given times.
 
     Parameters
@@ -148,7 +148,9 @@ class Probe:
 
 def check_log_spaced(given: Any) -> None:
     """Raise unless `given` is a count >= 2, or a pair of it and a first interval > 0."""
-    count, first = given if isinstance(given, tuple | list) and len(given) == 2 else (given, 1.0)
+    count, first = given, 1.0
+    if isinstance(given, tuple | list | np.ndarray):
+        count, first = pair("Probe(log_spaced=)", given, "a count or a pair (count, first interval)")
     whole("Probe(log_spaced=)", count, 2)
     number("first interval of Probe(log_spaced=)", first, above=0)
 
@@ -160,7 +162,7 @@ def logarithmic(given: int | tuple[int, float], start: float, stop: float) -> li
     ------
     ValueError : a first interval that is not shorter than the run
     """
-    count, first = given if isinstance(given, tuple | list) else (given, 1e-3 * (stop - start))
+    count, first = (given, 1e-3 * (stop - start)) if isinstance(given, int) else given
     if count > 2 and first >= stop - start:
         raise ValueError(
             f"first interval of Probe(log_spaced=) must be below {stop - start:g}, the length of the run, got {first:g}"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ctsigprop.convolution import Conv2d
+from ctsigprop.data import Mapped
 from ctsigprop.network import Network
 from ctsigprop.probes import Probe
 from ctsigprop.solvers.base import Counts, Solver
@@ -33,7 +34,8 @@ def shared(
 ) -> dict[str, Any]:
     """All that decides a run beside network and seed, as plain values, and the versions it runs with.
 
-    Data, a given initial state and the parameters of modules stand there as digests of their bytes.
+    Data, a given initial state and the parameters of modules stand there as digests of their bytes; data in a memory
+    map as that of the file's name, size and time of last change.
     """
     return {
         "stimulus": {"description": plain(stimulus), **shown(stimulus)},
@@ -89,7 +91,8 @@ def shown(stimulus: Stimulus) -> dict[str, Any]:
     """What a stimulus is made of beyond its description."""
     if not isinstance(stimulus, Presentations):
         return {"rows": stimulus.rows}
-    tensors = {"x": stimulus.x} if stimulus.y is None else {"x": stimulus.x, "y": stimulus.y}
+    x = stimulus.x.identity.encode() if isinstance(stimulus.x, Mapped) else stimulus.x
+    tensors = {"x": x} if stimulus.y is None else {"x": x, "y": stimulus.y}
     return {
         "rows": stimulus.rows,
         "duration": stimulus.duration,

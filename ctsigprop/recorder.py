@@ -15,6 +15,7 @@ from ctsigprop.field import Field
 from ctsigprop.layout import LONG_NAMES, Layout
 from ctsigprop.network import Network
 from ctsigprop.probes import KINDS, TENSOR, Probe
+from ctsigprop.rules.checks import whole
 from ctsigprop.selection import SYNAPSE, Sample, indices, synapses
 from ctsigprop.spiking import COUNTED
 from ctsigprop.state import State
@@ -259,13 +260,10 @@ def chosen_layers(probe: Probe, count: int) -> list[int]:
     given: Any = probe.layers
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"Probe(layers=) of {probe.label} must be a sequence of layer numbers, got {probe.layers!r}")
-    layers = list(given)
-    for i in layers:
-        if isinstance(i, bool) or not isinstance(i, int | np.integer) or not 1 <= i <= count:
-            raise ValueError(f"Probe(layers=) of {probe.label} must be between 1 and {count}, got {i}")
+    layers = [whole(f"Probe(layers=) of {probe.label}", layer, 1, count) for layer in given]
     if not layers:
         raise ValueError(f"Probe(layers=) of {probe.label} must name at least one layer, got []")
-    return [int(i) for i in layers]
+    return layers
 
 
 def as_array(value: Any, label: str) -> xr.DataArray:

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import lookup, whole
+from ctsigprop.rules.checks import Checked, lookup, whole
 
 Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Norm:
+class Norm(metaclass=Checked):
     """Frobenius norm of all that was selected: one number per layer."""
 
     name: ClassVar[str] = "norm"
@@ -31,7 +31,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class SingularValues:
+class SingularValues(metaclass=Checked):
     """Singular values of a layer's matrix, the largest first; rows are those of the matrix, such as units.
 
     Parameters
@@ -56,7 +56,7 @@ class SingularValues:
 
 
 @dataclass(frozen=True)
-class Projection:
+class Projection(metaclass=Checked):
     """Low-rank projection A^T W B, A (post, rank) and B (pre, rank) random with orthonormal columns.
 
     Distances between the projections of two matrices are, on average over draws, those between the matrices up to a

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -81,6 +81,9 @@ class Replay:
         self.shown = Shown.to(self.networks[0], shown)
         names = [name for name in INPUTS if getattr(self.shown, name) is not None]
         self.inputs = {name: own(getattr(self.shown, name)) for name in names}
+        self.bounds = bounds_of_each(self.networks, which, self.weights)
+        if alone:
+            self.bounds = {name: (low[0], high[0]) for name, (low, high) in self.bounds.items()}
         self.plans: dict[float, Plan] = {}
         self.plan = self.plans[1.0] = self.planned(1.0)
         self.log: list[Step] = []
@@ -166,7 +169,7 @@ class Replay:
         """
         found: list[Call] = []
         for name, parts in plan.parts.items():
-            found += learning(self.weights[name], parts, dt)
+            found += learning(self.weights[name], parts, dt, self.bounds.get(name))
         found += [partial(self.activities[name].add_, rate, alpha=dt) for name, rate in plan.rates.items()]
         plan.dt, plan.changes = dt, found
 
@@ -220,6 +223,8 @@ class Replay:
             value[members] = value[donor].clone()
         self.source[members] = self.source[donor].clone()
         self.which[members] = self.which[donor].clone()
+        for low, high in self.bounds.values():
+            low[members], high[members] = low[donor].clone(), high[donor].clone()
         for plan in self.plans.values():
             plan.constants[members] = plan.constants[donor].clone()
 
@@ -244,8 +249,25 @@ class Replay:
         raise RuntimeError("steps taken again went another way")
 
 
-def learning(weight: Tensor, parts: tuple[Any, ...], dt: float) -> list[Call]:
-    """W += dt (post^T pre - diag(decay) W), or W += dt change, in place."""
+def bounds_of_each(
+    networks: Sequence[Network], which: Sequence[int], weights: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Least and largest weight of each member, (members, 1, 1), of each matrix that has bounds."""
+    return {
+        name: (
+            weights[name].new_tensor([networks[k].bounds[name][0] for k in which]).view(-1, 1, 1),
+            weights[name].new_tensor([networks[k].bounds[name][1] for k in which]).view(-1, 1, 1),
+        )
+        for name in networks[0].bounds
+    }
+
+
+def learning(
+    weight: Tensor, parts: tuple[Any, ...], dt: float, bounds: tuple[Tensor, Tensor] | None = None
+) -> list[Call]:
+    """W += dt (post^T pre - diag(decay) W), or W += dt change, in place; what leaves the bounds is put onto them."""
+    if bounds is not None:
+        return [*learning(weight, parts, dt), partial(weight.clamp_, *bounds)]
     if len(parts) == 1:
         return [partial(weight.add_, parts[0], alpha=dt)]
     post, pre, decay = parts

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ctsigprop.rules.checks import whole
+from ctsigprop.rules.checks import Checked, whole
 
 SYNAPSE = "synapse"
 """The dimension of single synapses, (post, pre) pairs, as `select=` calls it."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(metaclass=Checked):
     """A random subset: `select={"post": ct.Sample(20)}`, or of single synapses, `select={"synapse": ct.Sample(1000)}`.
 
     Units are the same in every layer (those that the smallest layer of the probe has); synapses are drawn per layer.

@@ -12,7 +12,7 @@ from typing import Any, overload
 import torch
 import xarray as xr
 
-from ctsigprop.arguments import check_members, check_span, check_state, check_stimulus, check_types
+from ctsigprop.arguments import check_bounds, check_members, check_span, check_state, check_stimulus, check_types
 from ctsigprop.compiled import NotCompilable, Outcome
 from ctsigprop.ensemble import (
     Running,
@@ -176,7 +176,9 @@ def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus)
     if state is None:
         state = network.initial_state(seed, stimulus.rows, stimulus.dtype, stimulus.device)
     check_state(state, stimulus)
-    return network.fit_rows(state, stimulus.rows)
+    state = network.fit_rows(state, stimulus.rows)
+    check_bounds(network, state)
+    return state
 
 
 def finished(

@@ -39,6 +39,8 @@ class SpikeTrains(Stimulus):
         number("duration", duration, above=0)
         self.duration_total = stop = as_time(duration)
         latest = stop + slack(stop)
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
         rows = as_rows(trains)
         times, row_index, unit_index = [], [], []
         for i, row in enumerate(rows):

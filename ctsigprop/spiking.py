@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, final, runtime_checkable
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.relaxation import membrane_step
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 
 Units = Float[Tensor, "*batch rows n"]
 Drive = Float[Tensor, "*#batch #rows n"]
@@ -81,7 +81,7 @@ def jumps(neuron: object) -> bool:
 
 
 @dataclass(frozen=True)
-class IntegrateAndFire(ABC):
+class IntegrateAndFire(metaclass=Checked):
     """What `LIF`, `IF` and `AdaptiveLIF` have in common; the subclasses say how the potential moves.
 
     State variables, one each per row and unit: `v` the potential, measured from rest; `r` the rate, an estimate from

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import torch
 from torch import Tensor
 
 from ctsigprop import html
+from ctsigprop.rules.checks import did_you_mean
+
+FORMER_NAMES = {"eligibility": "e", "eligibility_bias": "e_bias"}
+"""What earlier versions called parts of a state, by the names of today."""
 
 
 class State(Mapping[str, Tensor]):
@@ -32,7 +36,12 @@ class State(Mapping[str, Tensor]):
         return self._t
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            raise KeyError(f"no tensor {name!r}: {did_you_mean(name, self)}this state has {', '.join(self)}")
         return self._tensors[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -55,8 +64,6 @@ class State(Mapping[str, Tensor]):
         KeyError, ValueError : a name that is not in this state, a tensor of another shape or dtype
         """
         for name, value in tensors.items():
-            if name not in self:
-                raise KeyError(f"{name!r} is not in this state; it has {', '.join(self)}")
             mine = self[name]
             if value.shape != mine.shape or value.dtype != mine.dtype:
                 raise ValueError(
@@ -64,6 +71,16 @@ class State(Mapping[str, Tensor]):
                     f"got {tuple(value.shape)} and {value.dtype}"
                 )
         return State({**self._tensors, **tensors}, self.t)
+
+    def under_new_names(self, needed: Set[str]) -> State:
+        """The state with the names of today for the parts among `needed` that an earlier version called otherwise."""
+        tensors = dict(self._tensors)
+        for name in needed - tensors.keys():
+            variable, _, place = name.rpartition(".")
+            former = f"{FORMER_NAMES.get(variable, '')}.{place}"
+            if former in tensors and former not in needed:
+                tensors[name] = tensors.pop(former)
+        return self if tensors.keys() == self._tensors.keys() else State(tensors, self.t)
 
     def equal(self, other: Mapping[str, Tensor]) -> bool:
         """Whether both hold the same names and the same bits."""

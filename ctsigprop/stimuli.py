@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.data import as_inputs, as_targets
+from ctsigprop.data import Mapped, as_inputs, as_samples, as_targets, as_tensor
 from ctsigprop.encoders import Encoder
 from ctsigprop.errors import naming
-from ctsigprop.rules.checks import number, whole
+from ctsigprop.rules.checks import Checked, number, pair, whole
 from ctsigprop.solvers.times import as_time, as_times, slack, steps_until
 
 Gate = Callable[[float], float]
@@ -72,7 +72,7 @@ class Frame:
     events: Events | None = None
 
 
-class Stimulus(ABC):
+class Stimulus(metaclass=Checked):
     """Inputs, targets and plasticity gate as functions of time, cut into smooth frames."""
 
     rows: int
@@ -82,6 +82,8 @@ class Stimulus(ABC):
     device: torch.device
     target_width: int | None
     """Width of context vectors; 0 for integer labels; None without targets."""
+    y: Tensor | None = None
+    """Labels or contexts of the samples, where there are samples."""
     largest_label: int = -1
     spikes: bool = False
     """Whether the input is spikes, which only neurons with a reset take."""
@@ -128,7 +130,8 @@ class Presentations(Stimulus):
 
     Parameters
     ----------
-    x : (samples, inputs) tensor or array, float32 or float64; integers become float32
+    x : (samples, inputs) tensor or array, float32 or float64; integers become float32. Of a memory map,
+        `np.load(path, mmap_mode="r")`, batches are read and checked when they are shown: it need not fit in memory
     y : (samples,) integer labels, (samples, width) context vectors, or None
     batch_size : int, samples shown at once, >= 1; more than there are samples: all of them, with a warning
     duration : float, length of one presentation in units of time, > 0; default 1
@@ -157,7 +160,7 @@ class Presentations(Stimulus):
         shuffle: bool = True,
         encoder: Encoder | None = None,
     ) -> None:
-        self.x = as_inputs("x", x)
+        self.x = as_samples("x", x)
         self.y = None if y is None else as_targets("y", y, len(self.x)).to(self.x.device)
         for name, value in (("batch_size", batch_size), ("epochs", epochs)):
             whole(name, value, 1)
@@ -166,7 +169,7 @@ class Presentations(Stimulus):
         if batch_size > len(self.x):
             warnings.warn(
                 f"batch_size={batch_size} is larger than the data: each batch holds all {len(self.x)} samples",
-                stacklevel=2,
+                stacklevel=3,
             )
         if self.y is not None and self.y.is_floating_point() and self.y.dtype != self.x.dtype:
             raise TypeError(
@@ -178,7 +181,7 @@ class Presentations(Stimulus):
         if encoder is not None:
             if not isinstance(encoder, Encoder):
                 raise TypeError(f"encoder must be an encoder such as ct.Poisson(), or None, got {encoder!r}")
-            encoder.check(self.x, self.duration)
+            encoder.check(self.x if isinstance(self.x, Tensor) else self.x[torch.arange(1)], self.duration)
         self.encoder, self.spikes = encoder, encoder is not None
         self.n_inputs, self.dtype, self.device = self.x.shape[1], self.x.dtype, self.x.device
         self.per_epoch = math.ceil(len(self.x) / self.rows)
@@ -244,6 +247,8 @@ class Presentations(Stimulus):
             events = None
             if self.encoder is not None:
                 with naming(f"encoder {type(self.encoder).__name__}", onset):
+                    if isinstance(self.x, Mapped):
+                        self.encoder.check(shown().x, self.duration)
                     events = self.encoder.events(shown().x, onset, self.duration, k)
             for a, b, factor in self.windows():
                 first, last = onset + a, (k + 1) * self.duration if b == self.duration else onset + b
@@ -338,7 +343,7 @@ class Continuous(Stimulus):
 
     def like(self, name: str, t: float, value: Any, width: int | None) -> Tensor:
         """What a function returned at time t, as a tensor of the type and shape that it had at time 0."""
-        tensor = (value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))).to(self.present)
+        tensor = as_tensor(f"{name}({t:g})", "a tensor or array of numbers", value).to(self.present)
         if tensor.shape != (self.rows, width):
             raise ValueError(
                 f"{name}({t:g}) must have shape {(self.rows, width)} as at time 0, got {tuple(tensor.shape)}"
@@ -377,12 +382,10 @@ def check_gate(gate: Any, duration: float) -> tuple[float, float] | Gate | None:
     """
     if gate is None or callable(gate):
         return gate  # type: ignore[no-any-return]
-    if not isinstance(gate, tuple | list) or len(gate) != 2:
-        raise TypeError(f"gate must be a pair (start, stop), a function of time or None, got {gate!r}")
-    start, stop = gate
-    number("gate start", start, least=0)
-    number("gate stop", stop, above=start)
-    start, stop, near = as_time(start), as_time(stop), slack(duration)
+    first, last = pair("gate", gate, "a pair (start, stop), a function of time or None")
+    number("gate start", first, least=0)
+    number("gate stop", last, above=first)
+    start, stop, near = as_time(first), as_time(last), slack(duration)
     if stop > duration + near:
         raise ValueError(f"gate must lie within the presentation, 0 ... {duration:g}, got {gate!r}")
     return 0.0 if start < near else start, duration if stop > duration - near else stop

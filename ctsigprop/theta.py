@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 
 Units = Float[Tensor, "*batch rows n"]
 
 
 @final
 @dataclass(frozen=True)
-class Theta:
+class Theta(metaclass=Checked):
     """Theta neuron: tau dtheta/dt = 1 - cos theta + (1 + cos theta) (drive - drive_0), a spike where theta passes pi.
 
     The phase form of the quadratic integrate-and-fire neuron tau dV/dt = V^2 + drive - drive_0, V = tan(theta / 2):

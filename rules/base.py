@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 from ctsigprop.rules.update import DenseUpdate, Update
 
 Shapes = dict[str, tuple[tuple[int, ...], float]]
 """Name of each ODE variable of a rule, with its shape and initial value."""
-PASSED_ON = ("supervised", "differential", "uses_pre", "potential", "of_voltage", "jumps")
+PASSED_ON = ("supervised", "differential", "uses_pre", "potential", "of_voltage", "jumps", "bounds")
 """What a rule around another one needs because that one does."""
 
 
@@ -114,7 +114,7 @@ class SpikeTrace:
         return value + spikes if self.pairing == "all" else torch.where(spikes > 0, torch.ones_like(value), value)
 
 
-class Rule(ABC):
+class Rule(metaclass=Checked):
     """A plasticity rule. Subclasses are frozen dataclasses with the fields `rate` and `traces`.
 
     `rate` (1 / time, >= 0) multiplies the whole right-hand side; `traces` asks for presynaptic activity,
@@ -145,6 +145,8 @@ class Rule(ABC):
     """True for a rule that acts at spikes only: nothing changes between them, and `update` is not asked."""
     bounded: bool = False
     """Whether the weights stay finite for bounded input, whatever the activation."""
+    bounds: tuple[float, float] | None = None
+    """Least and largest weight of a `dense` rule: a network starts and every step of every solver ends within."""
 
     @abstractmethod
     def update(self, local: Local) -> Update | DenseUpdate:
@@ -203,7 +205,8 @@ class Sum(Rule):
         if twice:
             raise ValueError(f"rules that add up must not share an ODE variable, two of them have {twice[0]!r}")
         object.__setattr__(self, "traces", True in wishes)
-        object.__setattr__(self, "bounded", all(part.bounded for part in self.parts))
+        object.__setattr__(self, "bounds", narrowest([part.bounds for part in self.parts]))
+        object.__setattr__(self, "bounded", self.bounds is not None or all(part.bounded for part in self.parts))
         for flag in ("supervised", "dense", "differential", "modulated", "uses_pre", "potential", "jumps"):
             object.__setattr__(self, flag, any(getattr(part, flag) for part in self.parts))
         if len({part.of_voltage for part in self.parts if part.supervised}) > 1:
@@ -246,7 +249,7 @@ class Scaled(Rule):
         number("the factor of a rule", self.rate)
         for flag in ("traces", "dense", "modulated", *PASSED_ON):
             object.__setattr__(self, flag, getattr(self.rule, flag))
-        object.__setattr__(self, "bounded", self.rule.bounded and self.rate >= 0)
+        object.__setattr__(self, "bounded", self.bounds is not None or (self.rule.bounded and self.rate >= 0))
 
     def spike_traces(self) -> dict[str, SpikeTrace]:
         return self.rule.spike_traces()
@@ -263,6 +266,22 @@ class Scaled(Rule):
 
     def flow(self, local: Local) -> dict[str, Tensor]:
         return self.rule.flow(local)
+
+
+def narrowest(bounds: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    """What lies within all of some bounds; None where there are none.
+
+    Raises
+    ------
+    ValueError : bounds that have nothing in common
+    """
+    given = [pair for pair in bounds if pair is not None]
+    if not given:
+        return None
+    low, high = max(low for low, _ in given), min(high for _, high in given)
+    if low >= high:
+        raise ValueError(f"the weights of one rule cannot keep bounds that exclude each other, got {given}")
+    return low, high
 
 
 def inner(rule: Rule, local: Local) -> Update | DenseUpdate:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner
+from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner, narrowest
 from ctsigprop.rules.checks import number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate
@@ -19,8 +19,11 @@ class Bounded(Rule):
     """Any rule, its dW/dt = rate D kept within w_min ... w_max.
 
     Soft: potentiation (D > 0) is multiplied by (w_max - W), depression by (W - w_min), so that weights approach
-    the bounds without reaching them. Hard: D is set to 0 where it would lead out of the bounds; a fixed step
-    can still pass a bound by up to dt |D|, and stops there. Bounded in either form. Biases are not limited.
+    the bounds without reaching them. Hard: D is set to 0 where it would lead out of the bounds.
+
+    The bounds hold whatever the step: `initial_state` clips the weights that it draws, `simulate` refuses a state
+    outside, and a step of any solver that would pass a bound ends on it. This includes the target generator S where it
+    learns, and what other rules and modulators add to the same synapses. Biases are not limited.
 
     Parameters
     ----------
@@ -57,6 +60,7 @@ class Bounded(Rule):
             raise ValueError(f"Bounded(kind=) must be 'soft' or 'hard', got {self.kind!r}")
         for flag in ("traces", "modulated", *PASSED_ON):
             object.__setattr__(self, flag, getattr(self.rule, flag))
+        object.__setattr__(self, "bounds", narrowest([(self.w_min, self.w_max), self.rule.bounds]))
 
     def variables(self, n_post: int, n_pre: int) -> Shapes:
         return self.rule.variables(n_post, n_pre)

@@ -1,35 +1,146 @@
-"""Checks at the door of this package: each raises one error that names argument, value and what is allowed."""
+"""Checks at the door: each raises one error that names argument, value and what is allowed."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
-from collections.abc import Mapping
+from abc import ABCMeta
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
+SMALLEST, LARGEST = 2.0**-126, (2 - 2**-23) * 2.0**127
+"""Sizes of the numbers that float32 holds in full precision: those of which it can also hold 1 / x."""
+SYNONYMS = {
+    "alpha": "rate",
+    "epsilon": "rate",
+    "eta": "rate",
+    "h": "dt",
+    "learning_rate": "rate",
+    "lr": "rate",
+    "nonlinearity": "activation",
+    "step": "dt",
+    "step_size": "dt",
+    "timestep": "dt",
+    "v_reset": "reset",
+    "v_th": "threshold",
+}
+"""What other libraries call some of our arguments, where no spelling leads from one to the other."""
 
 
-def number(name: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> None:
-    """Raise unless `value` is a finite number, greater than `above` and at least `least`."""
+def number(name: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> float:
+    """`value` as a float, if it is a finite number, greater than `above` and at least `least`.
+
+    Raises
+    ------
+    TypeError : no number
+    ValueError : out of range; too large for float32; or meant to be above 0, and 0 in float32
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and float(value) > above and float(value) >= least):
+    try:
+        plain = float(value)
+    except OverflowError:
+        plain = math.inf
+    if not (math.isfinite(plain) and plain > above and plain >= least):
         bound = f" > {above:g}" if above > -math.inf else f" >= {least:g}" if least > -math.inf else ""
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
+    if abs(plain) > LARGEST or (above >= 0 and plain < SMALLEST):
+        raise ValueError(f"{name} must be within {SMALLEST:.2g} ... {LARGEST:.2g}, as float32 is, got {value!r}")
+    return plain
 
 
-def whole(name: str, value: object, least: int, also: str = "") -> None:
-    """Raise unless `value` is an integer and at least `least`; `also` says what else is allowed."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}{also}, got {value!r}")
+def whole(name: str, value: object, least: int, most: int | None = None, also: str = "") -> int:
+    """`value` as an int, if it is an integer, at least `least` and at most `most`; `also` says what else is."""
+    plain = least - 1 if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
+    if plain < least or (most is not None and plain > most):
+        allowed = f"an integer >= {least}" if most is None else f"between {least} and {most}"
+        raise ValueError(f"{name} must be {allowed}{also}, got {value!r}")
+    return plain
+
+
+def pair(name: str, value: object, what: str) -> tuple[Any, Any]:
+    """The two entries of a tuple, a list or an array; `what` says what they stand for.
+
+    Raises
+    ------
+    TypeError : anything else
+    """
+    if not isinstance(value, tuple | list | np.ndarray) or np.shape(value) != (2,):
+        raise TypeError(f"{name} must be {what}, got {value!r}")
+    return value[0], value[1]
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     """The entry of `table` called `name`; an unknown name is answered with the nearest known ones."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(str(name), table, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"unknown {kind} {name!r}: {hint}known are {', '.join(sorted(table))}")
+    raise ValueError(f"unknown {kind} {name!r}: {did_you_mean(name, table)}known are {', '.join(sorted(table))}")
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The names nearest to `name` as a question, or nothing where none is near."""
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+class Checked(ABCMeta):
+    """Metaclass of what users make. A wrong argument is told with the name of the class that was called, the nearest
+    argument and the allowed ones; numbers of NumPy and fractions become plain ones.
+    """
+
+    if not TYPE_CHECKING:  # type checkers and editors read __init__
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            try:
+                cls.__signature__.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(wrong_arguments(cls.__name__, cls.__signature__, args, kwargs, error)) from None
+            return super().__call__(*map(plain, args), **{name: plain(value) for name, value in kwargs.items()})
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        return signature_of(inspect.getattr_static(cls, "__init__"))
+
+
+@cache
+def signature_of(init: Callable[..., None]) -> inspect.Signature:
+    """The signature of a class whose `__init__` this is."""
+    return inspect.Signature(list(inspect.signature(init).parameters.values())[1:])
+
+
+def plain(value: Any) -> Any:
+    """A number of any kind as bool, int or float; anything else as it is."""
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    try:
+        return int(value) if isinstance(value, Integral) else float(value)
+    except OverflowError:
+        return value
+
+
+def wrong_arguments(
+    name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: TypeError
+) -> str:
+    """What is wrong with the arguments of a call."""
+    parameters = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    known = [parameter.name for parameter in parameters]
+    allowed = f"allowed are {', '.join(known)}" if known else "it takes none"
+    unknown = next((given for given in kwargs if given not in known), None)
+    if unknown is not None:
+        meant = SYNONYMS.get(unknown)
+        hint = f"did you mean {meant!r}? " if meant in known else did_you_mean(unknown, known)
+        return f"{name} has no argument {unknown!r}: {hint}{allowed}"
+    by_place = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
+    if len(args) > len(by_place):
+        return f"{name} takes at most {len(by_place)} arguments without a name, got {len(args)}: {allowed}"
+    given = {*by_place[: len(args)], *kwargs}
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in given]
+    return f"{name} needs {' and '.join(missing)}: {allowed}" if missing else f"{name}: {error}; {allowed}"

@@ -7,14 +7,14 @@ less while it is still arriving, or 0 for an empty row, which then teaches nothi
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 
 Stream = Float[Tensor, "*batch samples n"]
 Targets = Float[Tensor, "*batch targets n"]
@@ -22,7 +22,7 @@ Match = Float[Tensor, "*batch samples targets"]
 Rivals = Float[Tensor, "*batch 1 targets"]
 
 
-class Contrast(ABC):
+class Contrast(metaclass=Checked):
     """A local loss between two streams, given by its negative gradient."""
 
     @abstractmethod

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate, Update
 
 
 @dataclass(frozen=True)
-class Reward:
+class Reward(metaclass=Checked):
     """A modulator measured on the network: M = R - its running mean, tau_mean dm/dt = R - m.
 
     Parameters
@@ -54,12 +54,13 @@ class ThreeFactor(Rule):
     rule : the rule inside; default `Hebb()`
     modulator : number; function of time; or `Reward(...)`, measured on the network less its running mean; default 1
     tau_e : float or None, time constant of the eligibility traces, > 0; default None, no traces. With traces the
-        rule holds one ODE variable per synapse and returns a `DenseUpdate`
+        rule holds one ODE variable per synapse, `eligibility`, and returns a `DenseUpdate`
     rate : float, factor on the rule inside, >= 0; default 1
 
     Raises
     ------
-    ValueError, TypeError : a modulator or time constant that is not as described
+    ValueError, TypeError : a modulator or time constant that is not as described, a rule inside that keeps eligibility
+        traces or a mean reward where this one does
 
     References
     ----------
@@ -81,20 +82,27 @@ class ThreeFactor(Rule):
         if self.tau_e is not None:
             number("ThreeFactor(tau_e=)", self.tau_e, above=0)
         number("ThreeFactor(rate=)", self.rate, least=0)
+        twice = sorted({*self.variables_here(1, 1)} & {*self.rule.variables(1, 1), *self.rule.spike_traces()})
+        if twice:
+            raise ValueError(f"ThreeFactor(rule=) must not keep {twice[0]!r}, as the rule around it does")
         for flag in ("traces", *PASSED_ON):
             object.__setattr__(self, flag, getattr(self.rule, flag))
         signed: Any = -1.0 if callable(self.modulator) or isinstance(self.modulator, Reward) else self.modulator
-        object.__setattr__(self, "bounded", self.rule.bounded and signed >= 0)
+        object.__setattr__(self, "bounded", self.bounds is not None or (self.rule.bounded and signed >= 0))
         object.__setattr__(self, "dense", self.rule.dense or self.tau_e is not None)
         object.__setattr__(self, "modulated", self.rule.modulated or isinstance(self.modulator, Reward))
 
     def variables(self, n_post: int, n_pre: int) -> Shapes:
-        found = dict(self.rule.variables(n_post, n_pre))
+        return {**self.rule.variables(n_post, n_pre), **self.variables_here(n_post, n_pre)}
+
+    def variables_here(self, n_post: int, n_pre: int) -> Shapes:
+        """The variables that are not of the rule inside."""
+        found: Shapes = {}
         if isinstance(self.modulator, Reward):
             found["reward_mean"] = ((1,), 0.0)
         if self.tau_e is not None:
-            found["e"] = ((n_post, n_pre), 0.0)
-            found["e_bias"] = ((n_post,), 0.0)
+            found["eligibility"] = ((n_post, n_pre), 0.0)
+            found["eligibility_bias"] = ((n_post,), 0.0)
         return found
 
     def flow(self, local: Local) -> dict[str, Tensor]:
@@ -104,16 +112,16 @@ class ThreeFactor(Rule):
             found["reward_mean"] = (self.reward(local, self.modulator) - mean) / self.modulator.tau_mean
         if self.tau_e is not None:
             inside = as_dense(inner(self.rule, local), local)
-            e, e_bias = local.variables["e"], local.variables["e_bias"]
-            found["e"] = (inside.change - e) / self.tau_e
-            found["e_bias"] = (-e_bias if inside.bias is None else inside.bias - e_bias) / self.tau_e
+            e, e_bias = local.variables["eligibility"], local.variables["eligibility_bias"]
+            found["eligibility"] = (inside.change - e) / self.tau_e
+            found["eligibility_bias"] = (-e_bias if inside.bias is None else inside.bias - e_bias) / self.tau_e
         return found
 
     def update(self, local: Local) -> Update | DenseUpdate:
         factor = self.factor(local)
         if self.tau_e is None:
             return inner(self.rule, local).scaled(factor)
-        return DenseUpdate(local.variables["e"], local.variables["e_bias"]).scaled(factor)
+        return DenseUpdate(local.variables["eligibility"], local.variables["eligibility_bias"]).scaled(factor)
 
     def spike_traces(self) -> dict[str, SpikeTrace]:
         return self.rule.spike_traces()
@@ -126,7 +134,8 @@ class ThreeFactor(Rule):
         if self.tau_e is None:
             return update.scaled(self.factor(local)), jumped
         change = as_dense(update, local).change
-        return None, {**jumped, "e": torch.add(local.variables["e"], change, alpha=1 / self.tau_e)}
+        e = torch.add(local.variables["eligibility"], change, alpha=1 / self.tau_e)
+        return None, {**jumped, "eligibility": e}
 
     def factor(self, local: Local) -> float | Tensor:
         """Rate M at this moment."""

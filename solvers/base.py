@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
+from ctsigprop.rules.checks import Checked
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.status import Status
 
@@ -83,7 +84,7 @@ def broken_off(error: BaseException) -> Status:
 
 
 @dataclass(frozen=True)
-class Solver(ABC):
+class Solver(metaclass=Checked):
     """A way to advance time. Subclasses are frozen dataclasses of their settings and hold no state.
 
     `jumps` says whether the solver takes the jumps of a `JumpingField`.

@@ -11,9 +11,9 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped
-from ctsigprop.solvers.checks import number
-from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, PacedField, VectorField
+from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, PacedField, VectorField, bounds_of
 from ctsigprop.solvers.hybrid import add
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.reference import AdaptiveFlow, advance_adaptive, check_finite, resample, smooth
@@ -57,10 +57,10 @@ class EventDriven(Solver):
     jumps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol", "max_steps"):
-            value = getattr(self, name)
-            if value is not None:
-                number(f"EventDriven({name}=)", value, above=0)
+        number("EventDriven(rtol=)", self.rtol, above=0)
+        number("EventDriven(atol=)", self.atol, above=0)
+        if self.max_steps is not None:
+            whole("EventDriven(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,
@@ -86,7 +86,7 @@ class EventDriven(Solver):
                 max_steps=self.max_steps,
                 options={},
             )
-        packing = Packing(state)
+        packing = Packing(state, bounds_of(field))
         flow = ScaledFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
         with BreakingOff(flow.stop):
             self.until(flow, field, span[1], Samples(times))
@@ -140,7 +140,7 @@ class EventDriven(Solver):
             flow, y, clock, rtol=self.rtol, atol=self.atol, method="dopri5", options=options, event_fn=event
         )
         check_finite(flow, states[-1])
-        flow.y = states[-1]
+        flow.y = packing.hold(states[-1])
         late = float(s) >= ahead - 2 * self.atol and float(field.margin(packing.unpack(flow.y).activities)) < -self.atol
         flow.t = target if late else min(start + float(s) * flow.unit, target)
 
@@ -174,7 +174,7 @@ class EventDriven(Solver):
                 Status.DIVERGED, flow.t, state, f"{AT_ONCE} jumps at t={flow.t:g}: spikes cause each other without end."
             )
         if changed:
-            flow.y = flow.packing.pack(HybridState(activities, matrices))
+            flow.y = flow.packing.hold(flow.packing.pack(HybridState(activities, matrices)))
 
 
 class ScaledFlow(AdaptiveFlow):

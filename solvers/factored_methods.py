@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers import tableaus
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, check_compile
-from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.factored import Course, advance_adaptive, advance_fixed, advance_in_place
 from ctsigprop.solvers.factored_step import EulerStepper, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
@@ -51,10 +51,12 @@ class FactoredAdaptive(Solver, ABC):
 
     def __post_init__(self) -> None:
         check_compile(self, None)
-        for name in ("rtol", "atol", "rtol_weights", "atol_weights", "max_steps"):
+        for name in ("rtol", "atol", "rtol_weights", "atol_weights"):
             value = getattr(self, name)
             if value is not None:
                 number(f"{type(self).__name__}({name}=)", value, above=0)
+        if self.max_steps is not None:
+            whole(f"{type(self).__name__}(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,
@@ -115,7 +117,7 @@ class FactoredFixed(Solver, ABC):
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
         object.__setattr__(self, "dt", as_time(self.dt))
         if self.max_steps is not None:
-            number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
+            whole(f"{type(self).__name__}(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,

@@ -91,6 +91,25 @@ class JumpingField(Protocol):
         ...
 
 
+Bounds = Mapping[str, tuple[float, float]]
+"""Least and largest value of weight matrices, by name."""
+
+
+@runtime_checkable
+class BoundedField(Protocol):
+    """A vector field some of whose weights have bounds, within which every step must end."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of each weight matrix that has any."""
+        ...
+
+
+def bounds_of(field: object) -> Bounds:
+    """The bounds of a field's weights, none where it says nothing of them."""
+    return field.bounds if isinstance(field, BoundedField) else {}
+
+
 @runtime_checkable
 class PacedField(Protocol):
     """A vector field that says how fast it is."""

@@ -13,9 +13,9 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
-from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.field import (
     CountingField,
     DenseWeight,
@@ -24,6 +24,7 @@ from ctsigprop.solvers.field import (
     JumpingField,
     JumpsInPlace,
     VectorField,
+    bounds_of,
 )
 from ctsigprop.solvers.methods import RK4, Euler, Midpoint
 from ctsigprop.solvers.packing import Flat, Packing
@@ -83,7 +84,7 @@ class Hybrid(Solver):
         if self.flow not in FLOWS:
             raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
         if self.max_steps is not None:
-            number("Hybrid(max_steps=)", self.max_steps, above=0)
+            whole("Hybrid(max_steps=)", self.max_steps, 1)
         exact = self.flow == "exponential"
         check_compile(self, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}")
 
@@ -178,6 +179,7 @@ class Walk:
         max_steps: int | None,
     ) -> None:
         self.field, self.dt, self.monitor, self.counts, self.max_steps = field, dt, monitor, counts, max_steps
+        self.bounds = bounds_of(field)
         self.jumping = field if isinstance(field, JumpingField) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
@@ -255,6 +257,7 @@ class Walk:
                 self.matrices[name] = self.matrices[name].clone()
                 self.weights[name] = DenseWeight(self.matrices[name])
             add(self.matrices[name], update, share)
+            hold(self.matrices[name], self.bounds.get(name))
 
     def land(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
         """End the step at t1: learn what was noted at t0, then jump. Returns the activities that jumped."""
@@ -286,6 +289,7 @@ class Walk:
         matrices = {name: value.clone() if name in updates else value for name, value in self.matrices.items()}
         for name, update in updates.items():
             add(matrices[name], update, share)
+            hold(matrices[name], self.bounds.get(name))
         self.give(time, HybridState({**self.activities, **activities}, matrices))
 
     def exactly(self, points: Sequence[float]) -> None:
@@ -384,6 +388,12 @@ class GridFlow:
         out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
         after = {**self.packing.unpack(out[-1]).activities, **self.count(y, time - t0)}
         self.walk.hand_out(time, after, self.slope(t0, y)[1], time - t0)
+
+
+def hold(matrix: Tensor, bounds: tuple[float, float] | None) -> None:
+    """Weights that left their bounds, if there are any, are put back onto them, in place."""
+    if bounds is not None:
+        matrix.clamp_(*bounds)
 
 
 def add(matrix: Tensor, update: Update | DenseUpdate, share: float) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from ctsigprop.rules.checks import lookup, number, whole
 from ctsigprop.solvers import tableaus
 from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
-from ctsigprop.solvers.checks import lookup, number
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.reference import advance_adaptive, advance_fixed
 from ctsigprop.solvers.tableaus import Tableau
@@ -55,10 +55,12 @@ class Adaptive(Solver, ABC):
 
     def __post_init__(self) -> None:
         check_compile(self, None if self.tableau else TABLEAU_FREE)
-        for name in ("rtol", "atol", "rtol_weights", "atol_weights", "max_steps"):
+        for name in ("rtol", "atol", "rtol_weights", "atol_weights"):
             value = getattr(self, name)
             if value is not None:
                 number(f"{type(self).__name__}({name}=)", value, above=0)
+        if self.max_steps is not None:
+            whole(f"{type(self).__name__}(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,
@@ -132,7 +134,7 @@ class Fixed(Solver, ABC):
         number(f"{type(self).__name__}(dt=)", self.dt, above=0)
         object.__setattr__(self, "dt", as_time(self.dt))
         if self.max_steps is not None:
-            number(f"{type(self).__name__}(max_steps=)", self.max_steps, above=0)
+            whole(f"{type(self).__name__}(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,

@@ -10,8 +10,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver
-from ctsigprop.solvers.checks import number
 from ctsigprop.solvers.factored import Course
 from ctsigprop.solvers.factored_step import Slope, dense
 from ctsigprop.solvers.factored_weight import StagedWeight
@@ -59,10 +59,9 @@ class Multirate(Solver):
     def __post_init__(self) -> None:
         number("Multirate(dt=)", self.dt, above=0)
         object.__setattr__(self, "dt", as_time(self.dt))
-        if isinstance(self.micro, bool) or not isinstance(self.micro, int) or self.micro < 1:
-            raise ValueError(f"Multirate(micro=) must be an integer >= 1, got {self.micro!r}")
+        whole("Multirate(micro=)", self.micro, 1)
         if self.max_steps is not None:
-            number("Multirate(max_steps=)", self.max_steps, above=0)
+            whole("Multirate(max_steps=)", self.max_steps, 1)
 
     @property
     def step(self) -> float:

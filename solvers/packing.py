@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.solvers.field import DenseWeight, HybridState, VectorField
+from ctsigprop.solvers.field import Bounds, DenseWeight, HybridState, VectorField
 
 Flat = Float[Tensor, " size"]
 
@@ -14,7 +14,8 @@ Flat = Float[Tensor, " size"]
 class Packing:
     """Where each tensor of a state lies in the flat vector."""
 
-    def __init__(self, state: HybridState) -> None:
+    def __init__(self, state: HybridState, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or {}
         self.n_activities = len(state.activities)
         self.names = [name for name, _ in state.items()]
         self.shapes = [value.shape for _, value in state.items()]
@@ -35,6 +36,13 @@ class Packing:
         """The state in a flat vector, as views on it."""
         named = list(zip(self.names, self.views(flat), strict=True))
         return HybridState(dict(named[: self.n_activities]), dict(named[self.n_activities :]))
+
+    def hold(self, flat: Float[Tensor, "*states size"]) -> Float[Tensor, "*states size"]:
+        """Weights that left their bounds are put back onto them, in place, in one flat vector or several."""
+        for name, part in zip(self.names, torch.split(flat, self.sizes, -1), strict=True):
+            if name in self.bounds:
+                part.clamp_(*self.bounds[name])
+        return flat
 
     def derivative(self, field: VectorField, t: float, flat: Flat) -> Flat:
         """The right-hand side at (t, flat) as a new flat vector, post^T pre written straight into place."""

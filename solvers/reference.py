@@ -21,7 +21,7 @@ import torchdiffeq
 from torch import Tensor
 
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, SolverStopped, first_nonfinite
-from ctsigprop.solvers.field import HybridState, VectorField
+from ctsigprop.solvers.field import HybridState, VectorField, bounds_of
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.times import slack, steps_covering, steps_until
@@ -64,8 +64,8 @@ class Flow:
         return SolverStopped(status, self.t, self.packing.unpack(self.y), detail)
 
     def before_step(self, s: float, y: Flat) -> None:
-        """Note the state a step starts from, and stop where no more steps are allowed."""
-        self.y, self.t = y, self.start + s
+        """Note the state a step starts from, within bounds, and stop where no more steps are allowed."""
+        self.y, self.t = self.packing.hold(y), self.start + s
         self.monitor.progress(self.t)
         if self.max_steps is not None and self.counts.steps >= self.max_steps:
             raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={self.t:g}.")
@@ -133,15 +133,15 @@ class AdaptiveFlow(Flow):
 class SciPyFlow(Flow):
     """SciPy's solvers have no callbacks: every evaluation counts as a step, and may be a trial that is given up.
 
-    A derivative that is not finite ends the call, as SciPy's own answers differ from method to method: a step of no
-    length, an error of its linear algebra, or none at all.
+    Bounds are kept in each. A derivative that is not finite ends the call, as SciPy's own answers differ from method to
+    method: a step of no length, an error of its linear algebra, or none at all.
     """
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
         if self.max_steps is not None and self.counts.rhs_evaluations >= self.max_steps:
             raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} evaluations were reached.")
         self.counts.steps += 1
-        slope = super().__call__(s, y)
+        slope = super().__call__(s, self.packing.hold(y.clone()))
         if not math.isfinite(float(slope.sum())):
             name = first_nonfinite(self.packing.unpack(slope))
             if name is not None:
@@ -170,6 +170,7 @@ def solve(
         return flow.y.expand(len(times), -1)
     with BreakingOff(flow.stop):
         out: Tensor = torchdiffeq.odeint(flow, flow.y, apart, rtol=rtol, atol=atol, method=method, options=options)
+    flow.packing.hold(out)
     return out if len(apart) == len(times) or len(out) < len(apart) else out[place]
 
 
@@ -268,7 +269,7 @@ def advance_adaptive(
     options: dict[str, Any],
 ) -> HybridState:
     """Advance by an adaptive method; tolerances = (rtol, atol, rtol of weights, atol of weights)."""
-    packing = Packing(state)
+    packing = Packing(state, bounds_of(field))
     y = packing.pack(state)
     is_scipy = method == "scipy_solver"
     flow = (SciPyFlow if is_scipy else AdaptiveFlow)(field, packing, y, span[0], max_steps, counts, monitor)
@@ -317,7 +318,7 @@ def smooth(flow: Flow, method: str, rtol: Any, atol: Any, options: dict[str, Any
         flow.begin(float(end.to(flow.packing.dtype)))
         out = solve(flow, method, clock[0], local, rtol, atol, {**options, "norm": flow.packing.norm, "jump_t": end})
         if flow.end_y is not None:
-            out[-1] = flow.end_y
+            out[-1] = flow.packing.hold(flow.end_y.clone())
         return out
 
     return run
@@ -338,7 +339,7 @@ def advance_fixed(
     options: dict[str, Any],
 ) -> HybridState:
     """Advance by a fixed-step method on the grid origin + k dt; the last step ends at the end of the span."""
-    packing = Packing(state)
+    packing = Packing(state, bounds_of(field))
     flow = FixedFlow(field, packing, packing.pack(state), span[0], max_steps, counts, monitor)
     resolution = 100 * torch.finfo(packing.dtype).eps  # of the implicit method's inner iteration
     one_step = not method.endswith("adams")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers.base import Solver
-from ctsigprop.solvers.checks import lookup
 from ctsigprop.solvers.event_driven import EventDriven
 from ctsigprop.solvers.factored_methods import (
     FactoredBosh3,

@@ -25,6 +25,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
 import ctsigprop as ct
+from ctsigprop.data import as_inputs
 
 Array = NDArray[np.float64]
 Arrays = dict[str, Array]
@@ -340,7 +341,7 @@ def numbers(s: Setting) -> tuple[ct.Network, ct.Presentations, ct.State, Arrays,
     network, stimulus, state = build(s)
     start = {key: value.numpy().copy() for key, value in state.items()}
     y = np.zeros(s.samples) if stimulus.y is None else stimulus.y.numpy()
-    return network, stimulus, state, start, stimulus.x.numpy(), y
+    return network, stimulus, state, start, as_inputs("x", stimulus.x).numpy(), y
 
 
 @cache

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import ctsigprop as ct
+from ctsigprop.data import as_inputs
 from ctsigprop.rules.table import RULES
 from ctsigprop.solvers.table import SOLVERS
 
@@ -104,7 +105,7 @@ DATA: dict[str, tuple[type[Exception], str, Act]] = {
     "ragged": (TypeError, r"x must be a tensor or array of numbers", lambda: shown([[1.0], [1.0, 2.0]])),
     "complex": (TypeError, r"x must be float32 or float64, got torch.complex", lambda: shown(X.astype(complex))),
     "half precision": (TypeError, r"x must be float32 or float64, got torch.float16", lambda: shown(X.astype("f2"))),
-    "negative label": (ValueError, r"y must be in >= 0, got -3 for sample 2", lambda: shown(y=[0, 1, -3, 1, 0, 1])),
+    "negative label": (ValueError, r"y must be >= 0, got -3 for sample 2", lambda: shown(y=[0, 1, -3, 1, 0, 1])),
     "float labels": (TypeError, r"y must be integer class labels, got torch.float64", lambda: shown(y=Y * 1.0)),
     "boolean labels": (TypeError, r"y must be integer class labels, got torch.bool", lambda: shown(y=Y > 0)),
     "labels in words": (TypeError, r"y must be integer", lambda: shown(y=np.array(list("ababab")))),
@@ -274,15 +275,18 @@ PROBES: dict[str, tuple[type[Exception], str, Act]] = {
 OUT_OF_RANGE: dict[str, tuple[type[Exception], str, Act]] = {
     f"{name} {value}": (
         ValueError,
-        rf"Dopri5\({name}=\) must be a finite number > 0, got {value}",
+        rf"Dopri5\({name}=\) must be {allowed}, got {value}",
         dopri5(**{name: value}),
     )
-    for name in ("rtol", "atol", "rtol_weights", "atol_weights", "max_steps")
+    for name, allowed in (
+        *((name, "a finite number > 0") for name in ("rtol", "atol", "rtol_weights", "atol_weights")),
+        ("max_steps", "an integer >= 1"),
+    )
     for value in (0, -1, NAN, INF)
 }
 OUT_OF_RANGE["max_steps of a fixed step"] = (
     ValueError,
-    r"Euler\(max_steps=\) must be a finite number > 0, got 0",
+    r"Euler\(max_steps=\) must be an integer >= 1, got 0",
     lambda: ct.solvers.Euler(dt=1.0, max_steps=0),
 )
 OUT_OF_RANGE["dt"] = (
@@ -374,7 +378,7 @@ def test_arrays_of_any_layout_are_taken_without_a_word(view: str) -> None:
         "Fortran order": np.asfortranarray(X),
         "nested list": X.tolist(),
     }[view]
-    np.testing.assert_allclose(shown(x).x.numpy(), np.asarray(x, dtype=np.float32), rtol=1e-6)
+    np.testing.assert_allclose(as_inputs("x", shown(x).x).numpy(), np.asarray(x, dtype=np.float32), rtol=1e-6)
 
 
 @pytest.mark.parametrize("number", [np.float32(2), np.int64(2), np.float64(2)])
@@ -401,7 +405,11 @@ def test_prediction_refuses_bad_samples_and_labels() -> None:
     network = supervised()
     state = network.initial_state()
     refused(ValueError, "x must be finite, got nan in row 4", lambda: network.predict(state, with_value(NAN)))
-    refused(ValueError, r"y must be in 0 ... 1, got 2 for sample 1", lambda: network.score(state, X[:2], [0, 2]))
+    refused(
+        ValueError,
+        r"y must be in 0 ... 1, as n_classes=2 says, got 2 for sample 1",
+        lambda: network.score(state, X[:2], [0, 2]),
+    )
     refused(TypeError, r"y must be integer class labels", lambda: network.score(state, X, Y * 1.0))
     refused(ValueError, r"x and y must have as many samples", lambda: network.score(state, X, Y[:5]))
     refused(ValueError, r"layer must be between 1 and 2, got 3", lambda: network.predict(state, X, layer=3))
@@ -444,7 +452,11 @@ def test_simulate_refuses_arguments(error: type[Exception], words: str, argument
 
 
 def test_labels_beyond_the_classes_are_refused() -> None:
-    stopped_at_the_door(ValueError, r"labels must be in 0 ... 1, got 5", stimulus=shown(y=[0, 1, 5, 1, 0, 1]))
+    stopped_at_the_door(
+        ValueError,
+        r"y of the stimulus must be in 0 ... 1, as n_classes=2 says, got 5 for sample 2",
+        stimulus=shown(y=[0, 1, 5, 1, 0, 1]),
+    )
 
 
 def test_a_signal_without_labels_is_refused() -> None:
@@ -552,7 +564,7 @@ def test_what_a_function_of_time_may_give_at_the_door_it_may_give_later(kind: st
 
 def test_a_state_takes_only_its_own_tensors_in_exchange() -> None:
     state = supervised().initial_state()
-    with pytest.raises(KeyError, match=r"'W.9' is not in this state; it has"):
+    with pytest.raises(KeyError, match=r"no tensor 'W.9': did you mean 'W.2' or 'W.1'\? this state has r.1"):
         state.replace({"W.9": torch.ones(1)})
     refused(
         ValueError, r"W.2 must have shape \(2, 4\) .*got \(4, 2\)", lambda: state.replace({"W.2": torch.ones(4, 2)})
@@ -638,7 +650,7 @@ def test_every_plot_wants_axes() -> None:
         (TypeError, "alignment takes a ct.Solution or a ct.State, got dict", {"sol_or_state": {}}),
         (ValueError, "x must have 3 features", {"x": X[:, :2]}),
         (ValueError, "y must have one entry for each of the 6 samples, got 5", {"y": Y[:5]}),
-        (ValueError, "y must be in 0 ... 1, got 7", {"y": [0, 7, 0, 1, 0, 1]}),
+        (ValueError, "y must be in 0 ... 1, as n_classes=2 says, got 7 for sample 1", {"y": [0, 7, 0, 1, 0, 1]}),
         (ValueError, "y must have 2", {"y": np.zeros((6, 3), np.float32)}),
     ],
 )

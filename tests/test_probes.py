@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ctsigprop as ct
+from ctsigprop.data import as_inputs
 from ctsigprop.probes import KINDS
 
 torch.set_num_threads(1)
@@ -209,7 +210,7 @@ def test_a_function_may_give_an_array(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["tensor", "array"])
 def test_alignment_may_be_measured_on_the_way(kind: str) -> None:
-    x, y = stimulus().x, torch.arange(5) % CLASSES
+    x, y = as_inputs("x", stimulus().x), torch.arange(5) % CLASSES
     samples, labels = (x, y) if kind == "tensor" else (x.numpy(), y.numpy())
     net = network()
     probe = ct.Probe(lambda state: ct.alignment(state, samples, labels, net), every=1.5, name="alignment")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import ctsigprop as ct
+from ctsigprop.data import as_inputs
 
 Coupled: TypeAlias = Callable[[str], tuple[ct.Network, ct.Presentations, ct.State, dict[str, NDArray[np.float64]]]]
 
@@ -64,12 +65,12 @@ def test_a_simulation_changes_neither_network_nor_state_nor_stimulus(solver: ct.
     network, stimulus = small()
     state = network.initial_state(0, stimulus.rows)
     before = {name: value.clone() for name, value in state.items()}
-    x, y, described = stimulus.x.clone(), copy.deepcopy(stimulus.y), repr(network)
+    x, y, described = as_inputs("x", stimulus.x).clone(), copy.deepcopy(stimulus.y), repr(network)
     sol = ct.simulate(network, stimulus, solver, state=state, t_span=(0.0, 3.0))
     assert state.equal(before)
     assert state.t == 0.0
     assert repr(network) == described
-    assert torch.equal(stimulus.x, x)
+    assert torch.equal(as_inputs("x", stimulus.x), x)
     assert y is not None
     assert stimulus.y is not None
     assert torch.equal(stimulus.y, y)

@@ -26,7 +26,7 @@ from ctsigprop.batch.plan import Common, as_seeds
 from ctsigprop.batch.records import StoreError
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import COUNTED, Runs
-from ctsigprop.batch.schedule import Batch, Options
+from ctsigprop.batch.schedule import Batch, Options, check_processes
 from ctsigprop.batch.sweep import plan_sweep
 from ctsigprop.datasets import Dataset
 from ctsigprop.paths import local
@@ -121,6 +121,7 @@ def compare(
     Prints a table of mean test accuracy with 95 % intervals, and which differences are larger than chance.
     """
     with mistakes(going_on("compare", file, change, store, engine)):
+        check_processes(n_jobs)
         experiment, raw = read(file, change or ())
         if experiment.compare is None:
             raise ConfigError(f"{file}: compare: is missing; a comparison needs [compare.rules.NAME] tables")
@@ -146,6 +147,7 @@ def sweep(
 ) -> None:
     """Run every combination of the settings that FILE lists under sweep.settings, and print a table of all runs."""
     with mistakes(going_on("sweep", file, change, store, engine)):
+        check_processes(n_jobs)
         experiment, raw = read(file, change or ())
         if experiment.sweep is None:
             raise ConfigError(f"{file}: sweep: is missing; a sweep needs [sweep.settings]")

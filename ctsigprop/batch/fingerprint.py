@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ctsigprop.batch import former, identities
+from ctsigprop.data import Mapped
 
 PLAIN = (type(None), bool, int, str, bytes, complex, torch.dtype, torch.device, PurePath, range, slice)
 LIBRARIES = ("builtins", "ctsigprop", "numpy", "torch", "scipy", "abc", "typing", "dataclasses", "enum", "functools")
@@ -95,6 +96,8 @@ class Fingerprint:
         kind = type(value)
         if isinstance(value, float):
             return ["float", float(value).hex()]
+        if isinstance(value, Mapped):
+            return ["file", value.identity]
         if isinstance(value, np.generic):
             return self._parts(value.item())
         if isinstance(value, Enum):

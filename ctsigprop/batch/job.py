@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ctsigprop.batch.measures import Measures, Test
 from ctsigprop.encoders import Poisson
 from ctsigprop.network import Network
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import Checked, number
 from ctsigprop.solvers.base import Solver
 from ctsigprop.stimuli import Presentations, Stimulus
 
@@ -20,7 +20,7 @@ Curve = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(metaclass=Checked):
     """A network with what is its own in a comparison or a sweep.
 
     Parameters
@@ -42,7 +42,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(metaclass=Checked):
     """What every run may spend: "presentations" (the whole stimulus), "rhs" evaluations, or "seconds" of wall time.
 
     `amount` None for "rhs" and "seconds" means as much as the cheapest run with the same seed needs for the whole
@@ -67,7 +67,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Hopeless:
+class Hopeless(metaclass=Checked):
     """Stop a run whose `metric` is below `least` once the share `after` of its stimulus has been shown.
 
     Parameters

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.data import as_inputs, as_targets
+from ctsigprop.data import Mapped, as_inputs, as_targets
 from ctsigprop.datasets import Dataset
 from ctsigprop.errors import naming
 from ctsigprop.network import Network
@@ -160,7 +160,7 @@ def as_test(test: Any, network: Network, stimulus: Stimulus) -> Test | None:
     if test is None:
         if not isinstance(stimulus, Presentations) or stimulus.y is None or stimulus.y.is_floating_point():
             return None
-        return Test(stimulus.x, stimulus.y)
+        return Test(as_inputs("x", stimulus.x), stimulus.y)
     if isinstance(test, Dataset):
         test = (test.x_test, test.y_test)
     if not isinstance(test, tuple | list) or len(test) != 2:
@@ -206,7 +206,9 @@ def same_up_to_scale(x: Tensor, targets: Tensor) -> list[int | None]:
 
 
 def warn_of_samples_seen(test: Test, stimulus: Presentations) -> None:
-    """Warn where most test samples are also shown during training."""
+    """Warn where most test samples are also shown during training; samples in a memory map are not read for that."""
+    if isinstance(stimulus.x, Mapped):
+        return
     seen = {row.tobytes() for row in stimulus.x.cpu().numpy()}
     both = sum(row.tobytes() in seen for row in test.x.cpu().numpy())
     if both > len(test.x) // 2:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 from ctsigprop.arguments import check_stimulus
@@ -184,18 +185,16 @@ def as_budget(budget: Any) -> Budget:
 
 def as_seeds(seeds: Iterable[int] | int) -> list[int]:
     """Different seeds, each an integer >= 0; an integer stands for 0 ... seeds - 1."""
-    if isinstance(seeds, int):
-        whole("seeds", seeds, 1)
-        return list(range(seeds))
+    if isinstance(seeds, int | Integral):
+        return list(range(whole("seeds", seeds, 1)))
     try:
         found = list(seeds)
     except TypeError:
         raise TypeError(f"seeds must be integers such as range(10), got {seeds!r}") from None
-    for seed in found:
-        whole("seeds", seed, 0)
+    found = [whole("seeds", seed, 0) for seed in found]
     if not found or len(set(found)) < len(found):
         raise ValueError(f"seeds must be at least one, each once, got {found}")
-    return [int(seed) for seed in found]
+    return found
 
 
 def step(every: float | None, stimulus: Stimulus) -> float:

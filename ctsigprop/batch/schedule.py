@@ -55,13 +55,18 @@ class Options:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.n_jobs != -1:
-            whole("n_jobs", self.n_jobs, 1, ", or -1 for one process per core")
+        check_processes(self.n_jobs)
 
     @property
     def processes(self) -> int:
         """Processes of this machine that may be used."""
         return int(joblib.cpu_count()) if self.n_jobs == -1 else int(self.n_jobs)
+
+
+def check_processes(n_jobs: object) -> None:
+    """Raise unless `n_jobs` is a number of processes, or -1."""
+    if n_jobs != -1:
+        whole("n_jobs (-1: one process per core)", n_jobs, 1)
 
 
 @dataclass(frozen=True)

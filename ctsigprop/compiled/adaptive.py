@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ctsigprop.compiled.drivers import NEAR, T, between, combine, put, show, slope
+from ctsigprop.compiled.drivers import NEAR, T, between, combine, hold, put, show, slope
 
 
 def tolerance_norm(values, m, other, first, groups, rtol, atol, each):
@@ -102,7 +102,9 @@ def overflowing(before, slopes):
     return near > T(1e-6) * np.finfo(before.dtype).max
 
 
-def run_adaptive(memory, first, last, shown, places, frames, method, samples, ends, error, start_of, tolerances):
+def run_adaptive(
+    memory, first, last, shown, places, frames, method, samples, ends, bounds, error, start_of, tolerances
+):
     """All members through all frames, each in steps of its own, the last one of a frame ending with it.
 
     start_of : order, error constant and trusted share of `first_step`
@@ -139,12 +141,14 @@ def run_adaptive(memory, first, last, shown, places, frames, method, samples, en
                 done[e, 2] += len(a) - 1
                 ratio = tolerance_norm(wrong, m, before, first, groups, rtol, atol, each)
                 if ratio <= 1.0:
+                    hold(m, first, bounds, e)
                     while position < due[f, 1] and (times[position] <= t1 or t1 == end):
                         theta = (times[position] - t) / h
                         if theta > 1.0 - NEAR:
                             put(taken[e, position], m[first:last])
                         else:
                             between(taken[e, position], theta, T(h), before, keep, a[len(a) - 1], quartic)
+                            hold(taken[e, position], 0, bounds, e)
                         position += 1
                     b = 0.2 / order if ratio > 0.3 else 0.0
                     grown = 10.0 if ratio == 0.0 else 0.9 * ratio ** (0.75 * b - 1.0 / order) * last_ratio**b

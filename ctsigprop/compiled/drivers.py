@@ -12,6 +12,7 @@ frames : (variant, start and what follows of each): `short` (frames, 2), lengths
     not whole, or 0; `whole`, number of whole steps; dt, their length; or `stop` where steps have lengths of their own
 method : coefficients a (stages, stages), and what the interpolating polynomial takes of each slope
 samples : times; `due` (frames, 2), range of those in each frame; `taken` (members, samples, n), their states
+bounds : rows (first, last) of weights within the state, and (members, rows, 2), their least and largest value
 ends : `done` (members, 4), last good time, steps, evaluations, rejections; `status` (members,), 0 good, 1 not finite,
     2 too short a step, 3 too many steps; `bad` (members, n), the first state that was not finite; most steps allowed
 """
@@ -66,6 +67,19 @@ def show(m, shown, places):
     for k in range(len(places)):
         for i in range(places[k, 2]):
             m[places[k, 0] + i] = shown[places[k, 1] + i]
+
+
+def hold(out, at, bounds, e):
+    """Put weights of member e that left their bounds back onto them, in a state that begins at `at` of `out`."""
+    places, values = bounds
+    for k in range(len(places)):
+        low, high = values[e, k, 0], values[e, k, 1]
+        part = out[at + places[k, 0] : at + places[k, 1]]
+        for i in range(len(part)):
+            if part[i] < low:
+                part[i] = low
+            elif part[i] > high:
+                part[i] = high
 
 
 def between(out, theta, h, before, keep, b, quartic):
@@ -142,7 +156,7 @@ def read_curve(out, theta, h, v, m, first, last, before, keep, a, quartic):
     between(out, theta, h, before, keep, a[len(a) - 1], quartic)
 
 
-def run_fixed(memory, first, last, shown, places, frames, method, samples, ends):
+def run_fixed(memory, first, last, shown, places, frames, method, samples, ends, bounds):
     """All members through all frames in steps of dt."""
     variant, _, short, whole, _ = frames
     a, quartic = method
@@ -172,6 +186,7 @@ def run_fixed(memory, first, last, shown, places, frames, method, samples, ends)
                 if careful >= s or (position < due[f, 1] and times[position] < t + h * (1.0 - NEAR)):
                     put(before, m[first:last])
                 step(v, m, T(h), a, first, last, before, keep)
+                hold(m, first, bounds, e)
                 done[e, 1] += 1
                 done[e, 2] += len(a) - 1
                 check = careful >= s or (s + 1) % CHECK == 0 or s + 1 == total
@@ -193,6 +208,7 @@ def run_fixed(memory, first, last, shown, places, frames, method, samples, ends)
                         put(taken[e, position], m[first:last])
                     else:
                         read(taken[e, position], theta, T(h), v, m, first, last, before, keep, a, quartic)
+                        hold(taken[e, position], 0, bounds, e)
                     position += 1
                 done[e, 0] = t + h
                 s += 1

@@ -134,6 +134,10 @@ class Engine:
             ],
             np.int64,
         )
+        held = networks[0].bounds
+        places = [self.groups[list(layout.state).index(name), :2] for name in held]
+        values = [[network.bounds[name] for name in held] for network in networks]
+        self.bounds = np.array(places, np.int64).reshape(-1, 2), np.array(values, dtype).reshape(members, -1, 2)
         a = np.zeros((method.tableau.stages, method.tableau.stages), dtype)
         for k, row in enumerate(method.tableau.a):
             a[k, : len(row)] = row
@@ -229,14 +233,15 @@ class Engine:
             common = (self.memory[part], layout.first, layout.last, own, self.places)
             samples = (times, due, taken[part])
             ends = (self.done[part], self.status[part], self.bad[part], limit)
+            bounds = (self.bounds[0], self.bounds[1][part])
             if self.method.dt is not None:
                 frames = (variant, start, *steps_of(pieces, self.method.dt), self.method.dt)
-                module.run_fixed(*common, frames, (a, quartic), samples, ends)
+                module.run_fixed(*common, frames, (a, quartic), samples, ends, bounds)
                 return
             tolerances = (np.array(self.method.rtol), np.array(self.method.atol), self.groups)
             tableau, frames_own = self.method.tableau, (variant, start, stop)
             start_of = (float(tableau.order), tableau.error_constant, TRUSTED)
-            module.run_adaptive(*common, frames_own, (a, quartic), samples, ends, error, start_of, tolerances)
+            module.run_adaptive(*common, frames_own, (a, quartic), samples, ends, bounds, error, start_of, tolerances)
 
         threads = min(torch.get_num_threads(), len(self.states))
         if threads > 1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
+from ctsigprop.rules.checks import Checked
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import Weight
 
@@ -15,7 +16,7 @@ Sizes = tuple[int, ...]
 """Layer sizes (inputs, units of layer 1, ..., units of the top layer)."""
 
 
-class Signal(ABC):
+class Signal(metaclass=Checked):
     """How the target reaches every layer: rows, tensors and equations that a signal adds to a network.
 
     Subclasses are frozen dataclasses. Layers count from 1; `gains` and `outputs` have layer 1 at index 0.

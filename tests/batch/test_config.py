@@ -11,6 +11,7 @@ import torch
 
 import ctsigprop as ct
 from ctsigprop.batch.config import ConfigError, Range, merged, read, setup_of, setups
+from ctsigprop.data import as_inputs
 
 SHIPPED = sorted((Path(__file__).parents[2] / "notebooks" / "experiments").glob("*.toml"))
 TEXT = """
@@ -82,7 +83,7 @@ def test_a_file_describes_the_network_stimulus_solver_and_data(file: Path) -> No
     assert repr(trial.network) == repr(wanted)
     assert repr(trial.stimulus) == repr(shown)
     assert trial.stimulus.gate == (3.0, 4.0)
-    assert torch.equal(trial.stimulus.x, shown.x)
+    assert torch.equal(as_inputs("x", trial.stimulus.x), as_inputs("x", shown.x))
     solver = ct.solvers.Euler(dt=0.5)
     assert repr(trial.solver) == repr(solver)
     ours = ct.simulate(trial.network, trial.stimulus, solver, seed=3).final

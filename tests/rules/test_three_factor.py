@@ -63,8 +63,11 @@ def modulated(inside: Equation, modulator: str, traces: bool) -> Equation:
             variables["reward_mean"] = np.array([M / TAU_MEAN])
         if not traces:
             return RATE * M * dW, RATE * M * db, variables
-        variables |= {"e": (dW - s.v["e"]) / TAU_E, "e_bias": (db - s.v["e_bias"]) / TAU_E}
-        return RATE * M * s.v["e"], RATE * M * s.v["e_bias"], variables
+        variables |= {
+            "eligibility": (dW - s.v["eligibility"]) / TAU_E,
+            "eligibility_bias": (db - s.v["eligibility_bias"]) / TAU_E,
+        }
+        return RATE * M * s.v["eligibility"], RATE * M * s.v["eligibility_bias"], variables
 
     return equation
 
@@ -114,14 +117,14 @@ def contrastive_slope(traces: bool, now: Arrays, shown: tuple[Array, Array]) -> 
     d = {"r.1": phi - r}
     for population in ("1", "S"):  # both populations of synapses keep a running mean and traces of their own
         d[f"reward_mean.{population}"] = (R - now[f"reward_mean.{population}"]) / TAU_MEAN
-    traced = {"W.1": "e.1", "S": "e.S", "b.1": "e_bias.1"}
+    traced = {"W.1": "eligibility.1", "S": "eligibility.S", "b.1": "eligibility_bias.1"}
     for name, trace in traced.items():
         M = R - now["reward_mean.S" if name == "S" else "reward_mean.1"]
         d[name] = RATE * M * (now[trace] if traces else D[name])
         if traces:
             d[trace] = (D[name] - now[trace]) / TAU_E
     if traces:
-        d["e_bias.S"] = np.zeros(5)  # S has no bias
+        d["eligibility_bias.S"] = np.zeros(5)  # S has no bias
     return d
 
 
@@ -151,7 +154,7 @@ def test_contrastive_learning_is_modulated_in_both_populations_of_the_first_laye
     sol = ct.simulate(network, stimulus, TIGHT, state=state)
     assert sol.final.keys() == expected.keys()
     errors = errors_of_state(sol.final, start, expected)
-    errors.pop("e_bias.S", None)
+    errors.pop("eligibility_bias.S", None)
     assert max(errors.values()) <= BAR, errors
 
 

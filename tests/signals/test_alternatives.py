@@ -35,7 +35,7 @@ def shown(duration: float = 30.0, **settings: Any) -> ct.Presentations:
 
 def settled(signal: ct.signals.Signal, traces: bool = False) -> tuple[ct.State, list[Tensor], Tensor]:
     """The state at rest, phi' of each hidden layer, and minus the gradient of the loss in the outputs."""
-    frozen = ct.KolenPollack(decay=1e-300) if isinstance(signal, ct.KolenPollack) else signal
+    frozen = ct.KolenPollack(decay=1e-30) if isinstance(signal, ct.KolenPollack) else signal
     state = ct.simulate(network(frozen, traces=traces), shown(), ct.solvers.Euler(dt=0.5), seed=1).final
     r, gains = X, []
     for i in (1, 2):
@@ -117,6 +117,15 @@ def test_kolen_pollack_leaves_the_first_layer_to_the_rule() -> None:
 
 def test_kolen_pollack_refuses_a_rule_without_factors() -> None:
     rule = ct.rules.Bounded(ct.rules.ContrastiveHebbian(), w_min=-1.0)
+    with pytest.raises(ValueError, match="rule of layer 2 is Bounded, whose update has no factors, and KolenPollack"):
+        ct.Network(SIZES, CLASSES, signal=ct.KolenPollack(), rule=rule)
+    rules = [rule, *[ct.rules.ContrastiveHebbian()] * (len(SIZES) - 2)]  # layer 1 has no B
+    net = ct.Network(SIZES, CLASSES, signal=ct.KolenPollack(), rule=rules)
+    assert ct.simulate(net, shown(1.0), ct.solvers.Euler(dt=0.5)).status is ct.Status.COMPLETED
+
+
+def test_kolen_pollack_refuses_a_dense_update_of_a_rule_that_did_not_say_so() -> None:
+    rule = ct.rules.Custom(lambda local: ct.rules.DenseUpdate(local.post.mT @ local.pre))
     net = ct.Network(SIZES, CLASSES, signal=ct.KolenPollack(), rule=rule)
     with pytest.raises(TypeError, match="KolenPollack gives B the update of W, so the rule must return an Update"):
         ct.simulate(net, shown(1.0), ct.solvers.Euler(dt=0.5))

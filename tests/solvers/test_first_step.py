@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ctsigprop as ct
+from ctsigprop.data import as_inputs
 from ctsigprop.rules.update import Update
 from ctsigprop.solvers import HybridState, Weight, tableaus
 from ctsigprop.solvers.base import Counts
@@ -136,7 +137,7 @@ def test_steps_after_a_switch_are_not_wasted(method: type[FactoredAdaptive], dty
     """Steps of one presentation are of much the same length: none is spent on finding out how long they may be."""
     network, stimulus = shown("softplus")
     state = ct.State({name: value.to(dtype) for name, value in network.initial_state(0, 16).items()})
-    stimulus = ct.Presentations(stimulus.x.to(dtype), stimulus.y, 16, duration=1.0, seed=0)
+    stimulus = ct.Presentations(as_inputs("x", stimulus.x).to(dtype), stimulus.y, 16, duration=1.0, seed=0)
     probe = ct.Probe(lambda state: state["W.1"][0, 0], every=1.0, name="w")
     sol = ct.simulate(network, stimulus, method(rtol=1e-4, atol=1e-5), state=state, probes=[probe])
     stages = method.tableau.stages - 1
