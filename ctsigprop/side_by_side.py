@@ -19,8 +19,8 @@ from ctsigprop.shows import Shows, at_same_times
 from ctsigprop.solvers.base import Counts, Solver, broken_off
 from ctsigprop.solvers.factored_methods import FactoredEuler
 from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.methods import Euler
-from ctsigprop.solvers.reference import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.times import slack

@@ -55,12 +55,12 @@ def number(name: str, value: object, *, above: float = -math.inf, least: float =
     return plain
 
 
-def whole(name: str, value: object, least: int, most: int | None = None, also: str = "") -> int:
-    """`value` as an int, if it is an integer, at least `least` and at most `most`; `also` says what else is."""
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """`value` as an int, if it is an integer, at least `least` and at most `most`."""
     plain = least - 1 if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
     if plain < least or (most is not None and plain > most):
         allowed = f"an integer >= {least}" if most is None else f"between {least} and {most}"
-        raise ValueError(f"{name} must be {allowed}{also}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
     return plain
 
 

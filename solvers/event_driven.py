@@ -12,11 +12,12 @@ import torchdiffeq
 from torch import Tensor
 
 from ctsigprop.rules.checks import number, whole
+from ctsigprop.solvers.apply_update import add
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped
 from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, PacedField, VectorField, bounds_of
-from ctsigprop.solvers.hybrid import add
+from ctsigprop.solvers.flow import AdaptiveFlow
 from ctsigprop.solvers.packing import Flat, Packing
-from ctsigprop.solvers.reference import AdaptiveFlow, advance_adaptive, check_finite, resample, smooth
+from ctsigprop.solvers.reference import advance_adaptive, check_finite, resample, smooth
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.times import slack

@@ -18,7 +18,7 @@ from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
 from ctsigprop.solvers.factored_step import RungeKutta, Slope, Stepper, Tolerances, dense
 from ctsigprop.solvers.field import HybridState, InPlace, VectorField, Weight
-from ctsigprop.solvers.reference import blocks
+from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.step_control import StepControl, first_step, largest, ratios

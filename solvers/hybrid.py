@@ -9,29 +9,19 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, Literal, final
 
-import torch
-import torchdiffeq
-from torch import Tensor
-
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.rules.update import DenseUpdate, Update
-from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped, check_compile, first_nonfinite
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped, check_compile
 from ctsigprop.solvers.field import (
-    CountingField,
-    DenseWeight,
     ExactField,
     HybridState,
-    JumpingField,
-    JumpsInPlace,
     VectorField,
-    bounds_of,
 )
+from ctsigprop.solvers.grid import blocks
+from ctsigprop.solvers.grid_run import GridRun
 from ctsigprop.solvers.methods import RK4, Euler, Midpoint
-from ctsigprop.solvers.packing import Flat, Packing
-from ctsigprop.solvers.reference import blocks
-from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.times import as_time, slack
+from ctsigprop.solvers.times import as_time
 
 FLOWS = ("exponential", "euler", "midpoint", "rk4")
 STABILITY = {"exponential": math.inf, "euler": Euler.stability, "midpoint": Midpoint.stability, "rk4": RK4.stability}
@@ -107,48 +97,48 @@ class Hybrid(Solver):
     ) -> HybridState:
         if self.flow == "exponential" and not isinstance(field, ExactField):
             raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
-        walk = Walk(field, state, span, self.dt, times, monitor, counts, self.max_steps)
-        with BreakingOff(lambda status, detail: self.back_to_reached(walk, origin, status, detail)):
+        run = GridRun(field, state, span, self.dt, times, monitor, counts, self.max_steps)
+        with BreakingOff(lambda status, detail: self.back_to_reached(run, origin, status, detail)):
             for points in blocks(span, origin, self.dt):
                 counted = replace(counts)
-                walk.good = (points[0], walk.snapshot())
+                run.good = (points[0], run.snapshot())
                 try:
-                    self.take(walk, points)
+                    self.take(run, points)
                 except SolverStopped as stopped:
                     if stopped.status is not Status.DIVERGED or len(points) == 2:
                         raise
                     vars(counts).update(vars(counted))
-                    self.find_divergence(walk, points)
+                    self.find_divergence(run, points)
                     raise
-        return walk.end()
+        return run.end()
 
-    def take(self, walk: Walk, points: Sequence[float]) -> None:
+    def take(self, run: GridRun, points: Sequence[float]) -> None:
         """Take the steps between `points`, and look whether the state is finite after them."""
         if self.flow == "exponential":
-            walk.exactly(points)
+            run.exactly(points)
         else:
-            walk.by_odeint(self.flow, points)
-        walk.check(points[-1], walk.state())
+            run.by_odeint(self.flow, points)
+        run.check(points[-1], run.state())
 
-    def find_divergence(self, walk: Walk, points: Sequence[float]) -> None:
+    def find_divergence(self, run: GridRun, points: Sequence[float]) -> None:
         """Take the steps once more from the last good state, looking after each; what was sampled stays so."""
-        walk.restore()
+        run.restore()
         for pair in pairwise(points):
-            walk.good = (pair[0], walk.snapshot())
-            self.take(walk, pair)
+            run.good = (pair[0], run.snapshot())
+            self.take(run, pair)
 
-    def back_to_reached(self, walk: Walk, origin: float, status: Status, detail: str) -> SolverStopped:
+    def back_to_reached(self, run: GridRun, origin: float, status: Status, detail: str) -> SolverStopped:
         """The exception of a run that broke off within a step, which may have left the state half changed.
 
         The whole steps since the last good state are taken again, unseen and uncounted.
         """
-        start, state = walk.good
-        if walk.reached > start:
+        start, state = run.good
+        if run.reached > start:
             again = replace(self, max_steps=None)
-            span = (start, walk.reached)
+            span = (start, run.reached)
             with suppress(SolverStopped):
-                walk.good = (span[1], again.advance(walk.field, state, span, origin, (), Unheard(), Counts()))
-        return walk.stop(status, detail)
+                run.good = (span[1], again.advance(run.field, state, span, origin, (), Unheard(), Counts()))
+        return run.stop(status, detail)
 
 
 class Unheard:
@@ -159,255 +149,3 @@ class Unheard:
 
     def progress(self, t: float) -> None:
         return
-
-
-class Walk:
-    """A run in progress: activities, weights that are written in place (copies of the caller's), and the listener.
-
-    Where the field has `in_place` steps, the exact ones are taken there.
-    """
-
-    def __init__(
-        self,
-        field: VectorField,
-        state: HybridState,
-        span: tuple[float, float],
-        dt: float,
-        times: Sequence[float],
-        monitor: Monitor,
-        counts: Counts,
-        max_steps: int | None,
-    ) -> None:
-        self.field, self.dt, self.monitor, self.counts, self.max_steps = field, dt, monitor, counts, max_steps
-        self.bounds = bounds_of(field)
-        self.jumping = field if isinstance(field, JumpingField) else None
-        self.activities = dict(state.activities)
-        self.matrices = dict(state.weights)
-        self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
-        self.shared = set(self.matrices)
-        self.samples = Samples(times)
-        self.good = (span[0], state)
-        self.reached = span[0]
-        self.updates: Updates = {}
-        place = getattr(field, "in_place", None)
-        self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None
-        if self.place is not None:
-            self.place.load(state)
-            self.activities, self.matrices = dict(self.place.current.activities), dict(self.place.current.weights)
-            self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
-
-    def end(self) -> HybridState:
-        """The state at the end of the run."""
-        return self.snapshot() if self.place is None else self.place.current
-
-    def snapshot(self) -> HybridState:
-        """The state as it stands; weights that go on being written are copied when they next change."""
-        if self.place is not None:
-            return self.place.keep()
-        self.shared = set(self.matrices)
-        return HybridState(dict(self.activities), dict(self.matrices))
-
-    def stop(self, status: Status, detail: str) -> SolverStopped:
-        """The exception that carries the last good state."""
-        t, state = self.good
-        return SolverStopped(status, t, state, detail)
-
-    def state(self) -> HybridState:
-        """The state at hand; it changes with every step."""
-        return HybridState(self.activities, self.matrices)
-
-    def restore(self) -> None:
-        """Go back to the last good state; nothing is sampled from there on."""
-        _, state = self.good
-        self.samples = Samples(())
-        self.updates = {}
-        if self.place is not None:
-            self.place.load(state)
-            return
-        self.activities, self.matrices = dict(state.activities), dict(state.weights)
-        self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
-        self.shared = set(self.matrices)
-
-    def check(self, t: float, state: HybridState) -> None:
-        """Raise if `state`, of time t, holds a NaN or an infinity."""
-        if not math.isfinite(float(torch.stack([value.sum() for _, value in state.items()]).sum())):
-            name = first_nonfinite(state)
-            if name is not None:
-                raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.good[0]:g}.")
-
-    def give(self, t: float, state: HybridState) -> None:
-        """Hand out a sample, which must be finite."""
-        self.check(t, state)
-        self.monitor.sample(t, state)
-
-    def before_step(self, t: float) -> None:
-        """Note how far the run has come, and stop where no more steps are allowed."""
-        self.reached = t
-        self.monitor.progress(t)
-        if self.max_steps is not None and self.counts.steps >= self.max_steps:
-            self.good = (t, self.snapshot())
-            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={t:g}.")
-        self.counts.steps += 1
-
-    def learn(self, updates: Updates, share: float) -> None:
-        """Add `share` times each update to its weights, in place where they are ours."""
-        for name, update in updates.items():
-            if name in self.shared:
-                self.shared.discard(name)
-                self.matrices[name] = self.matrices[name].clone()
-                self.weights[name] = DenseWeight(self.matrices[name])
-            add(self.matrices[name], update, share)
-            hold(self.matrices[name], self.bounds.get(name))
-
-    def land(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
-        """End the step at t1: learn what was noted at t0, then jump. Returns the activities that jumped."""
-        self.learn(self.updates, dt)
-        if self.jumping is None:
-            return {}
-        jumped, updates = self.jumping.jump((t0, t1), self.activities, self.weights, 0.0)
-        self.learn(updates, 1.0)
-        self.activities.update(jumped)
-        return jumped
-
-    def due(self, t: float, inclusive: bool) -> Sequence[float]:
-        """The sample times up to t that have not been taken; those equal to t up to rounding where inclusive."""
-        near = slack(self.dt, t)
-        return self.samples.until(t + near if inclusive else t - near)
-
-    def length(self, t0: float, t1: float) -> float:
-        """The length of a step: exactly dt where it is a whole one."""
-        return self.dt if abs(t1 - t0 - self.dt) <= slack(self.dt, t0, t1) else t1 - t0
-
-    def sample(self, t: float) -> None:
-        """Hand out the state at the grid point t, after its jump."""
-        self.reached = t
-        for time in self.due(t, inclusive=True):
-            self.give(time, self.state())
-
-    def hand_out(self, time: float, activities: Mapping[str, Tensor], updates: Updates, share: float) -> None:
-        """Hand out a state between grid points."""
-        matrices = {name: value.clone() if name in updates else value for name, value in self.matrices.items()}
-        for name, update in updates.items():
-            add(matrices[name], update, share)
-            hold(matrices[name], self.bounds.get(name))
-        self.give(time, HybridState({**self.activities, **activities}, matrices))
-
-    def exactly(self, points: Sequence[float]) -> None:
-        """Take the steps between `points` by the field's own exact step."""
-        field = self.field
-        if not isinstance(field, ExactField):
-            raise TypeError(f"{type(field).__name__} has no exact step")
-        for t0, t1 in pairwise(points):
-            self.before_step(t0)
-            for time in self.due(t1, inclusive=False):
-                self.hand_out(time, *field.exact(t0, time - t0, self.activities, self.weights), time - t0)
-            self.counts.rhs_evaluations += 1
-            dt = self.length(t0, t1)
-            if self.place is not None:
-                self.place.step(t0, t1, dt)
-            else:
-                flowed, self.updates = field.exact(t0, dt, self.activities, self.weights)
-                self.activities.update(flowed)
-                self.land(t0, t1, dt)
-            self.sample(t1)
-        self.monitor.progress(points[-1])
-
-    def by_odeint(self, method: str, points: Sequence[float]) -> None:
-        """Take the steps between `points` in one call of odeint over the activities."""
-        packing = Packing(HybridState(self.activities, {}))
-        flow = GridFlow(self, packing, points, method)
-        clock = torch.tensor([t - points[0] for t in points], dtype=torch.float64).to(packing.dtype)
-        ends = torch.stack([clock[0], clock[-1]])
-        options = {"grid_constructor": lambda _func, _y, _t: clock, "interp": "linear"}
-        out = torchdiffeq.odeint(
-            flow, packing.pack(HybridState(self.activities, {})), ends, method=method, options=options
-        )
-        flow.arrive(out[-1])
-        self.monitor.progress(points[-1])
-
-
-class GridFlow:
-    """The activities' right-hand side as torchdiffeq calls it; jumps in place in the callback before each step."""
-
-    def __init__(self, walk: Walk, packing: Packing, points: Sequence[float], method: str) -> None:
-        self.walk, self.packing, self.points, self.method = walk, packing, points, method
-        self.step = 0
-        self.fresh = True
-        self.counting = walk.field if isinstance(walk.field, CountingField) else None
-        self.counted: Mapping[str, Tensor] = {}
-        self.held = set(self.count(packing.pack(HybridState(walk.activities, {})), walk.dt))
-
-    def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
-        """The derivative of all activities, and the updates of the weights."""
-        rates, updates = self.walk.field(t, self.packing.unpack(y).activities, self.walk.weights)
-        out = torch.empty_like(y)
-        for name, place in zip(self.packing.names, self.packing.views(out), strict=True):
-            if name in rates and name not in self.held:
-                place.copy_(rates[name])
-            else:
-                place.zero_()
-        return out, updates
-
-    def __call__(self, s: Tensor, y: Flat) -> Flat:
-        self.walk.counts.rhs_evaluations += 1
-        out, updates = self.slope(self.points[0] + float(s), y)
-        if self.fresh:
-            self.walk.updates, self.fresh = updates, False
-        return out
-
-    def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
-        if self.step:
-            self.arrive(y)
-        t0, t1 = self.points[self.step], self.points[self.step + 1]
-        self.walk.before_step(t0)
-        for time in self.walk.due(t1, inclusive=False):
-            self.between(time, t0, y)
-        self.counted = self.count(y, self.walk.length(t0, t1))
-        self.step += 1
-        self.fresh = True
-
-    def count(self, y: Flat, dt: float) -> Mapping[str, Tensor]:
-        """What counts time down, after a time dt: within a step it stays, as a stage may fall on its end or beyond."""
-        return {} if self.counting is None else self.counting.counted(self.packing.unpack(y).activities, dt)
-
-    def arrive(self, y: Flat) -> None:
-        """Jump at the end of the step just taken, in the memory of y."""
-        t0, t1 = self.points[self.step - 1], self.points[self.step]
-        self.walk.activities = {**self.packing.unpack(y).activities, **self.counted}
-        jumped = {**self.counted, **self.walk.land(t0, t1, self.walk.length(t0, t1))}
-        if jumped:
-            for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
-                if name in jumped:
-                    place.copy_(jumped[name])
-            self.walk.activities = dict(self.packing.unpack(y).activities)
-        self.walk.sample(t1)
-
-    def between(self, time: float, t0: float, y: Flat) -> None:
-        """Hand out the state at a time within the step from t0: a shorter step of the same method leads there."""
-        ends = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
-        out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
-        after = {**self.packing.unpack(out[-1]).activities, **self.count(y, time - t0)}
-        self.walk.hand_out(time, after, self.slope(t0, y)[1], time - t0)
-
-
-def hold(matrix: Tensor, bounds: tuple[float, float] | None) -> None:
-    """Weights that left their bounds, if there are any, are put back onto them, in place."""
-    if bounds is not None:
-        matrix.clamp_(*bounds)
-
-
-def add(matrix: Tensor, update: Update | DenseUpdate, share: float) -> None:
-    """Matrix += share (post^T pre - diag(decay) matrix), in place."""
-    if isinstance(update, DenseUpdate):
-        matrix.add_(update.change, alpha=share)
-        return
-    decay = update.decay
-    if isinstance(decay, Tensor):
-        matrix.mul_(torch.rsub(decay, 1.0, alpha=share).unsqueeze(-1))
-        keep = 1.0
-    else:
-        keep = 1 - share * decay
-    if matrix.dim() == 2:
-        matrix.addmm_(update.post.mT, update.pre, beta=keep, alpha=share)
-    else:
-        matrix.mul_(keep).add_(update.post.mT @ update.pre, alpha=share)

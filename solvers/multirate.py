@@ -16,7 +16,7 @@ from ctsigprop.solvers.factored import Course
 from ctsigprop.solvers.factored_step import Slope, dense
 from ctsigprop.solvers.factored_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState, VectorField, Weight
-from ctsigprop.solvers.reference import blocks
+from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.still import Known
 from ctsigprop.solvers.times import as_time, share_of_step
