@@ -146,7 +146,7 @@ class Rule(metaclass=Checked):
     bounded: bool = False
     """Whether the weights stay finite for bounded input, whatever the activation."""
     bounds: tuple[float, float] | None = None
-    """Least and largest weight of a `dense` rule: a network starts within, and every step of every solver ends within."""
+    """Least and largest weight of a `dense` rule: a network starts within, and every step of a solver ends within."""
 
     @abstractmethod
     def update(self, local: Local) -> Update | DenseUpdate:
