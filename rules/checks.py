@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
-SMALLEST, LARGEST = 2.0**-126, (2 - 2**-23) * 2.0**127
-"""Sizes of the numbers that float32 holds in full precision: those of which it can also hold 1 / x."""
+SMALLEST = 2.0**-126
+"""The smallest number > 0 that float32 holds in full precision, of which it also holds 1 / x."""
 SYNONYMS = {
     "alpha": "rate",
     "epsilon": "rate",
@@ -39,7 +39,7 @@ def number(name: str, value: object, *, above: float = -math.inf, least: float =
     Raises
     ------
     TypeError : no number
-    ValueError : out of range; too large for float32; or meant to be above 0, and 0 in float32
+    ValueError : out of range, or meant to be above 0 and 0 in float32
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
@@ -50,8 +50,8 @@ def number(name: str, value: object, *, above: float = -math.inf, least: float =
     if not (math.isfinite(plain) and plain > above and plain >= least):
         bound = f" > {above:g}" if above > -math.inf else f" >= {least:g}" if least > -math.inf else ""
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
-    if abs(plain) > LARGEST or (above >= 0 and plain < SMALLEST):
-        raise ValueError(f"{name} must be within {SMALLEST:.2g} ... {LARGEST:.2g}, as float32 is, got {value!r}")
+    if above >= 0 and plain < SMALLEST:
+        raise ValueError(f"{name} must be at least {SMALLEST:.2g}, the smallest number of float32, got {value!r}")
     return plain
 
 

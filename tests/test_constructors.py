@@ -16,7 +16,7 @@ import pytest
 
 import ctsigprop as ct
 from ctsigprop import reductions
-from ctsigprop.rules.checks import LARGEST, SMALLEST
+from ctsigprop.rules.checks import SMALLEST
 from ctsigprop.rules.table import CONTRASTS, RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
@@ -121,27 +121,15 @@ def test_numbers_of_every_kind_make_the_same_thing(cls: type) -> None:
             assert type(getattr(same, field.name)) is type(value)
 
 
-@pytest.mark.parametrize("cls", [*TABLES, *NEURONS], ids=lambda cls: cls.__name__)
-def test_numbers_that_float32_cannot_hold_are_refused(cls: type) -> None:
-    thing = made(cls)
-    for field in dataclasses.fields(thing):
-        value = getattr(thing, field.name)
-        if not field.init or not isinstance(value, float) or value == 0:
-            continue
-        for wrong in (1e300, 10**400):
-            with pytest.raises((ValueError, TypeError), match=re.escape(f"({field.name}=)")):
-                made(cls, **{field.name: wrong})
-
-
 @pytest.mark.parametrize("cls", NEURONS, ids=lambda cls: cls.__name__)
 def test_a_time_constant_that_float32_takes_for_0_is_refused(cls: type) -> None:
     names = [name for name in arguments(cls) if name.startswith("tau")]
     assert names or cls is ct.Izhikevich
     for name in names:
-        with pytest.raises(ValueError, match=rf"{cls.__name__}\({name}=\) must be within 1.2e-38 ... 3.4e\+38"):
+        with pytest.raises(ValueError, match=rf"{cls.__name__}\({name}=\) must be at least 1.2e-38"):
             made(cls, **{name: 1e-300})
 
 
-def test_the_limits_are_those_of_float32() -> None:
-    assert (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)) == (SMALLEST, LARGEST)
+def test_the_limit_is_that_of_float32() -> None:
+    assert float(np.finfo(np.float32).tiny) == SMALLEST
     assert ct.Rate(tau=1e-9).tau == 1e-9
