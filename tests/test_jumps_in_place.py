@@ -13,7 +13,7 @@ import ctsigprop as ct
 from ctsigprop.jump_replay import JumpReplay
 from ctsigprop.jumps import JumpField
 from ctsigprop.rules.surrogates import SURROGATES
-from ctsigprop.simulate import split
+from ctsigprop.run import split
 from tests.ways import ended_alike, in_place_and_not
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
