@@ -18,7 +18,7 @@ class SimulationError(RuntimeError):
     The message names it, and the time; `__cause__` is the error itself. Where that is a ValueError or a TypeError, so
     is this.
 
-    Parameters
+    Attributes
     ----------
     solution : what the run had until then, its status `Status.FAILED`; an `Ensemble` where several ran. None where it
         was not `simulate` that raised the error

@@ -120,8 +120,7 @@ def simulate(
     Returns
     -------
     Solution : what was recorded, the final state, statistics and status; with `ensemble`, an `Ensemble` of them. A run
-        that diverges or meets a limit keeps what it has, and says so in `status` and `message`. So does one that Ctrl-C
-        interrupts in a notebook or at a Python prompt
+        that diverges, meets a limit or is interrupted at a prompt keeps what it has: see `status` and `message`
 
     Raises
     ------
@@ -130,8 +129,7 @@ def simulate(
         no longer be written to (`StoreFailed`), whose attribute `solution` is what there was up to then
     SimulationError : code of yours that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The
         message names it and the time, `__cause__` is that error, `solution` what the run had until then
-    KeyboardInterrupt : Ctrl-C, anywhere but in a notebook or at a Python prompt; with a `solution` too. A store, if
-        there is one, holds the same
+    KeyboardInterrupt : Ctrl-C, anywhere but in a notebook or at a Python prompt; with a `solution` too
     """
     place = None if store is None else local("store", store)
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
@@ -139,8 +137,7 @@ def simulate(
     method = fitting(resolve_solver(solver, networks[0]), networks)
     span = check_span(t_span, stimuli[0])
     states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
-    runs: list[Run] = []
-    about: dict[int, dict[str, Any]] = {}
+    runs, about = list[Run](), dict[int, dict[str, Any]]()
     check_step(networks, method, stimuli[0])
     for one, shown, begin, own, start in zip(networks, stimuli, given, seeds, states, strict=True):
         records = check_probes(probes, one, shown)
@@ -148,9 +145,8 @@ def simulate(
             about[id(shown)] = shared(shown, method, probes, span, begin)
         attrs = attributes(about[id(shown)], one, own)
         runs.append(Run(one, records, start, attrs, span, progress and not runs, store is None))
-    opened = sinks_of(
-        [(run.layouts, run.attrs) for run in runs], place, ensemble is not None, method, progress, span[0]
-    )
+    records_of_all = [(run.layouts, run.attrs) for run in runs]
+    opened = sinks_of(records_of_all, place, ensemble is not None, method, progress, span[0])
     solutions, cause = finished(runs, opened, method, stimuli, states, ensemble is not None)
     return given_back(solutions[0] if ensemble is None else Ensemble(solutions, seeds), cause)
 
