@@ -68,7 +68,7 @@ def check_step(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) 
         warnings.warn(
             f"{name}(dt={dt:g}) is longer than anything that the stimulus shows without a switch, {longest:g}: steps "
             "end at every switch, so all of them are shorter than dt",
-            stacklevel=4,
+            stacklevel=3,
         )
     limits = [
         (solver.stable_step(tau, of_neuron), what)
@@ -82,5 +82,5 @@ def check_step(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) 
         warnings.warn(
             f"{name}(dt={dt:g}) is unstable for {what}: what should decay grows from step to step. The largest stable "
             f"step is {limit:g}, and an accurate one is shorter",
-            stacklevel=4,
+            stacklevel=3,
         )
