@@ -16,7 +16,7 @@ from ctsigprop.rules.update import DenseUpdate
 
 @dataclass(frozen=True)
 class Bounded(Rule):
-    """Any rule, its dW/dt = rate D kept within w_min ... w_max.
+    """Any rule, its dW/dt = rate D kept within w_min ... w_max. Bounded.
 
     Soft: potentiation (D > 0) is multiplied by (w_max - W), depression by (W - w_min), so that weights approach
     the bounds without reaching them. Hard: D is set to 0 where it would lead out of the bounds.

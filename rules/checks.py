@@ -115,7 +115,12 @@ def signature_of(init: Callable[..., None]) -> inspect.Signature:
 
 
 def plain(value: Any) -> Any:
-    """A number of any kind as bool, int or float; anything else as it is."""
+    """A number of any kind as bool, int or float; anything else as it is.
+
+    One of less precision stands for the shortest decimal that it can be told by: 0.7 in float32 is 0.7.
+    """
+    if isinstance(value, np.floating) and value.dtype.itemsize < 8:
+        return float(str(value))
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, bool) or not isinstance(value, Real):

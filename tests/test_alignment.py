@@ -289,7 +289,7 @@ def test_other_arguments_are_refused_by_name() -> None:
 def test_targets_that_the_network_does_not_have_are_refused(y: np.ndarray) -> None:
     for signal in (ct.TargetStream(), ct.TargetStream("sample"), ct.Backprop()):
         net = network(signal, top="linear")
-        with pytest.raises(ValueError, match=r"must be in 0 \.\.\. 2, got 3|must have 3 values"):
+        with pytest.raises(ValueError, match=r"must be in 0 \.\.\. 2, as n_classes=3 says, got 3|must have 3 values"):
             ct.alignment(somewhere(net), X, y, network=net)
 
 

@@ -90,6 +90,7 @@ def test_every_adaptive_method_follows_dop853(solver: ct.solvers.Solver, bar: fl
     assert max(errors.values()) <= bar, errors
 
 
+@pytest.mark.filterwarnings("ignore:.*is longer than anything that the stimulus shows")
 @pytest.mark.parametrize("kind", [ct.solvers.Euler, ct.solvers.FactoredEuler])
 @pytest.mark.parametrize("dt", [1.0, 0.3])
 @pytest.mark.parametrize("name", NAMES)

@@ -147,14 +147,14 @@ def test_a_member_that_diverges_ends_and_the_others_go_on(solver: str) -> None:
     x = np.ones((1, 2), np.float32)
     stimulus = ct.Presentations(x, None, 1, duration=200.0)
     probe = ct.Probe("weights", every=1.0)
-    alone = [ct.simulate(net, stimulus, STEPS[solver], seed=seed, probes=[probe]) for seed in range(12)]
+    alone = [ct.simulate(net, stimulus, STEPS[solver], seed=seed, probes=[probe]) for seed in range(6)]
     ends = {sol.status for sol in alone}
     if len(ends) == 1:
         times = sorted(sol.final.t for sol in alone)
-        stimulus = ct.Presentations(x, None, 1, duration=(times[3] + times[4]) / 2)
-        alone = [ct.simulate(net, stimulus, STEPS[solver], seed=seed, probes=[probe]) for seed in range(12)]
+        stimulus = ct.Presentations(x, None, 1, duration=(times[2] + times[3]) / 2)
+        alone = [ct.simulate(net, stimulus, STEPS[solver], seed=seed, probes=[probe]) for seed in range(6)]
     assert {sol.status for sol in alone} == {ct.Status.COMPLETED, ct.Status.DIVERGED}
-    members = ct.simulate(net, stimulus, STEPS[solver], ensemble=12, probes=[probe])
+    members = ct.simulate(net, stimulus, STEPS[solver], ensemble=6, probes=[probe])
     for member, single in zip(members, alone, strict=True):
         assert member.status is single.status
         assert member.message == single.message

@@ -36,11 +36,11 @@ def trained(rule: Any, seed: int = 0, epochs: int = 10) -> tuple[ct.Network, ct.
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
-def test_digits_are_learned_over_five_seeds(name: str) -> None:
+def test_digits_are_learned(name: str) -> None:
     """20 steps of tau / 4 under a constant current, weights plastic after step 8."""
     rule, bar = RULES[name]
     scores = []
-    for seed in range(5):
+    for seed in range(2):
         data = ct.datasets.digits(seed=seed)
         network, sol = trained(rule, seed)
         assert sol.status.ok

@@ -16,6 +16,7 @@ from torch import Tensor
 import ctsigprop as ct
 from ctsigprop.solvers.base import Solver
 
+pytestmark = pytest.mark.usefixtures("interpreted", "own_cache")  # nothing here depends on the compiler
 UNITS = [1e-9, 1e-4, 3.0, 1e6]
 RATES: dict[str, Callable[[float], Solver]] = {
     "euler": lambda u: ct.solvers.Euler(dt=0.1 * u),

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import joblib
@@ -22,7 +23,6 @@ from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.slowness import Slowness
 from ctsigprop.batch.store import RunStore
 from ctsigprop.progress import bar_of
-from ctsigprop.rules.checks import whole
 
 LARGEST_GROUP = 32
 WEIGHTS_OF_A_GROUP = 2**20
@@ -65,8 +65,8 @@ class Options:
 
 def check_processes(n_jobs: object) -> None:
     """Raise unless `n_jobs` is a number of processes, or -1."""
-    if n_jobs != -1:
-        whole("n_jobs (-1: one process per core)", n_jobs, 1)
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or (n_jobs != -1 and n_jobs < 1):
+        raise ValueError(f"n_jobs must be an integer >= 1, or -1 for one process per core, got {n_jobs!r}")
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,7 @@ def test_metrics_of_labels_need_labels() -> None:
         ({"reference": "c"}, ValueError, "unknown reference 'c'"),
         ({"every": 0}, ValueError, "every must be an integer >= 1"),
         ({"test": 3}, TypeError, "test must be a pair"),
-        ({"n_jobs": 0}, ValueError, r"n_jobs \(-1: one process per core\) must be an integer >= 1"),
+        ({"n_jobs": 0}, ValueError, r"n_jobs must be an integer >= 1, or -1 for one process per core"),
         ({"engine": "lcoal"}, ValueError, "engine must be 'local', an address"),
     ],
 )
