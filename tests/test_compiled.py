@@ -184,16 +184,15 @@ def test_an_interrupted_run_resumed_is_the_whole_run() -> None:
 
 
 def test_machine_code_says_the_same_as_the_source() -> None:
+    """Euler in single, an adaptive method in double precision: what is compiled takes most of the time."""
     net = ct.Network([20, 30, 10], 10, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian(decay=0.1))
     random = np.random.default_rng(1)
-    stimulus = ct.Presentations(random.standard_normal((70, 20)), random.integers(0, 10, 70), 32, 1.3, 2)
+    x, y = random.standard_normal((70, 20)), random.integers(0, 10, 70)
     probes = [ct.Probe("weights", every=0.37)]
-    for solver in (ct.solvers.Euler, ct.solvers.FactoredTsit5):
-        fast, plain = both(net, solver, stimulus, probes=probes)
-        same(fast, plain, 1e-10 if solver is ct.solvers.Euler else 1e-5)
-        np.testing.assert_allclose(fast.dataset["weights"], plain.dataset["weights"], rtol=1e-5, atol=1e-5)
-    single = ct.Presentations(random.standard_normal((70, 20)).astype(np.float32), random.integers(0, 10, 70), 32)
-    same(*both(net, ct.solvers.Euler, single), rtol=1e-4)
+    for solver, kind, bar in ((ct.solvers.Euler, np.float32, 1e-4), (ct.solvers.FactoredTsit5, np.float64, 1e-5)):
+        fast, plain = both(net, solver, ct.Presentations(x.astype(kind), y, 32, 1.3, 2), probes=probes)
+        same(fast, plain, bar)
+        np.testing.assert_allclose(fast.dataset["weights"], plain.dataset["weights"], rtol=10 * bar, atol=10 * bar)
 
 
 def test_the_same_run_twice_is_the_same_to_the_last_bit() -> None:
