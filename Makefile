@@ -12,7 +12,7 @@ SHAPES := ctsigprop,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower
 SHAPED := tests/test_contracts.py tests/test_field.py tests/test_neurons.py tests/rules/test_contrasts.py tests/rules/test_update.py
 test: export OMP_NUM_THREADS = 1
 test: .venv/.installed lint
-	$(BIN)/python -m pytest -q -n auto --dist worksteal
+	$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=10
 	$(BIN)/python -m pytest -q -n auto --dist worksteal "--jaxtyping-packages=$(SHAPES)" $(SHAPED)
 
 lint: .venv/.installed

@@ -34,6 +34,12 @@ def on_a_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+def in_a_notebook() -> bool:
+    """Whether this is the process of a notebook's kernel."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
 def bar_of(total: float, shown: bool | None, **settings: Any) -> Any:
     """A bar of tqdm's: in a notebook, on a terminal, or, where stderr is neither, as lines one minute apart.
 
@@ -45,7 +51,7 @@ def bar_of(total: float, shown: bool | None, **settings: Any) -> Any:
     """
     seen = on_a_terminal()
     disable = not (seen if shown is None else shown)
-    if seen or "ipykernel" in sys.modules:
+    if seen or in_a_notebook():
         return tqdm(total=total, disable=disable, mininterval=0.2, **settings)
     settings |= {"mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL}
     return Lines(total=total, disable=disable, **settings)

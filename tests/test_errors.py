@@ -332,7 +332,8 @@ def test_ctrl_c_at_a_prompt_gives_the_solution_back(name: str) -> None:
 
 
 LOOP = """
-import sys, torch, ctsigprop as ct
+import signal, sys, torch, ctsigprop as ct
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 net = ct.Network([6, 3], rule=ct.rules.Hebb(rate=1e-6, decay=1.0), bias=False)
 stim = ct.Presentations(torch.ones(4, 6), None, 4, duration=1e6)
 probe = ct.Probe(lambda s: print("going", s.t, flush=True) or s.t, every=1.0, name="told")
@@ -341,7 +342,7 @@ for k, prompt in enumerate([True, False, False]):
     if prompt:
         sys.ps1 = ">>> "
     sol = ct.simulate(net, stim, ct.solvers.Euler(dt=0.1), probes=[probe])
-    print("run", k, sol.status.name, flush=True)
+    print(f"\\nrun {k} {sol.status.name}", flush=True)  # the line before may have been interrupted
 """
 
 
