@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ctsigprop.data import check_labels
+from ctsigprop.data import check_labels, interval
 from ctsigprop.network import Network
 from ctsigprop.network_checks import check_presynaptic, of_each
-from ctsigprop.rules.checks import number, pair, whole
-from ctsigprop.solvers.times import as_time, slack
+from ctsigprop.rules.checks import whole
+from ctsigprop.solvers.times import slack
 from ctsigprop.state import State
 from ctsigprop.stimuli import Stimulus
 
@@ -61,10 +61,7 @@ def check_span(t_span: tuple[float, float] | None, stimulus: Stimulus) -> tuple[
     total = stimulus.duration_total
     if t_span is None:
         return 0.0, total
-    first, last = pair("t_span", t_span, "a pair (start, stop)")
-    number("t_span start", first, least=0)
-    number("t_span stop", last, above=first)
-    start, stop, near = as_time(first), as_time(last), slack(total)
+    (start, stop), near = interval("t_span", t_span, "a pair (start, stop)"), slack(total)
     if stop > total + near:
         raise ValueError(f"t_span must lie within the stimulus, 0 ... {total:g}, got {(start, stop)}")
     return start, total if stop > total - near else stop

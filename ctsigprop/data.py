@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ctsigprop.rules.checks import number, pair
+from ctsigprop.solvers.times import as_time
+
 
 def as_inputs(name: str, values: Any, width: int | None = None) -> Tensor:
     """A tensor or array of samples as a finite float tensor (samples, features); integers become float32.
@@ -202,3 +205,16 @@ def check_labels(name: str, values: Any, n_classes: int | None = None) -> Tensor
         allowed = f"in 0 ... {n_classes - 1}, as n_classes={n_classes} says" if n_classes is not None else ">= 0"
         raise ValueError(f"{name} must be {allowed}, got {int(labels[bad[0]])} for sample {int(bad[0])}")
     return labels
+
+
+def interval(name: str, value: object, what: str) -> tuple[float, float]:
+    """Two times, the first one at least 0 and the second one later; `what` says what may be given.
+
+    Raises
+    ------
+    ValueError, TypeError : no pair of numbers, or out of order
+    """
+    first, last = pair(name, value, what)
+    number(f"{name} start", first, least=0)
+    number(f"{name} stop", last, above=first)
+    return as_time(first), as_time(last)

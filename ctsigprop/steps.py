@@ -13,10 +13,8 @@ from ctsigprop.network import Network
 from ctsigprop.rules.base import Rule
 from ctsigprop.rules.three_factor import Reward
 from ctsigprop.solvers.base import Solver
+from ctsigprop.solvers.times import slack
 from ctsigprop.stimuli import Stimulus
-
-ROUNDING = 1e-9
-"""Share by which a step may exceed a limit."""
 
 
 def time_constants(network: Network) -> Iterator[tuple[float, bool, str]]:
@@ -64,7 +62,7 @@ def check_step(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) 
             f"{name}(dt=) must be at least {shortest:.3g}, the shortest step that moves time in {stimulus.dtype} up to "
             f"t={stimulus.duration_total:g}, got {dt!r}"
         )
-    if dt > longest * (1 + ROUNDING):
+    if dt > longest + slack(longest, dt):
         warnings.warn(
             f"{name}(dt={dt:g}) is longer than anything that the stimulus shows without a switch, {longest:g}: steps "
             "end at every switch, so all of them are shorter than dt",
@@ -78,7 +76,7 @@ def check_step(networks: Sequence[Network], solver: Solver, stimulus: Stimulus) 
     if not limits:
         return
     limit, what = min(limits)
-    if min(dt, longest) > limit * (1 + ROUNDING):
+    if min(dt, longest) > limit + slack(limit, dt):
         warnings.warn(
             f"{name}(dt={dt:g}) is unstable for {what}: what should decay grows from step to step. The largest stable "
             f"step is {limit:g}, and an accurate one is shorter",

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.data import Mapped, as_inputs, as_samples, as_targets, as_tensor
+from ctsigprop.data import Mapped, as_inputs, as_samples, as_targets, as_tensor, interval
 from ctsigprop.encoders import Encoder
 from ctsigprop.errors import naming
-from ctsigprop.rules.checks import Checked, number, pair, whole
+from ctsigprop.rules.checks import Checked, number, whole
 from ctsigprop.solvers.times import as_time, as_times, slack, steps_until
 
 Gate = Callable[[float], float]
@@ -382,10 +382,7 @@ def check_gate(gate: Any, duration: float) -> tuple[float, float] | Gate | None:
     """
     if gate is None or callable(gate):
         return gate  # type: ignore[no-any-return]
-    first, last = pair("gate", gate, "a pair (start, stop), a function of time or None")
-    number("gate start", first, least=0)
-    number("gate stop", last, above=first)
-    start, stop, near = as_time(first), as_time(last), slack(duration)
+    (start, stop), near = interval("gate", gate, "a pair (start, stop), a function of time or None"), slack(duration)
     if stop > duration + near:
         raise ValueError(f"gate must lie within the presentation, 0 ... {duration:g}, got {gate!r}")
     return 0.0 if start < near else start, duration if stop > duration - near else stop

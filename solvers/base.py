@@ -143,3 +143,14 @@ def check_compile(solver: Any, obstacle: str | None) -> None:
 def first_nonfinite(state: HybridState) -> str | None:
     """Name of the first tensor of `state` that holds a NaN or an infinity, or None."""
     return next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)
+
+
+def why_no_step(t: float, slope: HybridState) -> tuple[Status, str]:
+    """Why no step leads on from time t, where `slope` is the derivative: (how the run ends, what is too fast)."""
+    name = first_nonfinite(slope)
+    if name is not None:
+        return Status.DIVERGED, f"d({name})/dt is non-finite at t={t:g}."
+    sizes = {key: float(value.abs().max()) for key, value in slope.items()}
+    worst = max(sizes, key=lambda key: sizes[key])
+    status = Status.DIVERGED if sizes[worst] > 1e10 else Status.STEP_UNDERFLOW
+    return status, f"the fastest quantity at t={t:g} is {worst}, |d/dt| = {sizes[worst]:.3g}."

@@ -181,18 +181,9 @@ class EventDriven(Solver):
 class ScaledFlow(AdaptiveFlow):
     """The right-hand side on a clock that counts in units of the field's shortest time constant."""
 
-    def __init__(
-        self,
-        field: VectorField,
-        packing: Packing,
-        y: Flat,
-        start: float,
-        max_steps: int | None,
-        counts: Counts,
-        monitor: Monitor,
-    ) -> None:
-        super().__init__(field, packing, y, start, max_steps, counts, monitor)
-        self.unit = field.time_scale if isinstance(field, PacedField) else 1.0
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.unit = self.field.time_scale if isinstance(self.field, PacedField) else 1.0
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
         return super().__call__(s * self.unit, y) * self.unit

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ctsigprop.rules.update import DenseUpdate, Update
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
+from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite, why_no_step
 from ctsigprop.solvers.factored_step import RungeKutta, Slope, Stepper, Tolerances, dense
 from ctsigprop.solvers.field import HybridState, InPlace, VectorField, Weight
 from ctsigprop.solvers.grid import blocks
@@ -101,14 +101,7 @@ class Course:
 
     def failure(self) -> SolverStopped:
         """Why no step can be taken from here: a derivative that overflows, or one that no step resolves."""
-        slope = self.slope_now()
-        name = first_nonfinite(slope)
-        if name is not None:
-            return self.stop(Status.DIVERGED, f"d({name})/dt is non-finite at t={self.t:g}.")
-        sizes = {key: float(value.abs().max()) for key, value in slope.items()}
-        worst = max(sizes, key=lambda key: sizes[key])
-        status = Status.DIVERGED if sizes[worst] > 1e10 else Status.STEP_UNDERFLOW
-        return self.stop(status, f"the fastest quantity at t={self.t:g} is {worst}, |d/dt| = {sizes[worst]:.3g}.")
+        return self.stop(*why_no_step(self.t, self.slope_now()))
 
     def sample(self, step: Stepper, t: float, t1: float, after: HybridState, times: Sequence[float]) -> None:
         """Hand out the states at `times`, all within the step from (t, the last good state) to (t1, after)."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
+from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite, why_no_step
 from ctsigprop.solvers.field import VectorField
 from ctsigprop.solvers.packing import Flat, Packing
 from ctsigprop.solvers.status import Status
@@ -51,13 +51,7 @@ class Flow:
     def failure(self) -> SolverStopped:
         """Why no step can be taken from here: a derivative that overflows, or one that no step resolves."""
         slope = self.packing.unpack(self.packing.derivative(self.field, self.t, self.y))
-        name = first_nonfinite(slope)
-        if name is not None:
-            return self.stop(Status.DIVERGED, f"d({name})/dt is non-finite at t={self.t:g}.")
-        sizes = {key: float(value.abs().max()) for key, value in slope.items()}
-        worst = max(sizes, key=lambda key: sizes[key])
-        status = Status.DIVERGED if sizes[worst] > 1e10 else Status.STEP_UNDERFLOW
-        return self.stop(status, f"the fastest quantity at t={self.t:g} is {worst}, |d/dt| = {sizes[worst]:.3g}.")
+        return self.stop(*why_no_step(self.t, slope))
 
 
 class FixedFlow(Flow):

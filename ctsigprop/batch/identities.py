@@ -11,12 +11,11 @@ from typing import Any
 from ctsigprop.activations import Activation
 from ctsigprop.batch.job import Budget, Hopeless
 from ctsigprop.batch.measures import METRICS, Measures, Test
+from ctsigprop.batch.parts import ENCODERS, NEURONS
 from ctsigprop.convolution import Conv2d, Map
-from ctsigprop.encoders import Latency, Listed, Poisson
-from ctsigprop.izhikevich import Izhikevich
+from ctsigprop.encoders import Listed
 from ctsigprop.layer import Layer
 from ctsigprop.network import Network
-from ctsigprop.neurons import Rate
 from ctsigprop.rules.base import Scaled, Sum
 from ctsigprop.rules.custom import hebbian
 from ctsigprop.rules.table import CONTRASTS, RULES
@@ -24,10 +23,8 @@ from ctsigprop.rules.three_factor import Reward
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
 from ctsigprop.spike_trains import SpikeTrains
-from ctsigprop.spiking import IF, LIF, AdaptiveLIF
 from ctsigprop.stimuli import Continuous, Presentations
 from ctsigprop.synapses import Convolution, Dense
-from ctsigprop.theta import Theta
 
 KINDS: dict[str, Mapping[str, Any]] = {
     "rules": RULES,
@@ -35,15 +32,8 @@ KINDS: dict[str, Mapping[str, Any]] = {
     "solvers": SOLVERS,
     "signals": SIGNALS,
     "metrics": METRICS,
-    "neurons": {
-        "adaptive_lif": AdaptiveLIF,
-        "if": IF,
-        "izhikevich": Izhikevich,
-        "lif": LIF,
-        "rate": Rate,
-        "theta": Theta,
-    },
-    "encoders": {"latency": Latency, "poisson": Poisson},
+    "neurons": NEURONS,
+    "encoders": ENCODERS,
     "stimuli": {"function": Continuous, "presentations": Presentations, "spike_trains": SpikeTrains},
     "parts": {
         "activation": Activation,
