@@ -22,7 +22,7 @@ import torch
 import zarr
 
 import ctsigprop as ct
-from ctsigprop.recording import check_probes, lay_out
+from ctsigprop.recording.prepare import check_probes, lay_out
 
 SIZES = (784, 500, 500)
 

@@ -1,32 +1,35 @@
 """ctsigprop: learning as a dynamical system, taught by signal propagation."""
 
+from ctsigprop import _moved as _moved
 from ctsigprop import batch, datasets, plot, reductions, rules, signals, solvers
-from ctsigprop.activations import Activation
-from ctsigprop.alignment import alignment
+from ctsigprop.analysis.alignment import alignment
+from ctsigprop.analysis.stdp_window import stdp_window
 from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
-from ctsigprop.combine import concat
-from ctsigprop.convolution import Conv2d
-from ctsigprop.encoders import Latency, Poisson
 from ctsigprop.errors import SimulationError
 from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
-from ctsigprop.izhikevich import Izhikevich
-from ctsigprop.network import Network
-from ctsigprop.neurons import Neuron, Rate
+from ctsigprop.files.unreadable import Unreadable
+from ctsigprop.model.convolution import Conv2d
+from ctsigprop.model.network import Network
+from ctsigprop.model.state import State
+from ctsigprop.neurons.activations import Activation
+from ctsigprop.neurons.base import Neuron
+from ctsigprop.neurons.integrate_and_fire import IF, LIF, AdaptiveLIF
+from ctsigprop.neurons.izhikevich import Izhikevich
+from ctsigprop.neurons.rate import Rate
+from ctsigprop.neurons.theta import Theta
 from ctsigprop.plot.animation import animate
-from ctsigprop.probes import Probe
-from ctsigprop.selection import Sample
+from ctsigprop.recording.probes import Probe
+from ctsigprop.recording.selection import Sample
+from ctsigprop.results.concat import concat
+from ctsigprop.results.ensemble import Ensemble
+from ctsigprop.results.solution import Solution, load
 from ctsigprop.signals import Backprop, DirectFeedbackAlignment, FeedbackAlignment, KolenPollack, TargetStream
-from ctsigprop.simulate import simulate
-from ctsigprop.solution import Solution, load
-from ctsigprop.solutions import Ensemble
+from ctsigprop.simulation.simulate import simulate
 from ctsigprop.solvers.status import Status
-from ctsigprop.spike_trains import SpikeTrains
-from ctsigprop.spiking import IF, LIF, AdaptiveLIF
-from ctsigprop.state import State
-from ctsigprop.stdp_window import stdp_window
-from ctsigprop.stimuli import Presentations, Stimulus
-from ctsigprop.theta import Theta
-from ctsigprop.unreadable import Unreadable
+from ctsigprop.stimuli.encoders import Latency, Poisson
+from ctsigprop.stimuli.presentations import Presentations
+from ctsigprop.stimuli.spike_trains import SpikeTrains
+from ctsigprop.stimuli.stimulus import Stimulus
 
 __version__ = "0.1.0"
 

@@ -13,7 +13,7 @@ from ctsigprop import __version__
 from ctsigprop.batch import commands
 from ctsigprop.batch.keys import as_text
 from ctsigprop.demo import run_demo
-from ctsigprop.paths import local
+from ctsigprop.files.paths import local
 from ctsigprop.rules.checks import lookup
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS

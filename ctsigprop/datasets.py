@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits, make_moons
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from ctsigprop.paths import local
+from ctsigprop.files.paths import local
 from ctsigprop.rules.checks import number, whole
 
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

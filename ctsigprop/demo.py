@@ -9,17 +9,17 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from ctsigprop import datasets, plot
-from ctsigprop.network import Network
-from ctsigprop.neurons import Rate
-from ctsigprop.paths import folders_above, local, part_of
-from ctsigprop.probes import Probe
+from ctsigprop.files.paths import folders_above, local, part_of
+from ctsigprop.model.network import Network
+from ctsigprop.model.state import State
+from ctsigprop.neurons.rate import Rate
+from ctsigprop.recording.probes import Probe
+from ctsigprop.results.solution import Solution
 from ctsigprop.rules.contrastive import ContrastiveHebbian
 from ctsigprop.signals import TargetStream
-from ctsigprop.simulate import simulate
-from ctsigprop.solution import Solution
-from ctsigprop.solvers.methods import Euler
-from ctsigprop.state import State
-from ctsigprop.stimuli import Presentations
+from ctsigprop.simulation.simulate import simulate
+from ctsigprop.solvers.reference.methods import Euler
+from ctsigprop.stimuli.presentations import Presentations
 
 
 def run_demo(out: Path, epochs: int = 20, seed: int = 0, say: Callable[[str], None] = print) -> Solution:

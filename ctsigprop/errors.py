@@ -1,15 +1,9 @@
-"""Errors of user code inside a run, named; and how a run that broke off hands over what it has."""
+"""Errors of user code inside a run, named."""
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
-from typing import TypeVar
-
-from ctsigprop.solution import Solution
-from ctsigprop.solutions import Ensemble
-
-Result = TypeVar("Result", bound=Solution | Ensemble)
+from typing import Any
 
 
 class SimulationError(RuntimeError):
@@ -20,11 +14,11 @@ class SimulationError(RuntimeError):
 
     Attributes
     ----------
-    solution : what the run had until then, its status `Status.FAILED`; an `Ensemble` where several ran. None where it
-        was not `simulate` that raised the error
+    solution : `Solution`, what the run had until then, its status `Status.FAILED`; an `Ensemble` where several ran.
+        None where it was not `simulate` that raised the error
     """
 
-    solution: Solution | Ensemble | None = None
+    solution: Any = None
 
 
 class SimulationValueError(SimulationError, ValueError):
@@ -70,21 +64,3 @@ def sentence(error: BaseException) -> str:
     """An exception as one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, SimulationError) else f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-def interactive() -> bool:
-    """Whether somebody sits at a prompt, in a notebook or an interpreter: only there the result of a cell that was
-    interrupted is of use, and nothing else goes on because the interrupt was swallowed.
-    """
-    return hasattr(sys, "ps1")
-
-
-def given_back(result: Result, cause: BaseException | None) -> Result:
-    """The result of a run; where something broke it off, that is raised, with the result as its attribute `solution`.
-
-    At a prompt, an interrupt from the keyboard is not raised: the status of the result says that there was one.
-    """
-    if cause is None or (isinstance(cause, KeyboardInterrupt) and interactive()):
-        return result
-    vars(cause)["solution"] = result
-    raise cause

@@ -16,18 +16,18 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from ctsigprop.network import Network
-from ctsigprop.neurons import Rate
+from ctsigprop.model.network import Network
+from ctsigprop.model.state import State
+from ctsigprop.neurons.rate import Rate
+from ctsigprop.results.solution import Solution
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.rules.contrastive import ContrastiveHebbian
 from ctsigprop.rules.contrasts import SoftmaxCosine
 from ctsigprop.signals import TargetStream
-from ctsigprop.simulate import simulate
-from ctsigprop.solution import Solution
-from ctsigprop.solvers.methods import Euler
+from ctsigprop.simulation.simulate import simulate
+from ctsigprop.solvers.reference.methods import Euler
 from ctsigprop.solvers.status import Status
-from ctsigprop.state import State
-from ctsigprop.stimuli import Presentations
+from ctsigprop.stimuli.presentations import Presentations
 
 Array = NDArray[np.float64]
 

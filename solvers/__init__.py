@@ -4,8 +4,7 @@ if __name__ != "ctsigprop.solvers":  # the same file under two names would make 
     raise ImportError("import this package as ctsigprop.solvers, not as " + __name__)
 
 from ctsigprop.solvers.base import Monitor, Solver, SolverStopped
-from ctsigprop.solvers.event_driven import EventDriven
-from ctsigprop.solvers.factored_methods import (
+from ctsigprop.solvers.factored.methods import (
     FactoredBosh3,
     FactoredDopri5,
     FactoredEuler,
@@ -13,9 +12,9 @@ from ctsigprop.solvers.factored_methods import (
     FactoredRK4,
     FactoredTsit5,
 )
+from ctsigprop.solvers.factored.multirate import Multirate
 from ctsigprop.solvers.field import DenseWeight, ExactField, HybridState, JumpingField, VectorField, Weight
-from ctsigprop.solvers.hybrid import Hybrid
-from ctsigprop.solvers.methods import (
+from ctsigprop.solvers.reference.methods import (
     RK4,
     AdaptiveHeun,
     Bosh3,
@@ -30,7 +29,8 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
-from ctsigprop.solvers.multirate import Multirate
+from ctsigprop.solvers.spiking.event_driven import EventDriven
+from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.table import available, get
 

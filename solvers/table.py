@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers.base import Solver
-from ctsigprop.solvers.event_driven import EventDriven
-from ctsigprop.solvers.factored_methods import (
+from ctsigprop.solvers.factored.methods import (
     FactoredBosh3,
     FactoredDopri5,
     FactoredEuler,
@@ -13,8 +12,8 @@ from ctsigprop.solvers.factored_methods import (
     FactoredRK4,
     FactoredTsit5,
 )
-from ctsigprop.solvers.hybrid import Hybrid
-from ctsigprop.solvers.methods import (
+from ctsigprop.solvers.factored.multirate import Multirate
+from ctsigprop.solvers.reference.methods import (
     RK4,
     AdaptiveHeun,
     Bosh3,
@@ -29,7 +28,8 @@ from ctsigprop.solvers.methods import (
     Midpoint,
     SciPy,
 )
-from ctsigprop.solvers.multirate import Multirate
+from ctsigprop.solvers.spiking.event_driven import EventDriven
+from ctsigprop.solvers.spiking.hybrid import Hybrid
 
 SOLVERS: dict[str, type[Solver]] = {
     "adaptive_heun": AdaptiveHeun,

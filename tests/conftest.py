@@ -25,7 +25,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
 import ctsigprop as ct
-from ctsigprop.data import as_inputs
+from ctsigprop.stimuli.validation import as_inputs
 
 Array = NDArray[np.float64]
 Arrays = dict[str, Array]

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.data import as_inputs
 from ctsigprop.rules.table import RULES
 from ctsigprop.solvers.table import SOLVERS
+from ctsigprop.stimuli.validation import as_inputs
 
 Act = Callable[[], Any]
 NAN, INF = math.nan, math.inf

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ctsigprop as ct
-from ctsigprop.compiled import code
-from ctsigprop.compiled.source import readers_first
+from ctsigprop.execution.numba import emitter as code
+from ctsigprop.execution.numba.module_source import readers_first
 from ctsigprop.rules import Custom, Reward, Rule, ThreeFactor
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS

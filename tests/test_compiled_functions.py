@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctsigprop.compiled.functions import header
+from ctsigprop.execution.numba.math_functions import header
 
 pytest.importorskip("numba", reason="numba, which compiles, is not installed")
 TRUE: dict[str, Callable[[Any], Any]] = {

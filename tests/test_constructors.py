@@ -20,7 +20,7 @@ from ctsigprop.rules.checks import SMALLEST
 from ctsigprop.rules.table import CONTRASTS, RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
-from ctsigprop.stimuli import Continuous
+from ctsigprop.stimuli.stimulus import Continuous
 
 NEURONS: list[type] = [ct.Rate, ct.LIF, ct.IF, ct.AdaptiveLIF, ct.Izhikevich, ct.Theta]
 TABLES: list[type] = [*RULES.values(), *SOLVERS.values(), *SIGNALS.values(), *CONTRASTS.values()]

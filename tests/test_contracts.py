@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.activations import ACTIVATIONS
+from ctsigprop.neurons.activations import ACTIVATIONS
 from ctsigprop.rules.base import Local, Rule
 from ctsigprop.rules.contrasts import Contrast
 from ctsigprop.rules.table import CONTRASTS, RULES

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import ctsigprop as ct
-from ctsigprop import network as network_module
-from ctsigprop.field import Field
+from ctsigprop.dynamics.vector_field import Field
+from ctsigprop.model import network as network_module
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.field import DenseWeight
-from ctsigprop.stimuli import Frame, Input
+from ctsigprop.stimuli.frame import Frame, Input
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")

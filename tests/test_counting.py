@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ctsigprop as ct
-from ctsigprop import ensemble
+from ctsigprop.execution import dispatch as ensemble
 
 Way = Literal["plain", "in_place", "compiled", "euler", "rk4"]
 WAYS: tuple[Way, ...] = ("plain", "in_place", "compiled", "euler", "rk4")

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import ctsigprop as ct
-from ctsigprop import storage
-from ctsigprop.unreadable import sealed
+from ctsigprop.files.unreadable import sealed
+from ctsigprop.results import format as storage
 from tests.mutations import mutated
 
 torch.set_num_threads(1)

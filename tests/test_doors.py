@@ -23,7 +23,7 @@ from ctsigprop.batch.fingerprint import Fingerprint
 from ctsigprop.batch.plan import as_seeds
 from ctsigprop.batch.schedule import Options
 from ctsigprop.cli import app
-from ctsigprop.data import Mapped
+from ctsigprop.stimuli.validation import Mapped
 
 X = np.linspace(0.0, 1.0, 18, dtype=np.float32).reshape(6, 3)
 Y = np.array([0, 1, 0, 1, 0, 1])

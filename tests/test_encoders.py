@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ctsigprop as ct
-from ctsigprop.encoders import Bins, Listed
+from ctsigprop.stimuli.encoders import Bins, Listed
 
 X = torch.tensor([[0.0, 0.5, 1.0], [0.25, 0.75, 0.1]])
 

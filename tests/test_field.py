@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.field import Field
+from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.rules import DenseUpdate, Update
 from ctsigprop.solvers import DenseWeight
 

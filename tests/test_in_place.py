@@ -10,9 +10,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
-from ctsigprop import ensemble
-from ctsigprop.field import Field
-from ctsigprop.replay import BETWEEN, Replay
+from ctsigprop.dynamics.vector_field import Field
+from ctsigprop.execution import dispatch as ensemble
+from ctsigprop.execution.inplace.step import BETWEEN, Replay
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.field import HybridState

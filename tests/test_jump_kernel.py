@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import ctsigprop as ct
-from ctsigprop.compiled import code
+from ctsigprop.execution.numba import emitter as code
 from tests.test_jumps_in_place import CLASSES, ENCODERS, NEURONS, PAIRED, SIZES, TAUGHT, network
 from tests.ways import ended_alike
 

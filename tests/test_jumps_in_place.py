@@ -10,10 +10,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
-from ctsigprop.jump_replay import JumpReplay
-from ctsigprop.jumps import JumpField
+from ctsigprop.dynamics.event_field import JumpField
+from ctsigprop.execution.inplace.jump_step import JumpReplay
 from ctsigprop.rules.surrogates import SURROGATES
-from ctsigprop.run import split
+from ctsigprop.simulation.run import split
 from tests.ways import ended_alike, in_place_and_not
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")

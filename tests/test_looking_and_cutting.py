@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 import ctsigprop as ct
-from ctsigprop import ensemble
-from ctsigprop.solvers import reference
-from ctsigprop.solvers.methods import Adaptive, Fixed
+from ctsigprop.execution import dispatch as ensemble
+from ctsigprop.solvers.reference import integrate as reference
+from ctsigprop.solvers.reference.methods import Adaptive, Fixed
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
 

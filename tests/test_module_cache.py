@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctsigprop.compiled import module_cache
-from ctsigprop.compiled.module_cache import MACHINE_CODE, load
+from ctsigprop.execution.numba import module_cache
+from ctsigprop.execution.numba.module_cache import MACHINE_CODE, load
 
 SOURCE = "answer = 6 * 7\n"
 unix = pytest.mark.skipif(sys.platform == "win32", reason="needs permissions of Unix")
@@ -160,7 +160,7 @@ def test_a_full_disk_is_done_without(place: Path, monkeypatch: pytest.MonkeyPatc
 NUMBA = """
 import numpy as np
 from numba import njit
-from ctsigprop.compiled.machine_code import kept
+from ctsigprop.execution.numba.machine_code import kept
 
 @kept
 @njit
@@ -200,7 +200,7 @@ def test_damaged_machine_code_is_compiled_anew(place: Path, suffix: str) -> None
 
 
 def test_machine_code_that_cannot_be_written_does_not_end_a_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine_code = pytest.importorskip("ctsigprop.compiled.machine_code", exc_type=ImportError)
+    machine_code = pytest.importorskip("ctsigprop.execution.numba.machine_code", exc_type=ImportError)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

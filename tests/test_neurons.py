@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import ctsigprop as ct
-from ctsigprop.activations import ACTIVATIONS
-from ctsigprop.neurons import check_neuron, settle
+from ctsigprop.model.steady import settle
+from ctsigprop.neurons.activations import ACTIVATIONS
+from ctsigprop.neurons.base import check_neuron
 
 torch.set_num_threads(1)
 TAUS = st.floats(0.05, 20.0)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import ctsigprop as ct
 from ctsigprop.batch import Store
 from ctsigprop.cli import app
-from ctsigprop.paths import local, machine, part_of, placed
+from ctsigprop.files.paths import local, machine, part_of, placed
 
 torch.set_num_threads(1)
 EULER = ct.solvers.Euler(dt=0.5)

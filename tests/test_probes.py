@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ctsigprop as ct
-from ctsigprop.data import as_inputs
-from ctsigprop.probes import KINDS
+from ctsigprop.recording.probes import KINDS
+from ctsigprop.stimuli.validation import as_inputs
 
 torch.set_num_threads(1)
 ROWS, CLASSES, SIZES = 2, 3, (4, 5, 3)

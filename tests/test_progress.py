@@ -17,7 +17,7 @@ from ctsigprop.batch import Record
 from ctsigprop.batch.job import Job
 from ctsigprop.batch.measures import as_measures
 from ctsigprop.batch.slowness import Slowness
-from ctsigprop.progress import Progress, bar_of
+from ctsigprop.display.progress import Progress, bar_of
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.field import Field
+from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.solvers import DenseWeight
 
 SIZES, CLASSES = (5, 6, 4), 3

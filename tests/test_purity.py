@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import ctsigprop as ct
-from ctsigprop.data import as_inputs
+from ctsigprop.stimuli.validation import as_inputs
 
 Coupled: TypeAlias = Callable[[str], tuple[ct.Network, ct.Presentations, ct.State, dict[str, NDArray[np.float64]]]]
 

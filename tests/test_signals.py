@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.activations import ACTIVATIONS
+from ctsigprop.neurons.activations import ACTIVATIONS
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.table import SIGNALS
 

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.jumps import JumpField
+from ctsigprop.dynamics.event_field import JumpField
 
 torch.set_num_threads(1)
 NEURONS: dict[str, Any] = {

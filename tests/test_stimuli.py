@@ -16,7 +16,7 @@ from torch import Tensor
 
 import ctsigprop as ct
 from ctsigprop.signals.base import Signal
-from ctsigprop.stimuli import Frame
+from ctsigprop.stimuli.frame import Frame
 
 torch.set_num_threads(1)
 TANH = ct.Rate(activation="tanh")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 numba = pytest.importorskip("numba", reason="numba, which compiles, is not installed")
-tiles = pytest.importorskip("ctsigprop.compiled.tiles", reason="numba, which compiles, is not installed")
+tiles = pytest.importorskip("ctsigprop.execution.numba.small_matmul", reason="numba, which compiles, is not installed")
 
 sizes = st.integers(1, 40)
 some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

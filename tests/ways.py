@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import ctsigprop as ct
-from ctsigprop import ensemble
+from ctsigprop.execution import dispatch as ensemble
 
 
 def in_place_and_not(monkeypatch: pytest.MonkeyPatch, kind: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:

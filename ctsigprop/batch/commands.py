@@ -29,10 +29,10 @@ from ctsigprop.batch.runs import COUNTED, Runs
 from ctsigprop.batch.schedule import Batch, Options, check_processes
 from ctsigprop.batch.sweep import plan_sweep
 from ctsigprop.datasets import Dataset
-from ctsigprop.paths import local
-from ctsigprop.simulate import simulate
+from ctsigprop.files.paths import local
+from ctsigprop.simulation.simulate import simulate
 from ctsigprop.solvers.status import Status
-from ctsigprop.stimuli import Presentations
+from ctsigprop.stimuli.presentations import Presentations
 
 SOME_FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 1, 2, 3, 130
 """Exit codes, besides 0: runs that did not complete; a mistake in what was asked; runs that remain, or a full store;

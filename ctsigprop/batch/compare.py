@@ -13,10 +13,11 @@ from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.statistics import Test
-from ctsigprop.network import Network
+from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers.base import Solver
-from ctsigprop.stimuli import Presentations, Stimulus
+from ctsigprop.stimuli.presentations import Presentations
+from ctsigprop.stimuli.stimulus import Stimulus
 
 
 def compare(

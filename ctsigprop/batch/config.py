@@ -14,9 +14,9 @@ from ctsigprop.batch.job import Budget, Hopeless, Trial
 from ctsigprop.batch.measures import METRICS
 from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict
 from ctsigprop.datasets import Dataset
-from ctsigprop.paths import local
+from ctsigprop.files.paths import local
 from ctsigprop.rules.checks import lookup
-from ctsigprop.stimuli import Presentations
+from ctsigprop.stimuli.presentations import Presentations
 
 if sys.version_info >= (3, 11):
     import tomllib

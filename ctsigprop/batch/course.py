@@ -12,17 +12,18 @@ from weakref import WeakKeyDictionary
 from ctsigprop.batch.job import COSTS, Curve, Job, Record
 from ctsigprop.batch.measures import untrained
 from ctsigprop.batch.memory import PeakMemory
-from ctsigprop.compiled.trace import Evaluation, NotCompilable
 from ctsigprop.errors import sentence
-from ctsigprop.network import Network
-from ctsigprop.shows import SAME, at_same_times
-from ctsigprop.side_by_side import possible, variables
-from ctsigprop.simulate import simulate
-from ctsigprop.solution import Solution
+from ctsigprop.execution.inplace.ensemble import possible, variables
+from ctsigprop.model.network import Network
+from ctsigprop.results.solution import Solution
+from ctsigprop.simulation.simulate import simulate
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.times import steps_covering
-from ctsigprop.stimuli import Presentations, Stimulus
+from ctsigprop.stimuli.members import SAME, at_same_times
+from ctsigprop.stimuli.presentations import Presentations
+from ctsigprop.stimuli.stimulus import Stimulus
+from ctsigprop.trace.record import Evaluation, NotCompilable
 
 KNOWN: WeakKeyDictionary[Network, dict[Any, str]] = WeakKeyDictionary()
 """What networks that are in use compute."""

@@ -13,8 +13,8 @@ from ctsigprop.batch.job import Job, Record
 from ctsigprop.batch.measures import Test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.schedule import Options, one_thread
-from ctsigprop.simulate import simulate
-from ctsigprop.stimuli import Presentations
+from ctsigprop.simulation.simulate import simulate
+from ctsigprop.stimuli.presentations import Presentations
 
 TRIES = 8
 """Different shapes that are tried; the rest are taken as their mean."""

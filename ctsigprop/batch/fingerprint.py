@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ctsigprop.batch import former, identities
-from ctsigprop.data import Mapped
+from ctsigprop.stimuli.validation import Mapped
 
 PLAIN = (type(None), bool, int, str, bytes, complex, torch.dtype, torch.device, PurePath, range, slice)
 LIBRARIES = ("builtins", "ctsigprop", "numpy", "torch", "scipy", "abc", "typing", "dataclasses", "enum", "functools")

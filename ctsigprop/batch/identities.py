@@ -8,23 +8,24 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ctsigprop.activations import Activation
 from ctsigprop.batch.job import Budget, Hopeless
 from ctsigprop.batch.measures import METRICS, Measures, Test
 from ctsigprop.batch.parts import ENCODERS, NEURONS
-from ctsigprop.convolution import Conv2d, Map
-from ctsigprop.encoders import Listed
-from ctsigprop.layer import Layer
-from ctsigprop.network import Network
+from ctsigprop.model.convolution import Conv2d, Map
+from ctsigprop.model.layer import Layer
+from ctsigprop.model.network import Network
+from ctsigprop.model.synapses import Convolution, Dense
+from ctsigprop.neurons.activations import Activation
 from ctsigprop.rules.base import Scaled, Sum
 from ctsigprop.rules.custom import hebbian
 from ctsigprop.rules.table import CONTRASTS, RULES
 from ctsigprop.rules.three_factor import Reward
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
-from ctsigprop.spike_trains import SpikeTrains
-from ctsigprop.stimuli import Continuous, Presentations
-from ctsigprop.synapses import Convolution, Dense
+from ctsigprop.stimuli.encoders import Listed
+from ctsigprop.stimuli.presentations import Presentations
+from ctsigprop.stimuli.spike_trains import SpikeTrains
+from ctsigprop.stimuli.stimulus import Continuous
 
 KINDS: dict[str, Mapping[str, Any]] = {
     "rules": RULES,

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ctsigprop.batch.measures import Measures, Test
-from ctsigprop.encoders import Poisson
-from ctsigprop.network import Network
+from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import Checked, number
 from ctsigprop.solvers.base import Solver
-from ctsigprop.stimuli import Presentations, Stimulus
+from ctsigprop.stimuli.encoders import Poisson
+from ctsigprop.stimuli.presentations import Presentations
+from ctsigprop.stimuli.stimulus import Stimulus
 
 COSTS = ("steps", "rhs_evaluations", "rejected_steps")
 Curve = dict[str, list[float]]

@@ -12,14 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctsigprop.data import Mapped, as_inputs, as_targets
 from ctsigprop.datasets import Dataset
 from ctsigprop.errors import naming
-from ctsigprop.network import Network
+from ctsigprop.model.network import Network
+from ctsigprop.model.state import State
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers import Hybrid
-from ctsigprop.state import State
-from ctsigprop.stimuli import Presentations, Stimulus
+from ctsigprop.stimuli.presentations import Presentations
+from ctsigprop.stimuli.stimulus import Stimulus
+from ctsigprop.stimuli.validation import Mapped, as_inputs, as_targets
 
 Scores = Float[Tensor, "samples classes"]
 Metric = Callable[..., Any]

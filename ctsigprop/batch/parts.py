@@ -9,17 +9,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ctsigprop import datasets
-from ctsigprop.encoders import Latency, Poisson
-from ctsigprop.izhikevich import Izhikevich
-from ctsigprop.network import Network
-from ctsigprop.neurons import Rate
+from ctsigprop.model.network import Network
+from ctsigprop.neurons.integrate_and_fire import IF, LIF, AdaptiveLIF
+from ctsigprop.neurons.izhikevich import Izhikevich
+from ctsigprop.neurons.rate import Rate
+from ctsigprop.neurons.theta import Theta
 from ctsigprop.rules.checks import lookup
 from ctsigprop.rules.table import CONTRASTS, RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
-from ctsigprop.spiking import IF, LIF, AdaptiveLIF
-from ctsigprop.stimuli import Presentations
-from ctsigprop.theta import Theta
+from ctsigprop.stimuli.encoders import Latency, Poisson
+from ctsigprop.stimuli.presentations import Presentations
 
 ENCODERS: dict[str, type] = {"latency": Latency, "poisson": Poisson}
 NEURONS: dict[str, type] = {

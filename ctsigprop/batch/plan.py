@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
-from ctsigprop.arguments import check_stimulus
 from ctsigprop.batch.fingerprint import FORMER, Fingerprint
 from ctsigprop.batch.former import NotFormer
 from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
@@ -19,11 +18,13 @@ from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.store import RunStore
 from ctsigprop.errors import sentence
-from ctsigprop.network import Network
+from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import number, whole
-from ctsigprop.simulate import resolve_solver
+from ctsigprop.simulation.checks import check_stimulus
+from ctsigprop.simulation.simulate import resolve_solver
 from ctsigprop.solvers.base import Solver
-from ctsigprop.stimuli import Presentations, Stimulus
+from ctsigprop.stimuli.presentations import Presentations
+from ctsigprop.stimuli.stimulus import Stimulus
 
 POINTS = 10
 """Points of a learning curve after the first, unless `every` says otherwise."""

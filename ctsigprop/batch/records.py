@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ctsigprop.batch.job import Budget, Record
-from ctsigprop.unreadable import Unreadable, as_object, check_seal
+from ctsigprop.files.unreadable import Unreadable, as_object, check_seal
 
 FORMAT, VERSION = "ctsigprop-runs", 1
 HEAD, RUN = "store.json", "run.json"

@@ -13,7 +13,7 @@ import fsspec
 from ctsigprop.batch.job import Record
 from ctsigprop.batch.records import HEAD, RUN, StoreError, check_head, encoded, head_text
 from ctsigprop.batch.store import RunStore, Store, writing
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 
 class RemoteStore(RunStore):

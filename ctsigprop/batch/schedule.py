@@ -22,7 +22,7 @@ from ctsigprop.batch.records import Damaged, StoreError
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.slowness import Slowness
 from ctsigprop.batch.store import RunStore
-from ctsigprop.progress import bar_of
+from ctsigprop.display.progress import bar_of
 
 LARGEST_GROUP = 32
 WEIGHTS_OF_A_GROUP = 2**20

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ctsigprop.batch.job import Job, Record
-from ctsigprop.stimuli import Presentations
+from ctsigprop.stimuli.presentations import Presentations
 
 SECONDS = 5.0
 """Wall time from which on a run is slow enough to say why."""

@@ -35,9 +35,9 @@ from ctsigprop.batch.records import (
     encoded,
     head_text,
 )
-from ctsigprop.paths import clean, folders_above, local, part_of, remove, removed, replace_text
-from ctsigprop.solution import Solution
-from ctsigprop.unreadable import Unreadable, read_text, sealed, size_of
+from ctsigprop.files.paths import clean, folders_above, local, part_of, remove, removed, replace_text
+from ctsigprop.files.unreadable import Unreadable, read_text, sealed, size_of
+from ctsigprop.results.solution import Solution
 
 FOLDERS = ("plans", "locks")
 

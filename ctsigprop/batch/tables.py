@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from ctsigprop.batch.job import Record
-from ctsigprop.network import UNNAMED
+from ctsigprop.model.network import UNNAMED
 
 SPENT = {"rhs_evaluations": "right-hand side evaluations", "seconds": "wall time"}
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from ctsigprop.plot.records import configuration, of_layer, of_row, recorded, row_name, time_of
 from ctsigprop.plot.style import axis_label, legend, marks, palette, styled, tint
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 MOST_BOUNDARIES = 60
 """Presentations in view above which their boundaries would only grey the picture."""

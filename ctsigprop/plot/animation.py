@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.animation import FFMpegWriter, FuncAnimation, HTMLWriter, PillowWriter
 from matplotlib.axes import Axes
 
-from ctsigprop.paths import local
+from ctsigprop.files.paths import local
 from ctsigprop.plot.matrices import matrices
 from ctsigprop.plot.records import time_of
 from ctsigprop.plot.style import axis_label, look, moment
 from ctsigprop.plot.synapses import mosaic
+from ctsigprop.results.solution import Solution
 from ctsigprop.rules.checks import lookup, whole
-from ctsigprop.solution import Solution
 
 WRITERS: dict[str, Any] = {".gif": PillowWriter, ".html": HTMLWriter, ".mp4": FFMpegWriter}
 

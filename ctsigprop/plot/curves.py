@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from ctsigprop.plot.records import recorded, time_of
 from ctsigprop.plot.style import axis_label, canvas, legend, palette, styled, tint
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 
 @styled

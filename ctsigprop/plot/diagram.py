@@ -10,9 +10,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 
-from ctsigprop.convolution import Conv2d
-from ctsigprop.layer import Layer
-from ctsigprop.network import Network
+from ctsigprop.model.convolution import Conv2d
+from ctsigprop.model.layer import Layer
+from ctsigprop.model.network import Network
 from ctsigprop.plot.style import COLOURS, canvas, ink, paper, tint
 from ctsigprop.rules.base import Rule, Scaled, Sum
 from ctsigprop.rules.custom import Custom

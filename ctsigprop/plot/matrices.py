@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ctsigprop.html import ENOUGH
+from ctsigprop.display.html import ENOUGH
 from ctsigprop.plot.records import of_layer, recorded, time_of
 from ctsigprop.plot.style import COLOURS, axis_label, moment, styled
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 
 def matrices(sol: Solution, layer: int) -> tuple[xr.DataArray, np.ndarray]:

@@ -14,14 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.quiver import Quiver
 from torch import Tensor
 
-from ctsigprop.field import Field
-from ctsigprop.network import Network
+from ctsigprop.dynamics.vector_field import Field
+from ctsigprop.model.network import Network
+from ctsigprop.model.state import State
 from ctsigprop.plot.records import recorded, time_of
 from ctsigprop.plot.style import COLOURS, canvas, ink, legend, moment
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 from ctsigprop.solvers.field import DenseWeight
-from ctsigprop.state import State
-from ctsigprop.stimuli import Input, Stimulus
+from ctsigprop.stimuli.frame import Input
+from ctsigprop.stimuli.stimulus import Stimulus
 
 RECORDS = {
     "W": ("weights", ("post", "pre")),

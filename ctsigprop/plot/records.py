@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 
 def recorded(sol: Solution, name: str, *dims: str) -> xr.DataArray:

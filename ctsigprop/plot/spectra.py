@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from ctsigprop.plot.matrices import matrices
 from ctsigprop.plot.records import of_layer, recorded, time_of
 from ctsigprop.plot.style import axis_label, ink, legend, marks, palette, styled
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 
 @styled

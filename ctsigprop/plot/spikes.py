@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from ctsigprop.plot.records import configuration, of_layer, of_row, recorded, row_name, time_of
 from ctsigprop.plot.style import COLOURS, axis_label, canvas, legend, marks, palette, styled, tint
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 
 @styled

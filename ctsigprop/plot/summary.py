@@ -18,7 +18,7 @@ from ctsigprop.plot.spectra import norms, singular_values
 from ctsigprop.plot.spikes import raster, voltages
 from ctsigprop.plot.style import look, moment
 from ctsigprop.plot.synapses import weights
-from ctsigprop.solution import Solution
+from ctsigprop.results.solution import Solution
 
 COLUMNS, WIDTH, HEIGHT = 3, 15.0, 3.6
 

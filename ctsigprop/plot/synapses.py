@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from ctsigprop.html import ENOUGH
+from ctsigprop.display.html import ENOUGH
+from ctsigprop.model.state import State
 from ctsigprop.plot.records import of_layer, recorded, time_of
 from ctsigprop.plot.style import COLOURS, axis_label, canvas, legend, marks, palette, styled, tint
-from ctsigprop.solution import Solution
-from ctsigprop.state import State
+from ctsigprop.results.solution import Solution
 
 
 @styled

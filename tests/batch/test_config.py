@@ -11,7 +11,7 @@ import torch
 
 import ctsigprop as ct
 from ctsigprop.batch.config import ConfigError, Range, merged, read, setup_of, setups
-from ctsigprop.data import as_inputs
+from ctsigprop.stimuli.validation import as_inputs
 
 SHIPPED = sorted((Path(__file__).parents[2] / "notebooks" / "experiments").glob("*.toml"))
 TEXT = """

@@ -21,7 +21,7 @@ from ctsigprop.batch import Record, Store, StoreError
 from ctsigprop.batch.config import ConfigError, read
 from ctsigprop.batch.records import digest
 from ctsigprop.cli import app
-from ctsigprop.unreadable import sealed
+from ctsigprop.files.unreadable import sealed
 from tests.mutations import VALUES, mutated
 
 torch.set_num_threads(1)

@@ -20,10 +20,10 @@ import ctsigprop as ct
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers import HybridState, SolverStopped, Status, Weight, tableaus
 from ctsigprop.solvers.base import Counts, Solver
-from ctsigprop.solvers.factored_methods import FactoredAdaptive, FactoredFixed
-from ctsigprop.solvers.factored_norm import by_blocks, by_gram, frobenius
-from ctsigprop.solvers.factored_weight import StagedWeight
-from ctsigprop.solvers.still import Known
+from ctsigprop.solvers.factored.invariants import Known
+from ctsigprop.solvers.factored.methods import FactoredAdaptive, FactoredFixed
+from ctsigprop.solvers.factored.norm import by_blocks, by_gram, frobenius
+from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.tableaus import Tableau
 
 FLOAT64 = torch.float64

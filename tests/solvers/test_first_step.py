@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.data import as_inputs
 from ctsigprop.rules.update import Update
 from ctsigprop.solvers import HybridState, Weight, tableaus
 from ctsigprop.solvers.base import Counts
-from ctsigprop.solvers.factored_methods import FactoredAdaptive
+from ctsigprop.solvers.factored.methods import FactoredAdaptive
 from ctsigprop.solvers.tableaus import Tableau
+from ctsigprop.stimuli.validation import as_inputs
 
 FLOAT64 = torch.float64
 ADAPTIVE = [ct.solvers.FactoredBosh3, ct.solvers.FactoredDopri5, ct.solvers.FactoredTsit5]

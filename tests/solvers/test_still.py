@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import ctsigprop as ct
-from ctsigprop.field import Field
+from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.solvers.base import Counts, Solver
-from ctsigprop.solvers.factored_weight import StagedWeight
+from ctsigprop.solvers.factored.invariants import Known, same
+from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState
-from ctsigprop.solvers.still import Known, same
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "heun": lambda: ct.solvers.FactoredHeun(dt=0.2),

@@ -1,0 +1,65 @@
+"""The window of a spike-timing rule, measured by simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ctsigprop.model.network import Network
+from ctsigprop.neurons.integrate_and_fire import LIF
+from ctsigprop.rules.base import Rule
+from ctsigprop.simulation.simulate import simulate
+from ctsigprop.solvers.base import Solver
+from ctsigprop.solvers.spiking.event_driven import EventDriven
+from ctsigprop.stimuli.spike_trains import SpikeTrains
+
+STRONG = 50.0
+"""Weight, in units of the threshold, of the input that makes the unit spike."""
+
+
+def stdp_window(rule: Rule, intervals: Sequence[float] | None = None, solver: Solver | None = None) -> xr.DataArray:
+    """Weight change by one pair of spikes against the interval from the presynaptic to the postsynaptic one.
+
+    One LIF unit spikes once; each interval has a presynaptic unit of its own, with a synapse of weight 0 to begin with.
+
+    Parameters
+    ----------
+    rule : a rule that acts at spikes, such as `STDP()` or a bounded one
+    intervals : times of the postsynaptic less the presynaptic spike, in units of time; default 81 of them over three
+        times the longest time constant of the rule's traces on either side, evenly spaced
+    solver : default `EventDriven()`
+
+    Returns
+    -------
+    xarray.DataArray of the change in weight, dimension `interval`
+
+    Raises
+    ------
+    TypeError, ValueError : a rule that does not act at spikes, intervals that are not finite
+    """
+    if not isinstance(rule, Rule) or not rule.jumps:
+        raise TypeError(f"stdp_window measures a rule that acts at spikes, such as ct.rules.STDP(), got {rule!r}")
+    longest = max(trace.tau for trace in rule.spike_traces().values())
+    found: Any = np.linspace(-3 * longest, 3 * longest, 81) if intervals is None else np.asarray(intervals, dtype=float)
+    if found.ndim != 1 or not len(found) or not np.all(np.isfinite(found)):
+        raise ValueError(f"intervals must be a list of finite times, got {intervals!r}")
+    middle = float(np.abs(found).max()) + longest
+    network = Network([len(found) + 1, 1], neuron=LIF(tau=longest, reset=0.0), rule=rule, bias=False)
+    start = network.initial_state(dtype=torch.float64)
+    weights = torch.zeros(1, len(found) + 1, dtype=torch.float64)
+    weights[0, -1] = STRONG
+    trains = SpikeTrains([*([middle - s] for s in found.tolist()), [middle]], 2 * middle, dtype=torch.float64)
+    final = simulate(network, trains, solver or EventDriven(), state=start.replace({"W.1": weights})).final
+    change = (final["W.1"] - weights)[0, :-1].numpy()
+    about = {"long_name": "interval, post less pre", "units": "units of time"}
+    return xr.DataArray(
+        change,
+        dims=["interval"],
+        coords={"interval": ("interval", found, about)},
+        name="change",
+        attrs={"long_name": "change in weight", "rule": repr(rule)},
+    )

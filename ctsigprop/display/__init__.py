@@ -1,0 +1,1 @@
+"""Progress, and what a notebook shows of an object."""

@@ -1,0 +1,192 @@
+"""The jumps of a spiking network: thresholds, resets, and the kicks by which spikes reach the next layer."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctsigprop.dynamics.vector_field import Field, layer_variables
+from ctsigprop.errors import naming
+from ctsigprop.model.layer import Layer
+from ctsigprop.model.network import Network
+from ctsigprop.model.steady import check_grid, step_size
+from ctsigprop.neurons.integrate_and_fire import IntegrateAndFire, in_steps
+from ctsigprop.rules.base import Local, Rule, check_update
+from ctsigprop.rules.update import DenseUpdate, Update
+from ctsigprop.solvers.base import Solver
+from ctsigprop.solvers.field import Weight
+from ctsigprop.solvers.spiking.hybrid import Hybrid
+from ctsigprop.solvers.times import slack as time_slack
+from ctsigprop.stimuli.frame import Frame
+
+
+class JumpField(Field):
+    """A field with the jump of the whole network, layer by layer from the input up.
+
+    Spikes from outside or from the layer below kick the potentials (or synaptic currents) and traces of a layer
+    through its weights; units that have reached their threshold then spike and are reset, at the same instant.
+    """
+
+    def __init__(self, network: Network, frame: Frame, place: Any = None) -> None:
+        super().__init__(network, frame)
+        shows = place is not None and self.fixed is not None and place.show(self.fixed, frame.events)
+        self.in_place = place if shows else None
+
+    def margin(self, activities: Mapping[str, Tensor]) -> Tensor:
+        """The largest margin of all units."""
+        found = [
+            layer.neuron.margin(layer_variables(layer, activities)).amax()  # type: ignore[attr-defined]
+            for layer in self.network.layers
+            if layer.jumps
+        ]
+        return found[0] if len(found) == 1 else torch.stack(found).amax()
+
+    @property
+    def time_scale(self) -> float:
+        """The shortest time constant, or what else asks for a short step, of all layers."""
+        return 10 * step_size([layer.neuron for layer in self.network.layers])
+
+    def counted(self, activities: Mapping[str, Tensor], dt: float) -> dict[str, Tensor]:
+        """What is left of refractory times after dt."""
+        return {
+            layer.name("q"): (in_steps(activities[layer.name("q")], dt) - dt).clamp_min(0.0)
+            for layer in self.network.layers
+            if isinstance(layer.neuron, IntegrateAndFire) and layer.neuron.refractory > 0
+        }
+
+    def next_jump(self, t: float) -> float:
+        """The time of the first input spike after t."""
+        return math.inf if self.frame.events is None else self.frame.events.after(t)
+
+    def jump(
+        self,
+        span: tuple[float, float],
+        activities: Mapping[str, Tensor],
+        weights: Mapping[str, Weight],
+        slack: float = 0.0,
+    ) -> tuple[dict[str, Tensor], dict[str, Update | DenseUpdate]]:
+        """What jumps at the end of `span`, input spikes within it included."""
+        found: dict[str, Tensor] = {}
+        updates: dict[str, Update | DenseUpdate] = {}
+        spikes = None if self.frame.events is None else self.frame.events.between(*span)
+        if spikes is not None:
+            spikes = spikes.clone()  # where an operand lies in memory decides the last bit of a product
+        for layer in self.network.layers:
+            if not layer.jumps:
+                spikes = None
+                continue
+            spikes = None if spikes is None else layer.synapses.read(spikes)
+            kick = None if spikes is None else layer.drive(weights[layer.name("W")], spikes)
+            variables = layer_variables(layer, activities)
+            if kick is not None and len(kick) < len(variables["n"]):
+                kick = torch.nn.functional.pad(kick, (0, 0, 0, len(variables["n"]) - len(kick)))  # no target row
+            with naming(layer.neuron_name, span[1]):
+                jumped, fired = layer.neuron.jump(variables, kick, slack)  # type: ignore[attr-defined]
+            for name, value in jumped.items():
+                found[layer.name(name)] = value
+            if layer.rule is not None:
+                with naming(layer.rule_name, span[1]):
+                    self.learn(layer, layer.rule, span[1], (spikes, fired), activities, weights, found, updates)
+            spikes = fired
+        return found, updates
+
+    def learn(
+        self,
+        layer: Layer,
+        rule: Rule,
+        t: float,
+        fired: tuple[Tensor | None, Tensor],
+        activities: Mapping[str, Tensor],
+        weights: Mapping[str, Weight],
+        found: dict[str, Tensor],
+        updates: dict[str, Update | DenseUpdate],
+    ) -> None:
+        """Let spikes reach the traces of a layer's rule, and the rule itself, which sees the traces before them."""
+        spikes, own = fired
+        if rule.traces and spikes is not None:
+            name = layer.name("k" if layer.name("k") in activities else "x")
+            found[name] = activities[name] + spikes
+        traces = rule.spike_traces()
+        if not (rule.jumps or traces):
+            return
+        shown = self.shown(t)
+        samples = shown.x.shape[-2]
+        post = own[..., :samples, :]
+        pre = spikes[..., :samples, :] if spikes is not None else shown.x.new_zeros(samples, layer.n_pre)
+        if rule.jumps and shown.gate != 0.0:
+            label = activities[layer.name("y")] if rule.traces else shown.label
+            local = Local(
+                post=post,
+                pre=pre,
+                share=label.sum(-1, keepdim=True) / samples,
+                variables={name: activities[layer.name(name)] for name in (*layer.rule_shapes, *traces)},
+                weight=weights[layer.name("W")].dense() if rule.dense else None,
+                post_spikes=post,
+                pre_spikes=pre,
+                broadcast=(lambda function: function(activities, shown.target)) if rule.modulated else None,
+                t=t,
+                place=f" of layer {layer.index}",
+            )
+            local = layer.synapses.local(local, traces)
+            update, jumped = rule.jump(local)
+            for name, value in jumped.items():
+                found[layer.name(name)] = value
+            if update is not None:
+                check_update(update, local, f"rule {type(rule).__name__}{local.place}")
+                updates[layer.name("W")] = update if shown.gate == 1.0 else update.scaled(shown.gate)
+        for name, trace in traces.items():
+            full = layer.name(name)
+            found[full] = trace.after(activities[full], post if trace.side == "post" else pre)
+
+
+def automatic(network: Network) -> Hybrid:
+    """The grid solver for a network with resets: the exact step where every neuron has one, else Runge-Kutta."""
+    neurons = [layer.neuron for layer in network.layers]
+    exact = all(hasattr(neuron, "exact") for neuron in neurons)
+    return Hybrid(dt=step_size(neurons), flow="exponential" if exact else "rk4")
+
+
+def fitting(solver: Solver, networks: Sequence[Network]) -> Solver:
+    """The solver itself, where it can move all of these networks; `check_jumps` tells where it cannot."""
+    for network in networks:
+        check_jumps(network, solver)
+    return solver
+
+
+def check_jumps(network: Network, solver: Solver) -> None:
+    """Raise where a solver cannot move this network, warn where its step is coarse.
+
+    Raises
+    ------
+    ValueError : a solver without jumps for neurons with a reset, a neuron without the exact step that is asked for,
+        a step longer than a refractory time
+    """
+    name = type(solver).__name__
+    coarse = False
+    for layer in network.layers:
+        neuron = type(layer.neuron).__name__
+        if layer.jumps and not solver.jumps:
+            raise ValueError(
+                f"solver {name} knows no jumps, and neuron {neuron} of layer {layer.index} has a reset: use "
+                "solver='auto', ct.solvers.Hybrid(dt=...) or ct.solvers.EventDriven()"
+            )
+        if isinstance(solver, Hybrid) and solver.flow == "exponential" and not hasattr(layer.neuron, "exact"):
+            raise ValueError(
+                f"Hybrid(flow='exponential') needs the exact step of every neuron, and {neuron} of layer {layer.index} "
+                "has none: use flow='rk4'"
+            )
+        if not layer.jumps or not isinstance(solver, Hybrid):
+            continue
+        check_grid("Hybrid(dt=)", layer, solver.dt)
+        if solver.dt > layer.neuron.tau / 2 + time_slack(solver.dt) and not coarse:
+            coarse = True
+            warnings.warn(
+                f"Hybrid(dt={solver.dt:g}) is more than half of tau={layer.neuron.tau:g} of layer {layer.index}: "
+                "a unit spikes at most once per step",
+                stacklevel=5,
+            )

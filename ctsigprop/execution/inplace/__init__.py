@@ -1,0 +1,1 @@
+"""The recorded step as torch calls into memory that is used again."""

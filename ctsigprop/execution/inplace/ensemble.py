@@ -1,0 +1,150 @@
+"""Members of an ensemble side by side: steps of Euler in place, all of them in one call of every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctsigprop.dynamics.vector_field import Field, Shown
+from ctsigprop.execution.dispatch import Running, known_parts, member_of, own_state
+from ctsigprop.execution.inplace.step import Replay
+from ctsigprop.execution.numba import NotCompilable, Outcome
+from ctsigprop.model.network import Network
+from ctsigprop.solvers.base import Counts, Solver, broken_off
+from ctsigprop.solvers.factored.methods import FactoredEuler
+from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.grid import blocks
+from ctsigprop.solvers.reference.methods import Euler
+from ctsigprop.solvers.samples import Samples
+from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import slack
+from ctsigprop.stimuli.members import Shows, at_same_times
+from ctsigprop.stimuli.stimulus import Stimulus
+
+
+def possible(networks: Sequence[Network], solver: Solver, stimuli: Sequence[Stimulus], start: float = 0.0) -> bool:
+    """Whether members can go side by side: Euler's steps on the CPU, parts of the library's own, inputs that are
+    constant between switches that all share.
+    """
+    if not isinstance(solver, Euler | FactoredEuler) or not at_same_times(stimuli):
+        return False
+    frame = next(stimuli[0].frames(start, stimuli[0].duration_total), None)
+    if frame is None or not frame.constant or stimuli[0].device.type != "cpu":
+        return False
+    if any(variables(network) != variables(networks[0]) for network in networks[1:]):
+        return False
+    layers = [layer for network in networks for layer in network.layers]
+    refused = isinstance(solver, FactoredEuler) and any(layer.rule is not None and layer.rule.dense for layer in layers)
+    return not refused and all(map(known_parts, networks))
+
+
+def variables(network: Network) -> dict[str, tuple[int, ...]]:
+    """Shape of everything in a network's state, for one row."""
+    shapes = {**network.row_shapes(1), **network.unit_shapes}
+    return {**{name: shape for name, (shape, _) in shapes.items()}, **network.weight_shapes}
+
+
+class SideBySide:
+    """The runs of all members on their way.
+
+    Raises
+    ------
+    NotCompilable : networks that differ in more than numbers; nothing has run then
+    """
+
+    def __init__(self, runs: Sequence[Running], solver: Any, stimuli: Sequence[Stimulus], now: HybridState) -> None:
+        self.runs, self.dt, self.max_steps = runs, solver.dt, solver.max_steps
+        start = runs[0].start
+        self.shows = Shows(stimuli, start, runs[0].stop)
+        frames = self.shows.frames()
+        self.frame = next(frames)
+        self.frames = chain([self.frame], frames)
+        self.place = Replay([run.network for run in runs], self.frame.at(start), now)
+        self.samples = Samples(runs[0].times)
+        self.t = start
+
+    def run(self) -> list[Outcome]:
+        """Take all members to the end, or as far as each goes."""
+        status, message = Status.COMPLETED, str(Status.COMPLETED)
+        cause: BaseException | None = None
+        try:
+            for time in self.samples.until(self.t + self.runs[0].near):
+                self.sample(time, self.place.current)
+            reason = self.advance()
+            if reason is not None:
+                status, message = reason
+        except NotCompilable:
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            cause, status = error, broken_off(error)
+            message = f"{status} It stood at t={self.t:g}."
+        self.place.verify()
+        found = [self.outcome(member, status, message) for member in range(len(self.runs))]
+        return [replace(outcome, cause=cause) if outcome.status is status else outcome for outcome in found]
+
+    def advance(self) -> tuple[Status, str] | None:
+        """Frame by frame; why it stopped where it did not reach the end."""
+        place, progress = self.place, self.runs[0].progress
+        for frame in self.frames:
+            self.frame = frame
+            if not place.show(Shown.to(self.runs[0].network, frame.at(frame.start))):
+                raise NotCompilable("a gate other than open and closed cannot be carried out in place")
+            for points in blocks((frame.start, frame.stop), frame.origin, self.dt):
+                for t, t1 in pairwise(points):
+                    if self.max_steps is not None and place.steps >= self.max_steps:
+                        return (
+                            Status.MAX_STEPS,
+                            f"{Status.MAX_STEPS} max_steps={self.max_steps} was reached at t={t:g}.",
+                        )
+                    if not self.step(t, t1):
+                        return None
+                progress(points[-1])
+        return None
+
+    def step(self, t: float, t1: float) -> bool:
+        """One step of all members, with the samples that are due in it; False where none goes on."""
+        near = slack(t1 - t, t1)
+        place, due = self.place, self.samples.until(t1 + near)
+        if not due:
+            good = place.step(t, t1 - t)
+            self.t = t1
+            return good
+        within = [time for time in due if time < t1 - near]
+        before: dict[str, Tensor] = {}
+        if within:
+            place.verify()
+            before = {name: value.clone() for name, value in place.current.items()}
+        place.step(t, t1 - t)
+        self.t = t1
+        if not place.verify():
+            return False
+        after = dict(place.current.items())
+        for time in within:
+            share = (time - t) / (t1 - t)
+            self.sample(time, HybridState({n: torch.lerp(value, after[n], share) for n, value in before.items()}, {}))
+        for time in due[len(within) :]:
+            self.sample(time, place.current)
+        return True
+
+    def sample(self, time: float, state: HybridState) -> None:
+        """Hand out the states of those that go on."""
+        for member, run in enumerate(self.runs):
+            if self.place.alive[member]:
+                frame = self.shows.of(member, self.frame.start)
+                if run.field is None or run.field.frame is not frame:
+                    run.field = Field(run.network, frame)
+                run.sample(time, member_of(state, member))
+
+    def outcome(self, member: int, status: Status, message: str) -> Outcome:
+        """How one member ended."""
+        lost = next((lost for lost in self.place.lost if lost.member == member), None)
+        if lost is not None:
+            told = f"{Status.DIVERGED} {lost.name} became non-finite after t={lost.t:g}."
+            return Outcome(Status.DIVERGED, told, own_state(lost.state, lost.t), Counts(lost.steps, lost.steps))
+        steps = self.place.steps
+        return Outcome(status, message, own_state(member_of(self.place.current, member), self.t), Counts(steps, steps))

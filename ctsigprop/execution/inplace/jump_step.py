@@ -1,0 +1,295 @@
+"""Steps of `Hybrid` in place: flow and jump, recorded once, carried out again and again in memory of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from ctsigprop.dynamics.event_field import JumpField
+from ctsigprop.dynamics.vector_field import Shown
+from ctsigprop.execution.inplace.buffer_pool import Memory
+from ctsigprop.execution.inplace.out_calls import POINTWISE, Call, Program, computed, renames
+from ctsigprop.execution.inplace.step import bounds_of_each, learning
+from ctsigprop.model.network import Network
+from ctsigprop.solvers.field import DenseWeight, HybridState
+from ctsigprop.stimuli.frame import Events, Frame, Input
+from ctsigprop.trace.record import INPUTS, NotCompilable, NoTime, factors
+from ctsigprop.trace.tracer import Operations, Tape, following, needed, nodes_in
+
+Key = tuple[float, float, bool, bool]
+"""What decides how a step goes: gate, length, whether input comes as spikes, whether there are any."""
+
+
+@dataclass
+class Recording:
+    """A step as operations.
+
+    Parameters
+    ----------
+    given : node of each input and tensor of the state, by name; of the weights as the jump finds them, "W.1'"
+    operations, jump : what computes the flow, and then the jump
+    constants : values that are always the same
+    after : node of each activity at the end of the step
+    flowed, jumped : (post, pre, decay) or (change,) of each weight, learned before the jump and in it
+    """
+
+    given: dict[str, Node]
+    operations: Operations
+    jump: Operations
+    constants: dict[Node, Tensor]
+    after: dict[str, Node]
+    flowed: dict[str, tuple[Any, ...]]
+    jumped: dict[str, tuple[Any, ...]]
+
+    @property
+    def learns(self) -> bool:
+        """Whether a step changes any weight."""
+        return bool(self.flowed or self.jumped)
+
+
+@dataclass
+class Plan:
+    """The calls of a step, and those whose results stay while nothing else changes the weights or what is shown."""
+
+    before: list[Call]
+    calls: list[Call]
+    learns: bool
+
+
+class Arriving:
+    """Input spikes of the step that is recorded."""
+
+    def __init__(self, spikes: Tensor | None) -> None:
+        self.spikes = spikes
+
+    def between(self, t0: float, t1: float) -> Tensor | None:
+        """The same in every interval."""
+        return self.spikes
+
+    def after(self, t: float) -> float:
+        """Never."""
+        return math.inf
+
+
+def recorded(
+    network: Network, shown: Shown, state: HybridState, dt: float, events: bool, spikes: Tensor | None
+) -> Recording:
+    """One step of length dt as operations.
+
+    Raises
+    ------
+    NotCompilable : code that cannot be recorded
+    """
+    tape = Tape()
+    never: Any = NoTime()
+    with torch.inference_mode(False), torch.no_grad():
+        inputs = {n: value.clone() for n in INPUTS if (value := getattr(shown, n)) is not None}
+        activities = {name: value.clone() for name, value in state.activities.items()}
+        weights = {name: value.clone() for name, value in state.weights.items()}
+        later = {f"{name}'": value.detach() for name, value in weights.items()}
+        arriving = {} if spikes is None else {"spikes": spikes.clone()}
+        known = {**inputs, **activities, **weights, **later, **arriving}
+        given = {name: tape.given(f"given_{k}", value) for k, (name, value) in enumerate(known.items())}
+        now = Shown(inputs["x"], inputs["label"], inputs.get("target"), inputs.get("context"), shown.gate)
+        seen = Input(now.x, None, now.label, now.gate)
+        source: Events | None = Arriving(arriving.get("spikes")) if events else None
+        field = JumpField(network, Frame(0.0, 1.0, 0.0, lambda _t: seen, True, source))
+        field.fixed = now
+        try:
+            with tape:
+                flowed, updates = field.exact(never, dt, activities, {n: DenseWeight(w) for n, w in weights.items()})
+                half = dict.fromkeys(tape.operations)
+                found = {n: DenseWeight(later[f"{n}'"]) for n in weights}
+                jumped, changes = field.jump((never, never), {**activities, **flowed}, found, 0.0)
+        except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # of what cannot be written down
+            raise NotCompilable(str(error).split("\n")[0]) from None
+        after = {name: tape.noted(value) for name, value in {**flowed, **jumped}.items()}
+        parts = [{name: tape.noted(factors(update)) for name, update in u.items()} for u in (updates, changes)]
+    operations = needed(tape.operations, nodes_in([after, *parts]))
+    flow, jump = ({n: a for n, a in operations.items() if (n in half) == early} for early in (True, False))
+    return Recording(given, flow, jump, tape.constants, after, parts[0], parts[1])
+
+
+class JumpReplay:
+    """A network's steps of flow and jump in place, the same to the last bit as those of the plain path.
+
+    Raises
+    ------
+    NotCompilable : a step that cannot be recorded
+    """
+
+    def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
+        self.network = network
+        with torch.inference_mode(False):
+            self.activities = {name: value.clone() for name, value in state.activities.items()}
+            self.weights = {name: value.clone() for name, value in state.weights.items()}
+            self.good = HybridState(
+                {name: value.clone() for name, value in state.activities.items()},
+                {name: value.clone() for name, value in state.weights.items()},
+            )
+        self.current = HybridState(self.activities, self.weights)
+        self.bounds = {
+            name: (low[0], high[0]) for name, (low, high) in bounds_of_each([network], [0], self.weights).items()
+        }
+        self.memory = Memory()
+        self.plans: dict[Key, Plan] = {}
+        self.last: Plan | None = None
+        self.kept = False
+        self.events = frame.events
+        self.shown = Shown.to(network, frame.at(frame.start))
+        names = [name for name in INPUTS if getattr(self.shown, name) is not None]
+        self.inputs = {name: getattr(self.shown, name).clone() for name in names}
+        self.spikes = self.shown.x.clone()
+        self.dt = dt
+        self.refused: set[float] = set()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Record whole steps under the gate at hand."""
+        for arriving in (False, True) if self.events is not None else (False,):
+            self.plan(self.dt, arriving)
+
+    def show(self, shown: Shown, events: Events | None) -> bool:
+        """Take in an input; False where its gate is neither open nor closed, or steps under it cannot be recorded."""
+        if shown.gate not in (0.0, 1.0) or shown.gate in self.refused:
+            return False
+        if shown is not self.shown:
+            for name, place in self.inputs.items():
+                place.copy_(getattr(shown, name))
+        self.shown, self.events, self.last = shown, events, None
+        try:
+            self.prepare()
+        except NotCompilable:
+            self.refused.add(shown.gate)
+            return False
+        return True
+
+    def load(self, state: HybridState) -> None:
+        """Go on from `state`."""
+        if state is not self.current:
+            for name, value in state.items():
+                self.tensor(name).copy_(value)
+            self.last, self.kept = None, False
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor of the state."""
+        return self.activities[name] if name in self.activities else self.weights[name]
+
+    def keep(self) -> HybridState:
+        """The state at hand, in memory of its own until the next time."""
+        for name, value in self.good.activities.items():
+            value.copy_(self.activities[name])
+        if not self.kept:
+            for name, value in self.good.weights.items():
+                value.copy_(self.weights[name])
+        self.kept = True
+        return self.good
+
+    def step(self, t0: float, t1: float, dt: float) -> None:
+        """One step from t0 to t1, of length dt, and the jump at its end."""
+        spikes = None if self.events is None else self.events.between(t0, t1)
+        if spikes is not None:
+            self.spikes.copy_(spikes)
+        plan = self.plan(dt, spikes is not None)
+        if plan is not self.last:
+            for call in plan.before:
+                call()
+            self.last = plan
+        if plan.learns:
+            self.kept = False
+        for call in plan.calls:
+            call()
+
+    def plan(self, dt: float, arriving: bool) -> Plan:
+        """What a step of length dt does."""
+        key = (self.shown.gate, dt, self.events is not None, arriving)
+        if key not in self.plans:
+            spikes = self.spikes if arriving else None
+            self.plans[key] = self.planned(
+                recorded(self.network, self.shown, self.current, dt, self.events is not None, spikes), dt
+            )
+        return self.plans[key]
+
+    def planned(self, step: Recording, dt: float) -> Plan:
+        """A recorded step as calls."""
+        memory = {**self.inputs, **self.activities, **self.weights, "spikes": self.spikes}
+        places = step.constants | {node: memory[name.removesuffix("'")] for name, node in step.given.items()}
+        everything = {**step.operations, **step.jump}
+        fixed = following(everything, dict.fromkeys([*self.still(step), *step.constants]))
+        final = [*step.after.values(), *nodes_in([step.flowed, step.jumped])]
+        ahead = {n: a for n, a in everything.items() if n in fixed}
+        before = Program(ahead, set(ahead), places, memory=Memory())
+        flow, jump = ({n: a for n, a in part.items() if n not in fixed} for part in (step.operations, step.jump))
+        into = self.written_in_place(step, flow, jump)
+        first = Program(flow, {*final, *nodes_in(list(jump.values()))}, before.at, into, self.memory)
+        second = Program(jump, set(final), first.at, into, self.memory)
+        calls = [*first.calls, *self.changes(step.flowed, first, dt)]
+        calls += [*second.calls, *self.changes(step.jumped, second, 1.0), *self.copies(step, second, into)]
+        self.memory.give_all()
+        return Plan(before.calls, calls, step.learns)
+
+    def still(self, step: Recording) -> set[Node]:
+        """What no step under this plan changes: the inputs, and weights that do not learn."""
+        kept = {*self.inputs, *self.weights} - {*step.flowed, *step.jumped}
+        return {node for name, node in step.given.items() if name.removesuffix("'") in kept}
+
+    def written_in_place(self, step: Recording, flow: Operations, jump: Operations) -> dict[Node, Tensor]:
+        """Results that may be written over the activity that they replace: nothing reads its old value later."""
+        last: dict[Node, float] = {}
+        roots: dict[Node, Node] = {}
+        order: dict[Node, int] = {}
+        after_flow = len(flow) - 0.5
+        for k, (node, arguments) in enumerate([*flow.items(), *jump.items()]):
+            order[node] = k
+            for n in nodes_in(arguments):
+                last[roots.get(n, n)] = max(last.get(roots.get(n, n), -1.0), k + 0.25 * (n in roots))
+            if renames(node):
+                source = nodes_in(arguments)[0]
+                roots[node] = roots.get(source, source)
+        for nodes, when in ((nodes_in(step.flowed), after_flow), (nodes_in(step.jumped), math.inf)):
+            for n in nodes:
+                last[roots.get(n, n)] = max(last.get(roots.get(n, n), -1.0), when)
+        for n in step.after.values():
+            if n in roots:
+                last[roots[n]] = math.inf
+        into: dict[Node, Tensor] = {}
+        for name, node in step.after.items():
+            value = self.activities[name]
+            if node in into or node not in order or not computed(node) or node.meta["val"].shape != value.shape:
+                continue
+            read = last.get(step.given[name], -1.0)
+            if read < order[node] or (read == order[node] and node.target in POINTWISE):
+                into[node] = value
+        return into
+
+    def changes(self, parts: Mapping[str, tuple[Any, ...]], program: Program, share: float) -> list[Call]:
+        """What learning does to the weights."""
+        calls: list[Call] = []
+        for name, found in parts.items():
+            calls += learning(self.weights[name], program.actual(found), share, self.bounds.get(name))
+        return calls
+
+    def copies(self, step: Recording, program: Program, into: Mapping[Node, Tensor]) -> list[Call]:
+        """What brings results to the state that are not there yet.
+
+        Raises
+        ------
+        NotCompilable : an activity that takes the old value of another one
+        """
+        own = {value.data_ptr(): name for name, value in self.activities.items()}
+        calls: list[Call] = []
+        for name, node in step.after.items():
+            value, target = program.at[node], self.activities[name]
+            if into.get(node) is target or value.data_ptr() == target.data_ptr():
+                continue
+            if value.data_ptr() in own and node not in into:
+                raise NotCompilable(f"{name} takes the old value of {own[value.data_ptr()]}")
+            calls.append(partial(target.copy_, value))
+        return calls

@@ -1,0 +1,194 @@
+"""Steps of `Hybrid` as machine code: flow, learning and jump of a whole network in one call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Graph, Node
+
+from ctsigprop.execution.inplace.jump_step import JumpReplay, Plan, Recording
+from ctsigprop.execution.numba.compiled_module import check_machine
+from ctsigprop.execution.numba.lowering import Kernel
+from ctsigprop.execution.numba.module_cache import load
+from ctsigprop.execution.numba.module_source import assembled, broadcast, change_weight, factors, indented
+from ctsigprop.execution.numba.symbols import Buffer, Value, contiguous, in_memory
+from ctsigprop.execution.numba.templates import FILLS, FILLS_WITH, literal
+from ctsigprop.execution.numba.view_lowering import consumers, is_view
+from ctsigprop.model.network import Network
+from ctsigprop.solvers.field import Bounds, HybridState
+from ctsigprop.stimuli.frame import Frame
+from ctsigprop.trace.record import INPUTS, NotCompilable, Traced
+from ctsigprop.trace.tracer import Operations, following, needed, nodes_in
+
+Places = dict[str, tuple[int, tuple[int, ...]]]
+"""Offset in memory and shape, by name."""
+
+
+class JumpKernel(JumpReplay):
+    """A network's steps of flow and jump as machine code, equal to those of the plain path to rounding.
+
+    Inputs, state and all intermediate results lie in one array. Products with spikes go from spike to spike where these
+    are few.
+
+    Raises
+    ------
+    NotCompilable : no numba, numbers without a compiled form, a step that cannot be recorded or compiled
+    """
+
+    def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
+        like = frame.at(frame.start).x
+        check_machine(like)
+        self.array = np.zeros(0, str(like.dtype).removeprefix("torch."))
+        super().__init__(network, frame, state, dt)
+
+    def planned(self, step: Recording, dt: float) -> Plan:
+        """A recorded step as two calls."""
+        known = {**self.inputs, "spikes": self.spikes, **self.activities, **self.weights}
+        places: Places = {}
+        at = 0
+        for name, tensor in known.items():
+            if tensor.dtype != torch.from_numpy(self.array).dtype:
+                raise NotCompilable(f"{name} is of another type than the input, {tensor.dtype}")
+            places[name] = (at, tuple(tensor.shape))
+            at += tensor.numel()
+        text, size = source(step, places, at, dt, self.still(step), self.network.bounds)
+        self.move(known, places, size)
+        module = load(assembled(str(self.array.dtype), text))
+        before, advance = (partial(self.call, function) for function in (module.before, module.advance))
+        return Plan([before], [advance], step.learns)
+
+    def call(self, function: Any) -> None:
+        """Let compiled code work on the memory at hand."""
+        function(self.array)
+
+    def move(self, known: Mapping[str, Tensor], places: Places, size: int) -> None:
+        """Make room: everything goes to a larger array where the one at hand is too small."""
+        if len(self.array) >= size:
+            return
+        array = np.zeros(size, self.array.dtype)
+        whole = torch.from_numpy(array)
+        with torch.no_grad():
+            for name, tensor in known.items():
+                offset, shape = places[name]
+                whole[offset : offset + tensor.numel()].copy_(tensor.reshape(-1))
+                tensor.set_(whole, offset, shape, contiguous(shape))  # type: ignore[call-overload]
+        self.array = array
+
+
+def source(step: Recording, places: Places, size: int, dt: float, still: set[Node], bounds: Bounds) -> tuple[str, int]:
+    """Two functions of the memory: `before`, what stays while nothing else is shown, and `advance`, a step; and the
+    size that they need.
+    """
+    both = {**step.operations, **step.jump}
+    flowed, jumped = ({name: terms(p, both) for name, p in found.items()} for found in (step.flowed, step.jumped))
+    everything = needed(both, nodes_in([step.after, flowed, jumped]))
+    fixed = {*step.constants, *following(everything, dict.fromkeys([*still, *step.constants]))}
+    early = {n: a for n, a in everything.items() if n in fixed}
+    late = {n: a for n, a in everything.items() if n not in fixed}
+    flow, jump = ({n: a for n, a in late.items() if (n in step.operations) == first} for first in (True, False))
+    inputs = {name: node for name, node in step.given.items() if name in (*INPUTS, "spikes")}
+    state = {name: node for name, node in step.given.items() if name not in inputs}
+    kernel = Kernel(
+        trace=Traced(Graph(), inputs, state, {}, {}, everything),
+        places={name: places[name.removesuffix("'")][0] for name in step.given},
+        constants=size,
+        size=size,
+        sparse=True,
+    )
+    if "spikes" in inputs:
+        offset, shape = places["spikes"]
+        kernel.spiking.append((offset, offset + math.prod(shape)))
+    kernel.given()
+    kernel.carry_out(early)
+    for node in early:
+        fill = node.target in FILLS or node.target in FILLS_WITH
+        if not fill and not is_view(node) and any(user not in fixed for user in consumers(node)):
+            kernel.values[node] = kernel.store(kernel.values[node])
+    before, kernel.lines = kernel.lines, []
+    learn(kernel, flow, flowed, places, dt, early)
+    hold(kernel, flowed, places, bounds)
+    learn(kernel, jump, jumped, places, 1.0, {**early, **flow})
+    hold(kernel, jumped, places, bounds)
+    land(kernel, step.after, places)
+    parts = (("before", before), ("advance", kernel.lines))
+    functions = [f"@fast\ndef {name}(m):\n" + "\n".join(lines or indented(["pass"], 1)) for name, lines in parts]
+    return "\n\n\n".join(functions), kernel.size
+
+
+def terms(parts: tuple[Any, ...], operations: Operations) -> list[tuple[Any, ...]]:
+    """An update as a sum, where rows of its factors come from several: one of them may be nothing but spikes."""
+    if len(parts) == 1:
+        return [parts]
+    pieces = []
+    for factor in parts[:2]:
+        args = operations.get(factor, ((), {}))[0] if isinstance(factor, Node) else ()
+        joined = isinstance(factor, Node) and factor.target is torch.ops.aten.cat.default
+        along = (args[1] if len(args) > 1 else 0) % factor.meta["val"].dim() if joined else None
+        pieces.append(list(args[0]) if joined and along == 0 else [factor])
+    rows = [[piece.meta["val"].shape[0] for piece in part] for part in pieces if len(part) > 1]
+    if len(rows) < 2 or rows[0] != rows[1]:
+        return [parts]
+    decays = [parts[2], *[0.0] * (len(rows[0]) - 1)]
+    return list(zip(*pieces, decays, strict=True))
+
+
+def learn(
+    kernel: Kernel,
+    operations: Operations,
+    updates: Mapping[str, list[tuple[Any, ...]]],
+    places: Places,
+    length: float,
+    earlier: Operations,
+) -> None:
+    """Some operations, and then what they say of the weights."""
+    kernel.carry_out(operations)
+    for node in (*earlier, *operations):
+        value = kernel.values[node]
+        if value.buffer is None and any(read.rstrip("~").removesuffix("'") in updates for read in value.reads):
+            kernel.values[node] = kernel.store(value)  # it is read after the weights have changed
+    found: list[tuple[str, Any]] = []
+    for name, parts in ((name, parts) for name, every in updates.items() for parts in every):
+        whole = len(parts) == 1
+        given = kernel.store(broadcast(kernel.operand(parts[0]), places[name][1])) if whole else factors(kernel, parts)
+        found.append((name, given))
+    if found:
+        kernel.emit(0, f"span = {literal(length)}")
+    for name, change in found:
+        offset, shape = places[name]
+        place = Buffer(offset, contiguous(shape))
+        if isinstance(change, Value):
+            kernel.assign(change, place, "+=", "span * ")
+        else:
+            change_weight(kernel, place, shape, change)
+
+
+def hold(kernel: Kernel, changed: Iterable[str], places: Places, bounds: Bounds) -> None:
+    """Put changed weights that left their bounds back onto them."""
+    for name in changed:
+        if name in bounds:
+            (offset, shape), (low, high) = places[name], map(literal, bounds[name])
+            kernel.emit(0, f"for i_ in range({offset}, {offset + math.prod(shape)}):")
+            kernel.emit(1, f"m[i_] = {low} if m[i_] < {low} else {high} if m[i_] > {high} else m[i_]")
+
+
+def land(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:
+    """The new values of the activities, to where the old ones are: those that others still read are kept aside."""
+    found: dict[str, Value] = {}
+    for name, node in after.items():
+        shape = places[name][1]
+        value = broadcast(kernel.operand(node), shape)
+        others = {read for read in value.reads if read.removesuffix("~") in after and read != name}
+        if others or (value.reads and value.buffer is not None):
+            room = kernel.room(shape)
+            kernel.assign(value, room)
+            value = in_memory(shape, room)
+        found[name] = value
+    for name, value in found.items():
+        offset, shape = places[name]
+        kernel.assign(value, Buffer(offset, contiguous(shape)))

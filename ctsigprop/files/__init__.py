@@ -1,0 +1,1 @@
+"""Paths, and what guards the reading of files."""

@@ -1,0 +1,369 @@
+"""The description of a network: layers, signal and rules. `ctsigprop.dynamics.vector_field` is what moves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ctsigprop.display import html
+from ctsigprop.model.checks import (
+    check_convolution,
+    check_names,
+    check_rule,
+    check_spikes,
+    check_state_names,
+    of_each,
+)
+from ctsigprop.model.convolution import Conv2d
+from ctsigprop.model.layer import Layer
+from ctsigprop.model.state import State
+from ctsigprop.model.steady import check_grid, respond, settle
+from ctsigprop.model.synapses import arranged, inputs_below, structured
+from ctsigprop.neurons.base import Neuron, check_neuron
+from ctsigprop.neurons.izhikevich import Izhikevich
+from ctsigprop.neurons.rate import Rate
+from ctsigprop.rules.base import Rule, Shapes
+from ctsigprop.rules.checks import Checked, number, whole
+from ctsigprop.signals.base import Signal
+from ctsigprop.signals.target_stream import TargetStream
+from ctsigprop.solvers.field import DenseWeight
+from ctsigprop.stimuli.validation import as_device, as_inputs, check_labels
+
+UNNAMED = "units of time"
+"""The unit of time of a network whose unit nobody named."""
+AT_ONCE = 2**24
+"""Elements of the patches that a prediction makes at once."""
+
+
+class Network(metaclass=Checked):
+    """Neurons, signal and rules: one vector field over activities, traces, weights and biases.
+
+    Parameters
+    ----------
+    sizes : sequence, [inputs, units of layer 1, ..., units of the top layer]: integers >= 1, or `Conv2d(...)` for a
+        convolutional layer. Images as inputs are (channels, height, width), and each a flat row in this order
+    n_classes : int or None, number of classes, or width of the context vectors; needed with a signal
+    neuron : a neuron, or one per layer; default `Rate()`: any object with the `Neuron` protocol
+    signal : `TargetStream(...)`, a feedback signal such as `Backprop()` to compare with, or None (default) for
+        unsupervised rules
+    rule : a rule, or one per layer, None for a layer whose weights stay as they are
+    bias : bool, whether layers have biases (plastic by the layer's rule); default True
+    time_unit : str, what the unit of all times is called, such as "ms", on axes and in datasets; it changes no number.
+        Default "ms" with an `Izhikevich` neuron, "tau" where every neuron has tau = 1, else "units of time"
+
+    Raises
+    ------
+    ValueError, TypeError : sizes, neurons, signal and rules that do not go together, named
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int | tuple[int, int, int] | Conv2d],
+        n_classes: int | None = None,
+        *,
+        neuron: Neuron | Sequence[Neuron] | None = None,
+        signal: Signal | None = None,
+        rule: Rule | Sequence[Rule | None] | None = None,
+        bias: bool = True,
+        time_unit: str | None = None,
+    ) -> None:
+        self.structure = structured(sizes)
+        synapses = arranged(self.structure)
+        self.sizes = (inputs_below(synapses[0].below), *(part.n_post for part in synapses))
+        count = len(synapses)
+        neurons = of_each("neuron", Rate() if neuron is None else neuron, count, "layers")
+        rules = of_each("rule", rule, count, "layers")
+        for i in range(count):
+            check_neuron(f"neuron of layer {i + 1}", neurons[i])
+            check_rule(f"rule of layer {i + 1}", rules[i], signal, i == 0)
+        if signal is not None and not isinstance(signal, Signal):
+            raise TypeError(f"signal must be a signal such as ct.TargetStream(), or None, got {signal!r}")
+        if n_classes is not None:
+            whole("n_classes", n_classes, 1)
+            n_classes = int(n_classes)
+        if signal is not None and n_classes is None:
+            raise ValueError("n_classes (number of classes or width of contexts) must be given with a signal, got None")
+        if signal is not None and n_classes is not None:
+            signal.check(self.sizes, n_classes)
+        if time_unit is not None and (not isinstance(time_unit, str) or not time_unit.strip()):
+            raise TypeError(f'time_unit must be the name of a unit such as "ms", or None, got {time_unit!r}')
+        self.n_classes = n_classes
+        self.signal = signal
+        self.named_unit = time_unit
+        self.bias = bool(bias)
+        self.layers = tuple(Layer(i + 1, synapses[i], neurons[i], rules[i]) for i in range(count))
+        self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
+        self.jumps = any(layer.jumps for layer in self.layers)
+        check_names(self.layers)
+        check_state_names(self.layers, self.signal_names, self.learns_generator)
+        check_spikes(self.layers, signal)
+        check_convolution(self.layers, signal)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  layer {a.index}: {a.n_pre} -> {a.synapses.described}, {a.neuron!r}, {a.rule!r}" for a in self.layers
+        ]
+        unit = "" if self.named_unit is None else f", time_unit={self.named_unit!r}"
+        head = f"Network(n_classes={self.n_classes}, signal={self.signal!r}, bias={self.bias}{unit}):"
+        return "\n".join([head, *lines])
+
+    def _repr_html_(self) -> str:
+        return html.of_network(self)
+
+    @property
+    def time_unit(self) -> str:
+        """What the unit of all times is called."""
+        if self.named_unit is not None:
+            return self.named_unit
+        neurons = [layer.neuron for layer in self.layers]
+        if any(isinstance(neuron, Izhikevich) for neuron in neurons):
+            return "ms"
+        return "tau" if all(neuron.tau == 1 for neuron in neurons) else UNNAMED
+
+    @cached_property
+    def weight_shapes(self) -> dict[str, tuple[int, int]]:
+        """Shape (post, pre) of each weight matrix in a state, by name; every other tensor is an activity or a bias."""
+        shapes = {layer.name("W"): layer.shape for layer in self.layers}
+        if self.signal is not None and self.n_classes is not None:
+            shapes.update(self.signal.weights(self.sizes, self.n_classes))
+        return shapes
+
+    @property
+    def signal_names(self) -> list[str]:
+        """Names of the parts of a state that the signal adds."""
+        if self.signal is None or self.n_classes is None:
+            return []
+        return [*self.signal.activities(self.sizes, 1), *self.signal.weights(self.sizes, self.n_classes)]
+
+    @cached_property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Least and largest value of each weight matrix that a rule keeps within bounds, by name."""
+        bounds = {layer.name("W"): layer.rule.bounds for layer in self.layers if layer.rule is not None}
+        if self.learns_generator:
+            bounds["S"] = bounds["W.1"]
+        return {name: pair for name, pair in bounds.items() if pair is not None}
+
+    def initial_state(
+        self, seed: int = 0, rows: int = 1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> State:
+        """A new state: activities and traces at rest, biases 0, weights normal with deviation gain / sqrt(inputs).
+
+        Weights under a rule with bounds, such as `rules.Bounded`, are clipped to them.
+
+        Parameters
+        ----------
+        seed : int, decides every weight; the same seed gives the same weights in every dtype, up to rounding
+        rows : int, samples shown at once; `simulate` fits the rows to its stimulus by itself
+        dtype : torch.float32 (default) or torch.float64
+        device : where the tensors live; default "cpu"
+
+        Raises
+        ------
+        ValueError, TypeError : a seed, number of rows or dtype out of its range, a device that this machine has not
+        """
+        random = torch.Generator().manual_seed(whole("seed", seed, 0))
+        rows, device = whole("rows", rows, 1), as_device(device)
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
+        gains = {layer.name("W"): float(getattr(layer.neuron, "initial_gain", 1.0)) for layer in self.layers}
+        tensors = self.rest(rows, dtype, device)
+        for name, (post, pre) in self.weight_shapes.items():
+            deviation = gains.get(name, 1.0) / math.sqrt(pre)
+            if name == "S":  # contexts are one-hot: each unit gets one of its weights, which must reach a threshold
+                deviation = gains["W.1"] if self.layers[0].jumps else 1.0
+            values = torch.randn(post, pre, generator=random, dtype=torch.float64) * deviation
+            tensors[name] = values.to(device, dtype)
+            if name in self.bounds:
+                tensors[name].clamp_(*self.bounds[name])
+        return State(tensors)
+
+    def rest(self, rows: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
+        """All but the weights of a network at rest, by name."""
+        shapes = {**self.row_shapes(rows), **self.unit_shapes}
+        return {name: torch.full(shape, value, dtype=dtype, device=device) for name, (shape, value) in shapes.items()}
+
+    def row_shapes(self, rows: int) -> Shapes:
+        """Activities and traces, one row for each sample and target shown: shape and value at rest, by name."""
+        classes = self.n_classes or 1
+        width = 1 if self.signal is None else self.signal.label_width(rows, classes)
+        all_rows = rows + (0 if self.signal is None else self.signal.rows(rows, classes))
+        inside = self.signal is not None and self.signal.gain_inside
+        shapes: Shapes = {}
+        for layer in self.layers:
+            for variable, value in layer.neuron.variables().items():
+                shapes[layer.name(variable)] = ((all_rows, layer.n_post), value)
+            if self.any_traces:
+                shapes[layer.name("y")] = ((rows, width), 0.0)
+            if layer.rule is not None and layer.rule.traces:
+                shapes[layer.name("x")] = ((rows if layer.index == 1 else all_rows, layer.n_pre), 0.0)
+                if getattr(layer.neuron, "tau_syn", None) is not None:
+                    shapes[layer.name("k")] = shapes[layer.name("x")]
+                if layer.rule.supervised and not inside and not layer.jumps:
+                    shapes[layer.name("g")] = ((all_rows, layer.n_post), 0.0)
+                if layer.index == 1 and self.learns_generator and not self.per_class:
+                    shapes["c.1"] = ((rows, classes), 0.0)
+            if layer.rule is not None:
+                sides = {"pre": layer.n_pre, "post": layer.n_post}
+                for variable, trace in layer.rule.spike_traces().items():
+                    shapes[layer.name(variable)] = ((rows, sides[trace.side]), 0.0)
+        if self.signal is not None:
+            shapes.update({name: (shape, 0.0) for name, shape in self.signal.activities(self.sizes, rows).items()})
+        return shapes
+
+    @cached_property
+    def unit_shapes(self) -> Shapes:
+        """Biases and the rules' own variables, whatever is shown: shape and initial value, by name."""
+        shapes: Shapes = {}
+        for layer in self.layers:
+            if self.bias:
+                shapes[layer.name("b")] = ((layer.shape[0],), 0.0)
+            for variable, found in layer.rule_shapes.items():
+                shapes[layer.name(variable)] = found
+        first = self.layers[0]
+        if self.learns_generator and first.rule is not None:
+            for variable, found in first.rule.variables(first.n_post, self.n_classes or 1).items():
+                shapes[f"{variable}.S"] = found
+        return shapes
+
+    @property
+    def per_class(self) -> bool:
+        """Whether the signal has one target row per class."""
+        return isinstance(self.signal, TargetStream) and self.signal.per_class
+
+    @cached_property
+    def learns_generator(self) -> bool:
+        """Whether the target generator S is plastic: it follows the rule of layer 1, where that rule is supervised."""
+        rule = self.layers[0].rule
+        learned = isinstance(self.signal, TargetStream) and self.signal.generator == "learned"
+        return learned and rule is not None and rule.supervised
+
+    def fit_rows(self, state: State, rows: int) -> State:
+        """`state` for a stimulus of `rows` samples: with another number of rows, activities and traces start at rest.
+
+        A state of an earlier version, in which a part had another name, is taken too.
+
+        Raises
+        ------
+        ValueError : a state of another network, naming the tensor that does not fit
+        """
+        of_rows = self.row_shapes(rows)
+        kept: dict[str, tuple[int, ...]] = {name: shape for name, (shape, _) in self.unit_shapes.items()}
+        kept.update(self.weight_shapes)
+        state = state.under_new_names({*kept, *of_rows})
+        for name in (*kept, *of_rows, *state):
+            want = kept.get(name) or (of_rows[name][0] if name in of_rows else None)
+            had = tuple(state[name].shape) if name in state else None
+            fits = had == want if name in kept else None not in (had, want) and len(had or ()) == len(want or ())
+            if not fits:
+                raise ValueError(
+                    f"the state is of another network: for {name} it has {f'shape {had}' if had else 'no tensor'}, "
+                    f"this network needs {f'shape {want}' if want else 'none'}"
+                )
+        if all(state[name].shape == shape for name, (shape, _) in of_rows.items()):
+            return state
+        like = state[next(iter(self.weight_shapes))]
+        rest = {name: like.new_full(shape, value) for name, (shape, value) in of_rows.items()}
+        return State({**rest, **{name: state[name] for name in kept}}, state.t)
+
+    def transform(
+        self, state: State, x: Any, layer: int | None = None, dt: float | None = None
+    ) -> Float[Tensor, "samples n"]:
+        """Output of a layer (the top one by default) once the input stream has settled on x, plasticity off; `dt` as
+        for `predict`.
+        """
+        return self._settled(state, self._inputs(state, x), layer, dt=dt)
+
+    def similarity(
+        self, state: State, x: Any, layer: int | None = None, candidates: Any = None, dt: float | None = None
+    ) -> Float[Tensor, "samples targets"]:
+        """How alike the settled input and target streams are in a layer, one column per class or candidate context;
+        `dt` as for `predict`.
+        """
+        if self.signal is None or self.n_classes is None:
+            raise ValueError("prediction compares with the learning signal's targets: this network has signal=None")
+        h = self._settled(state, self._inputs(state, x), layer, dt=dt)
+        generator = state.get("S")
+        if generator is None:
+            if candidates is not None or layer not in (None, len(self.layers)):
+                raise ValueError(
+                    f"a network with {type(self.signal).__name__} predicts at its output layer, "
+                    f"{len(self.layers)}, and without candidates; got layer={layer!r}"
+                )
+            return self.signal.similarity(h, None)
+        if candidates is None:
+            contexts = torch.eye(self.n_classes, dtype=generator.dtype, device=generator.device)
+        else:
+            contexts = as_inputs("candidates", candidates, self.n_classes).to(generator)
+        return self.signal.similarity(h, self._settled(state, contexts, layer, generator, dt))
+
+    def predict(
+        self, state: State, x: Any, layer: int | None = None, candidates: Any = None, dt: float | None = None
+    ) -> Int[Tensor, " samples"]:
+        """Index of the class (or candidate context) whose target stream is nearest to the settled input stream.
+
+        Parameters
+        ----------
+        state : the state to predict with; not changed
+        x : (samples, inputs), tensor or array
+        layer : int, 1 ... number of layers, where to compare; default the top layer
+        candidates : (k, n_classes) context vectors to choose from; default the one-hot vectors of the classes
+        dt : float, grid step of neurons with a reset, > 0, in units of time; default a tenth of the shortest tau, the
+            step of solver="auto". On a coarse grid spikes come later, so that a network answers best on the grid that
+            it learned on: after `Hybrid(dt=0.25)` give dt=0.25
+
+        Raises
+        ------
+        ValueError, TypeError : no signal, a layer that is not there, inputs of the wrong width or not finite, a dt that
+            is no number > 0 or longer than a refractory time
+        """
+        return self.similarity(state, x, layer, candidates, dt).argmax(-1)
+
+    def score(self, state: State, x: Any, y: Any, layer: int | None = None, dt: float | None = None) -> float:
+        """Share of samples whose predicted class is the label y (samples,), between 0 and 1; `dt` as for `predict`."""
+        if self.n_classes is None:
+            raise ValueError("score compares with labels: this network has n_classes=None")
+        labels = check_labels("y", y, self.n_classes)
+        guess = self.predict(state, x, layer, dt=dt)
+        if len(guess) != len(labels):
+            raise ValueError(f"x and y must have as many samples as each other, got {len(guess)} and {len(labels)}")
+        return float((guess.cpu() == labels).double().mean())
+
+    def _inputs(self, state: State, x: Any) -> Tensor:
+        return as_inputs("x", x, self.sizes[0]).to(state["W.1"])
+
+    def _settled(
+        self, state: State, x: Tensor, layer: int | None, generator: Tensor | None = None, dt: float | None = None
+    ) -> Tensor:
+        """Steady output of a layer under constant inputs, or under constant contexts through the generator."""
+        top = len(self.layers) if layer is None else whole("layer", layer, 1, len(self.layers))
+        layers = self.layers[:top]
+        if dt is not None:
+            number("dt", dt, above=0)
+            for part in layers:
+                check_grid("dt", part, dt)
+        shared = [part.synapses.positions * part.shape[1] for part in layers if part.synapses.positions > 1]
+        rows = max(1, AT_ONCE // max(shared)) if shared else max(1, len(x))
+        with torch.inference_mode():
+            found = [self._answer(layers, state, part, generator, dt) for part in torch.split(x, rows)]
+        return torch.cat(found)  # outside of that mode, so that a readout may be trained on it
+
+    def _answer(
+        self, layers: Sequence[Layer], state: State, x: Tensor, generator: Tensor | None, dt: float | None
+    ) -> Tensor:
+        """The steady output of the last of `layers`."""
+        if self.jumps:
+            return respond(layers, state, x, generator, self.bias, dt)
+        for part in layers:
+            if generator is not None and part.index == 1:
+                drive = x @ generator.mT
+            else:
+                bias = state[part.name("b")] if self.bias else None
+                drive = part.drive(DenseWeight(state[part.name("W")]), part.synapses.read(x), bias)
+            x = settle(part.neuron, drive)
+        return x

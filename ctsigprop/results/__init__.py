@@ -1,0 +1,1 @@
+"""What a simulation gives back, and its format on disk."""

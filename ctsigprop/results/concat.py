@@ -1,0 +1,57 @@
+"""Several runs as one dataset, along the seed or any other parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from ctsigprop.results.solution import Solution
+
+
+def concat(runs: Sequence[Solution] | Mapping[Any, Solution], dim: str = "seed") -> xr.Dataset:
+    """The records of several runs in one dataset with one more dimension.
+
+    Runs that recorded at other times, or ended earlier, are filled with NaN. Attributes that all runs share are kept;
+    `status` and `configuration_hash` become coordinates along the new dimension.
+
+    Parameters
+    ----------
+    runs : solutions of one seed each, for dim="seed"; or a mapping of the parameter's values to solutions
+    dim : str, name of the new dimension; default "seed"
+
+    Raises
+    ------
+    ValueError : no runs, a sequence where the values of the parameter are not known, a dimension that a record has
+    TypeError : something that is not a Solution
+
+    Example
+    -------
+    `ct.concat({rate: ct.simulate(build(rate), stim, probes=probes) for rate in (1.0, 2.0, 4.0)}, "rate")`
+    """
+    named = isinstance(runs, Mapping)
+    solutions = list(runs.values()) if isinstance(runs, Mapping) else list(runs)
+    if not solutions:
+        raise ValueError("runs must hold at least one Solution, got none")
+    for one in solutions:
+        if not isinstance(one, Solution):
+            raise TypeError(f"runs must be solutions of ct.simulate, got {type(one).__name__}")
+        if dim in one.dataset.dims:
+            raise ValueError(f"dim must be a new dimension, the records have {dim!r} already")
+    if not named and dim != "seed":
+        raise ValueError(f"runs along {dim!r} must be a mapping of its values to solutions, got a sequence")
+    values = list(runs) if named else [one.dataset.attrs.get("seed") for one in solutions]
+    found = xr.concat(
+        [one.dataset for one in solutions],
+        dim=pd.Index(values, name=dim),
+        data_vars="all",
+        coords="different",
+        compat="equals",
+        join="outer",
+        combine_attrs="drop_conflicts",
+    )
+    attrs = [one.dataset.attrs for one in solutions]
+    told = ("configuration_hash", "status")
+    return found.assign_coords({name: (dim, [one.get(name, "") for one in attrs]) for name in told})

@@ -1,0 +1,1 @@
+"""`simulate` and what it needs around the steps."""

@@ -1,0 +1,242 @@
+"""Run a network under a stimulus: one call, one solution, nothing changed on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+
+from ctsigprop.dynamics.event_field import automatic, fitting
+from ctsigprop.execution.dispatch import (
+    batchable,
+    batched,
+    compiled,
+    each,
+    not_begun,
+    stacked,
+)
+from ctsigprop.execution.inplace.ensemble import SideBySide, possible
+from ctsigprop.execution.numba import NotCompilable, Outcome
+from ctsigprop.files.paths import local
+from ctsigprop.model.network import Network
+from ctsigprop.model.state import State
+from ctsigprop.neurons.rate import Rate
+from ctsigprop.recording.memory_sink import Sink
+from ctsigprop.recording.prepare import check_probes, sinks_of
+from ctsigprop.recording.probes import Probe
+from ctsigprop.results.ensemble import Ensemble
+from ctsigprop.results.handover import given_back
+from ctsigprop.results.solution import Solution
+from ctsigprop.simulation.checks import (
+    check_bounds,
+    check_members,
+    check_span,
+    check_state,
+    check_stimulus,
+    check_types,
+)
+from ctsigprop.simulation.provenance import attributes, shared
+from ctsigprop.simulation.run import Run, split, take_due
+from ctsigprop.simulation.steps import check_step
+from ctsigprop.solvers.base import Solver
+from ctsigprop.solvers.factored.methods import FactoredDopri5
+from ctsigprop.solvers.reference.methods import Dopri5
+from ctsigprop.solvers.spiking.hybrid import Hybrid
+from ctsigprop.solvers.table import get
+from ctsigprop.stimuli.stimulus import Stimulus
+
+KINKED_TOLERANCES = 1e-3, 1e-4
+"""rtol and atol of "auto" for activations with a kink: digits, 64-32, four presentations of relu take 194 evaluations
+and change the weights as they should to 0.7 %; at 1e-5, 1e-6 it is 2,312 evaluations and 0.04 %."""
+
+
+@overload
+def simulate(
+    network: Network,
+    stimulus: Stimulus,
+    solver: Solver | str = ...,
+    *,
+    state: State | None = ...,
+    t_span: tuple[float, float] | None = ...,
+    probes: Sequence[Probe] = ...,
+    seed: int = ...,
+    progress: bool = ...,
+    store: str | Path | None = ...,
+    ensemble: None = ...,
+) -> Solution: ...
+
+
+@overload
+def simulate(
+    network: Network | Sequence[Network],
+    stimulus: Stimulus | Sequence[Stimulus],
+    solver: Solver | str = ...,
+    *,
+    state: State | Sequence[State] | None = ...,
+    t_span: tuple[float, float] | None = ...,
+    probes: Sequence[Probe] = ...,
+    seed: int | Sequence[int] = ...,
+    progress: bool = ...,
+    store: str | Path | None = ...,
+    ensemble: int,
+) -> Ensemble: ...
+
+
+def simulate(
+    network: Network | Sequence[Network],
+    stimulus: Stimulus | Sequence[Stimulus],
+    solver: Solver | str = "auto",
+    *,
+    state: State | Sequence[State] | None = None,
+    t_span: tuple[float, float] | None = None,
+    probes: Sequence[Probe] = (),
+    seed: int | Sequence[int] = 0,
+    progress: bool = False,
+    store: str | Path | None = None,
+    ensemble: int | None = None,
+) -> Solution | Ensemble:
+    """Integrate activities, learning signal and weights together, forward in time.
+
+    Parameters
+    ----------
+    network : the vector field; not changed. With `ensemble`, also a list of that many networks of one structure,
+        whose numbers (rates, time constants, ...) may differ
+    stimulus : what it is shown; with `ensemble`, also a list of one for each member, of equal rows and length
+    solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default, in `stats`):
+        `FactoredDopri5()`, `Dopri5()` where a rule has no factors, `Hybrid(dt=tau / 10)` where neurons have a reset.
+        Where an activation has a kink (relu), "auto" asks for rtol=1e-3, atol=1e-4: a unit that crosses its kink makes
+        a step fail, so that tighter tolerances cost ten times the steps
+    state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
+        the stimulus has, its activities and traces start at rest. With `ensemble`, also a list
+    t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
+        with `state=sol.final, t_span=(sol.final.t, stop)`
+    probes : what to record. What it will take is known before the run, and told with `progress=True` or where it is
+        large; a function is asked once for its value at the start
+    seed : int, decides the initial weights where no state is given; default 0
+    progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
+    store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
+        reads it even if this process is killed. With `ensemble`, a folder with one store per member
+    ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
+        seed[k]; one that diverges ends, the others go on. With Euler's steps, or `compile=True`, they run side by side,
+        else one after another; `stats["path"]` says how
+
+    Returns
+    -------
+    Solution : what was recorded, the final state, statistics and status; with `ensemble`, an `Ensemble` of them. A run
+        that diverges, meets a limit or is interrupted at a prompt keeps what it has: see `status` and `message`
+
+    Raises
+    ------
+    ValueError, TypeError : inputs that do not fit together, before anything runs
+    MemoryError, OSError : a recording larger than the memory or disk that is free, a store that exists; or one that can
+        no longer be written to (`StoreFailed`), whose attribute `solution` is what there was up to then
+    SimulationError : code of yours that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The
+        message names it and the time, `__cause__` is that error, `solution` what the run had until then
+    KeyboardInterrupt : Ctrl-C, anywhere but in a notebook or at a Python prompt; with a `solution` too
+    """
+    place = None if store is None else local("store", store)
+    networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
+    check_types(networks, stimuli, given)
+    method = fitting(resolve_solver(solver, networks[0]), networks)
+    span = check_span(t_span, stimuli[0])
+    states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
+    runs, about = list[Run](), dict[int, dict[str, Any]]()
+    check_step(networks, method, stimuli[0])
+    for one, shown, begin, own, start in zip(networks, stimuli, given, seeds, states, strict=True):
+        records = check_probes(probes, one, shown)
+        if begin is not given[0] or id(shown) not in about:
+            about[id(shown)] = shared(shown, method, probes, span, begin)
+        attrs = attributes(about[id(shown)], one, own)
+        runs.append(Run(one, records, start, attrs, span, progress and not runs, store is None))
+    records_of_all = [(run.layouts, run.attrs) for run in runs]
+    opened = sinks_of(records_of_all, place, ensemble is not None, method, progress, span[0])
+    solutions, cause = finished(runs, opened, method, stimuli, states, ensemble is not None)
+    return given_back(solutions[0] if ensemble is None else Ensemble(solutions, seeds), cause)
+
+
+def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:
+    """Where a run starts, with the rows of its stimulus, which fits the network."""
+    check_stimulus(network, stimulus)
+    if state is None:
+        state = network.initial_state(seed, stimulus.rows, stimulus.dtype, stimulus.device)
+    check_state(state, stimulus)
+    state = network.fit_rows(state, stimulus.rows)
+    check_bounds(network, state)
+    return state
+
+
+def finished(
+    runs: Sequence[Run],
+    sinks: Sequence[Sink],
+    solver: Solver,
+    stimuli: Sequence[Stimulus],
+    states: Sequence[State],
+    many: bool,
+) -> tuple[list[Solution], BaseException | None]:
+    """The solution of each run, and what broke them off, if anything did."""
+    began = time.perf_counter()
+    with torch.inference_mode(), ExitStack() as stack:
+        for run, sink in zip(runs, sinks, strict=True):
+            run.sink = stack.enter_context(sink)
+        way, outcomes = attempt(runs, solver, stimuli, states, many)
+    cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(solver), "path": way}
+    # the last one first: the folder that the first store made for all of them is empty when that one goes
+    ended_runs = reversed(list(zip(runs, outcomes, strict=True)))
+    solutions = [run.solution(ended, cost) for run, ended in ended_runs][::-1]
+    causes = [*(ended.cause for ended in outcomes), *(run.failure for run in runs)]
+    return solutions, next((cause for cause in causes if cause is not None), None)
+
+
+def attempt(
+    runs: Sequence[Run], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State], many: bool
+) -> tuple[str, list[Outcome]]:
+    """As `carry_out`; where something raises before any run has begun, each ends where it starts."""
+    try:
+        return carry_out(runs, solver, stimuli, states, many)
+    except (KeyboardInterrupt, Exception) as error:
+        return "none", [not_begun(run, state, error) for run, state in zip(runs, states, strict=True)]
+
+
+def carry_out(
+    runs: Sequence[Run], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State], many: bool
+) -> tuple[str, list[Outcome]]:
+    """(the way it was done, how each run ended)."""
+    shared_by_all = all(stimulus is stimuli[0] for stimulus in stimuli)
+    if getattr(solver, "compile", False) and not isinstance(solver, Hybrid):
+        outcomes = compiled(runs, solver, stimuli, states)
+        if outcomes is not None:
+            return "compiled", outcomes
+    networks = [run.network for run in runs]
+    if many and possible(networks, solver, stimuli, runs[0].start):
+        now = stacked([split(run.network, state) for run, state in zip(runs, states, strict=True)])
+        with suppress(NotCompilable):
+            return "side by side", SideBySide(runs, solver, stimuli, now).run()
+    if len(runs) > 1 and shared_by_all and batchable(networks, solver):
+        return "batched", batched(runs, solver, stimuli[0], states, split, take_due)
+    ways = zip(runs, states, stimuli, strict=True)
+    outcomes = list(each(ways, lambda run, state, stimulus: run.integrate(solver, stimulus, state)))
+    return "compiled" if all(run.compiled for run in runs) else "eager", outcomes
+
+
+def resolve_solver(solver: Solver | str, network: Network) -> Solver:
+    """The solver meant by an instance, a name, or "auto": the factored one wherever all rules are of factor form."""
+    if isinstance(solver, Solver):
+        return solver
+    if not isinstance(solver, str):
+        raise TypeError(f"solver must be a solver such as ct.solvers.Dopri5() or a name, got {solver!r}")
+    if solver == "auto" and network.jumps:
+        return automatic(network)
+    if solver == "auto":
+        dense = any(layer.rule is not None and layer.rule.dense for layer in network.layers)
+        kinks = any(isinstance(layer.neuron, Rate) and layer.neuron.phi.has_kink() for layer in network.layers)
+        rtol, atol = KINKED_TOLERANCES if kinks else (1e-5, 1e-6)
+        return Dopri5(rtol=rtol, atol=atol) if dense else FactoredDopri5(rtol=rtol, atol=atol)
+    chosen = get(solver)
+    try:
+        return chosen()
+    except TypeError:
+        raise ValueError(f"solver {solver!r} needs a step: use ct.solvers.{chosen.__name__}(dt=...)") from None

@@ -1,0 +1,1 @@
+"""Runge-Kutta methods that keep the weights of a stage as factors."""

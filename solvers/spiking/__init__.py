@@ -1,0 +1,1 @@
+"""Flow and jumps: on a grid, or from spike to spike."""

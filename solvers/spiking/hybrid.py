@@ -1,0 +1,151 @@
+"""Flow between the points of a grid, jumps at them: networks of neurons with a reset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import ClassVar, Literal, final
+
+from ctsigprop.rules.checks import number, whole
+from ctsigprop.rules.update import DenseUpdate, Update
+from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped, check_compile
+from ctsigprop.solvers.field import (
+    ExactField,
+    HybridState,
+    VectorField,
+)
+from ctsigprop.solvers.grid import blocks
+from ctsigprop.solvers.reference.methods import RK4, Euler, Midpoint
+from ctsigprop.solvers.spiking.grid_run import GridRun
+from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.times import as_time
+
+FLOWS = ("exponential", "euler", "midpoint", "rk4")
+STABILITY = {"exponential": math.inf, "euler": Euler.stability, "midpoint": Midpoint.stability, "rk4": RK4.stability}
+"""Largest step with which a decay of tau = 1 does not grow. The exact flow takes a rule's variables by Euler."""
+Updates = Mapping[str, Update | DenseUpdate]
+
+
+@final
+@dataclass(frozen=True)
+class Hybrid(Solver):
+    """Flow between grid points, jumps (thresholds, resets, spikes, kicks) at them: order 1, as spikes fall on the grid.
+
+    Activities flow by an exact step for given input, or by one of torchdiffeq's fixed-step methods; weights take an
+    Euler step per grid step, in factor form and in place. A jump at the end of a step sees all that came from outside
+    during the step. Without jumps this is a solver like any other. Steps end at every switch of the stimulus; the last
+    one is shortened.
+
+    Parameters
+    ----------
+    dt : float, step in units of time, > 0
+    flow : "exponential" (default), each neuron's own closed form under a drive that is constant during the step,
+        exact for linear neurons between spikes; or "euler", "midpoint" or "rk4", for any neuron
+    max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
+    compile : bool, take the exact steps of a network of neurons with a reset as machine code; default False. Without
+        a compiled form, a warning says why and the run goes on as if it were False. What is not the library's own (a
+        rule, neuron or activation) is asked once: it must be a pure function of its arguments. It takes some seconds
+        the first time, and is kept on disk; numbers stand in the code, so that a network with others is compiled anew
+
+    Raises
+    ------
+    ValueError, TypeError : a step, flow or limit out of its range, compile=True for another flow than the exact one;
+        while running, a field without an exact step
+
+    References
+    ----------
+    S. Rotter and M. Diesmann, "Exact digital simulation of time-invariant linear systems with applications to
+    neuronal modeling", Biol. Cybern. 81, 1999.
+    """
+
+    dt: float
+    flow: Literal["exponential", "euler", "midpoint", "rk4"] = "exponential"
+    max_steps: int | None = None
+    compile: bool = False
+    order: ClassVar[int] = 1
+    jumps: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        number("Hybrid(dt=)", self.dt, above=0)
+        object.__setattr__(self, "dt", as_time(self.dt))
+        if self.flow not in FLOWS:
+            raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
+        if self.max_steps is not None:
+            whole("Hybrid(max_steps=)", self.max_steps, 1)
+        exact = self.flow == "exponential"
+        check_compile(self, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}")
+
+    @property
+    def step(self) -> float:
+        return self.dt
+
+    def stable_step(self, tau: float, of_neuron: bool = True) -> float:
+        return STABILITY[self.flow if of_neuron or self.flow != "exponential" else "euler"] * tau
+
+    def advance(
+        self,
+        field: VectorField,
+        state: HybridState,
+        span: tuple[float, float],
+        origin: float,
+        times: Sequence[float],
+        monitor: Monitor,
+        counts: Counts,
+    ) -> HybridState:
+        if self.flow == "exponential" and not isinstance(field, ExactField):
+            raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
+        run = GridRun(field, state, span, self.dt, times, monitor, counts, self.max_steps)
+        with BreakingOff(lambda status, detail: self.back_to_reached(run, origin, status, detail)):
+            for points in blocks(span, origin, self.dt):
+                counted = replace(counts)
+                run.good = (points[0], run.snapshot())
+                try:
+                    self.take(run, points)
+                except SolverStopped as stopped:
+                    if stopped.status is not Status.DIVERGED or len(points) == 2:
+                        raise
+                    vars(counts).update(vars(counted))
+                    self.find_divergence(run, points)
+                    raise
+        return run.end()
+
+    def take(self, run: GridRun, points: Sequence[float]) -> None:
+        """Take the steps between `points`, and look whether the state is finite after them."""
+        if self.flow == "exponential":
+            run.exactly(points)
+        else:
+            run.by_odeint(self.flow, points)
+        run.check(points[-1], run.state())
+
+    def find_divergence(self, run: GridRun, points: Sequence[float]) -> None:
+        """Take the steps once more from the last good state, looking after each; what was sampled stays so."""
+        run.restore()
+        for pair in pairwise(points):
+            run.good = (pair[0], run.snapshot())
+            self.take(run, pair)
+
+    def back_to_reached(self, run: GridRun, origin: float, status: Status, detail: str) -> SolverStopped:
+        """The exception of a run that broke off within a step, which may have left the state half changed.
+
+        The whole steps since the last good state are taken again, unseen and uncounted.
+        """
+        start, state = run.good
+        if run.reached > start:
+            again = replace(self, max_steps=None)
+            span = (start, run.reached)
+            with suppress(SolverStopped):
+                run.good = (span[1], again.advance(run.field, state, span, origin, (), Unheard(), Counts()))
+        return run.stop(status, detail)
+
+
+class Unheard:
+    """A listener that does not listen."""
+
+    def sample(self, t: float, state: HybridState) -> None:
+        return
+
+    def progress(self, t: float) -> None:
+        return
