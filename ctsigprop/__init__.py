@@ -4,7 +4,7 @@ from ctsigprop import _moved as _moved
 from ctsigprop import batch, datasets, plot, reductions, rules, signals, solvers
 from ctsigprop.analysis.alignment import alignment
 from ctsigprop.analysis.stdp_window import stdp_window
-from ctsigprop.batch import Hopeless, Runs, Trial, compare, sweep
+from ctsigprop.batch import Runs, StopBelow, Trial, compare, sweep
 from ctsigprop.errors import SimulationError
 from ctsigprop.estimators import SigPropClassifier, SigPropRegressor
 from ctsigprop.files.unreadable import Unreadable
@@ -43,7 +43,6 @@ __all__ = [
     "DirectFeedbackAlignment",
     "Ensemble",
     "FeedbackAlignment",
-    "Hopeless",
     "Izhikevich",
     "KolenPollack",
     "Latency",
@@ -63,6 +62,7 @@ __all__ = [
     "State",
     "Status",
     "Stimulus",
+    "StopBelow",
     "TargetStream",
     "Theta",
     "Trial",

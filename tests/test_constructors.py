@@ -24,7 +24,7 @@ from ctsigprop.stimuli.stimulus import Continuous
 
 NEURONS: list[type] = [ct.Rate, ct.LIF, ct.IF, ct.AdaptiveLIF, ct.Izhikevich, ct.Theta]
 TABLES: list[type] = [*RULES.values(), *SOLVERS.values(), *SIGNALS.values(), *CONTRASTS.values()]
-DESCRIPTIONS: list[type] = [ct.Poisson, ct.Latency, ct.Probe, ct.Sample, ct.Conv2d, ct.Trial, ct.Hopeless]
+DESCRIPTIONS: list[type] = [ct.Poisson, ct.Latency, ct.Probe, ct.Sample, ct.Conv2d, ct.Trial, ct.StopBelow]
 OTHERS: list[type] = [ct.Network, ct.Presentations, ct.SpikeTrains, Continuous, ct.Activation, ct.rules.Reward]
 REDUCTIONS: list[type] = [reductions.SingularValues, reductions.Projection]
 EVERY = [*TABLES, *NEURONS, *DESCRIPTIONS, *OTHERS, *REDUCTIONS]
@@ -33,7 +33,7 @@ every = pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
 NEEDED: dict[type, dict[str, Any]] = {
     ct.Conv2d: {"channels": 8},
     ct.Sample: {"count": 5},
-    ct.Hopeless: {"metric": "accuracy", "least": 0.5},
+    ct.StopBelow: {"metric": "accuracy", "least": 0.5},
     ct.Probe: {"what": "rates", "every": 0.5},
 }
 

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 import ctsigprop as ct
 from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.execution import dispatch as ensemble
-from ctsigprop.execution.inplace.step import BETWEEN, Replay
+from ctsigprop.execution.inplace.step import BETWEEN, InPlaceStepper
 from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.field import HybridState
@@ -39,7 +39,7 @@ def shown(**settings: Any) -> ct.Presentations:
 
 def both(monkeypatch: pytest.MonkeyPatch, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """The same run in place and not."""
-    return in_place_and_not(monkeypatch, Replay, *args, **kwargs)
+    return in_place_and_not(monkeypatch, InPlaceStepper, *args, **kwargs)
 
 
 def same(fast: ct.Solution, plain: ct.Solution) -> None:
@@ -137,7 +137,7 @@ def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
     hybrid = HybridState({n: v for n, v in state.items() if n not in names}, {n: state[n] for n in names})
     frame = next(stimulus.frames(0.0, 1.5))
     with torch.inference_mode():
-        place = Replay(net, frame.at(0.0), hybrid)
+        place = InPlaceStepper(net, frame.at(0.0), hybrid)
         assert Field(net, frame, place).in_place is place
         for k in range(BETWEEN + 1):
             assert place.step(0.02 * k, 0.02)
@@ -162,7 +162,7 @@ def test_what_others_wrote_is_carried_out_at_every_step() -> None:
 
 
 def test_a_plain_run_of_few_steps_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Replay, "__init__", lambda *_: pytest.fail("recorded"))
+    monkeypatch.setattr(InPlaceStepper, "__init__", lambda *_: pytest.fail("recorded"))
     assert ct.simulate(network(ct.rules.Oja()), shown(), ct.solvers.FactoredEuler(dt=1.0)).status.ok
 
 

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
 from ctsigprop.dynamics.event_field import JumpField
-from ctsigprop.execution.inplace.jump_step import JumpReplay
+from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
 from ctsigprop.rules.surrogates import SURROGATES
 from ctsigprop.simulation.run import split
 from tests.ways import ended_alike, in_place_and_not
@@ -64,7 +64,7 @@ def spikes(encoder: Any, **settings: Any) -> ct.Presentations:
 
 def both(monkeypatch: pytest.MonkeyPatch, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """The same run in place and not."""
-    return in_place_and_not(monkeypatch, JumpReplay, *args, **kwargs)
+    return in_place_and_not(monkeypatch, JumpInPlaceStepper, *args, **kwargs)
 
 
 def same(fast: ct.Solution, plain: ct.Solution) -> None:
@@ -155,9 +155,9 @@ def test_too_many_steps_end_a_run_in_place(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("at_a_prompt")
 def test_an_interrupt_within_a_step_gives_the_last_good_state(monkeypatch: pytest.MonkeyPatch) -> None:
     net, stimulus = network(ct.LIF(), ct.rules.Surrogate()), shown()
-    original, count = JumpReplay.step, 0
+    original, count = JumpInPlaceStepper.step, 0
 
-    def step(self: JumpReplay, t0: float, t1: float, dt: float) -> None:
+    def step(self: JumpInPlaceStepper, t0: float, t1: float, dt: float) -> None:
         nonlocal count
         count += 1
         if count == 95:
@@ -166,10 +166,10 @@ def test_an_interrupt_within_a_step_gives_the_last_good_state(monkeypatch: pytes
             raise KeyboardInterrupt
         original(self, t0, t1, dt)
 
-    monkeypatch.setattr(JumpReplay, "step", step)
+    monkeypatch.setattr(JumpInPlaceStepper, "step", step)
     sol = ct.simulate(net, stimulus, SOLVER)
     assert sol.status is ct.Status.INTERRUPTED
-    monkeypatch.setattr(JumpReplay, "step", original)
+    monkeypatch.setattr(JumpInPlaceStepper, "step", original)
     there = ct.simulate(net, stimulus, SOLVER, t_span=(0.0, sol.final.t))
     assert sol.final.t == pytest.approx(9.4)
     assert sol.final.equal(there.final)
@@ -198,7 +198,7 @@ def test_no_step_takes_memory(rule: ct.rules.Rule) -> None:
     net, stimulus = network(ct.LIF(), rule), shown()
     frame = next(stimulus.frames(0.0, 3.0))
     with torch.inference_mode():
-        place = JumpReplay(net, frame, split(net, net.initial_state(0, 3)), 0.1)
+        place = JumpInPlaceStepper(net, frame, split(net, net.initial_state(0, 3)), 0.1)
         assert JumpField(net, frame, place).in_place is place
         place.step(0.0, 0.1, 0.1)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:

@@ -8,7 +8,16 @@ from typing import Any
 
 from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
-from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial, measured, warn_of_training
+from ctsigprop.batch.plan import (
+    Common,
+    Planner,
+    StimulusOrMaker,
+    as_budget,
+    as_seeds,
+    as_trial,
+    measured,
+    warn_of_training,
+)
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
@@ -22,7 +31,7 @@ from ctsigprop.stimuli.stimulus import Stimulus
 
 def compare(
     networks: Mapping[str, Network | Trial | tuple[Network, Stimulus]],
-    stimulus: Shown | None = None,
+    stimulus: StimulusOrMaker | None = None,
     *,
     seeds: Iterable[int] | int = 10,
     test: Any = None,
@@ -60,7 +69,7 @@ def compare(
         cheapest of them, with the same seed, has come to the end of its stimulus; or a pair such as ("rhs", 5000)
     solver : as in `simulate`
     every : presentations between two points of the learning curve (time, for a continuous stimulus); default a tenth
-    stop : function of (curve, share of the stimulus shown) -> reason to stop or None, such as `ct.Hopeless(...)`
+    stop : function of (curve, share of the stimulus shown) -> reason to stop or None, such as `ct.StopBelow(...)`
     paired_test : "t" (default), "permutation" or "wilcoxon", over pairs that share a seed, corrected after Holm
     reference : name of the network with which all others are compared; default every pair
     store, engine, n_jobs, retry, progress : as in `sweep`

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 from scipy import stats
 
-from ctsigprop.batch.job import Budget, Hopeless, Trial
+from ctsigprop.batch.job import Budget, StopBelow, Trial
 from ctsigprop.batch.measures import METRICS
 from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict
 from ctsigprop.datasets import Dataset
@@ -93,7 +93,7 @@ class SweepSection(Strict):
 
 
 class StopSection(Strict):
-    """`[stop]`: runs that are hopeless, as `ct.Hopeless`."""
+    """`[stop]`: runs that are hopeless, as `ct.StopBelow`."""
 
     metric: str = Field(default="accuracy", description="one of `metrics`")
     least: float = Field(description="a run whose metric is below this is stopped")
@@ -152,9 +152,9 @@ class Experiment(Setup):
         """The budget of every run."""
         return Budget(self.budget) if isinstance(self.budget, str) else Budget(*next(iter(self.budget.items())))
 
-    def hopeless(self) -> Hopeless | None:
+    def hopeless(self) -> StopBelow | None:
         """When a run is stopped."""
-        return None if self.stop is None else Hopeless(self.stop.metric, self.stop.least, self.stop.after)
+        return None if self.stop is None else StopBelow(self.stop.metric, self.stop.least, self.stop.after)
 
 
 def read(path: Path, changes: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:

@@ -23,7 +23,7 @@ from ctsigprop.solvers.times import steps_covering
 from ctsigprop.stimuli.members import SAME, at_same_times
 from ctsigprop.stimuli.presentations import Presentations
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import Evaluation, NotCompilable
+from ctsigprop.trace.record import Evaluation, NotTraceable
 
 KNOWN: WeakKeyDictionary[Network, dict[Any, str]] = WeakKeyDictionary()
 """What networks that are in use compute."""
@@ -34,7 +34,7 @@ HALF = 0.55
 Result = tuple[Job, Record, Solution | None]
 
 
-class Course:
+class LearningCurveRun:
     """One run on its way: its state, its learning curve so far, and whether it goes on.
 
     `spans` are the pieces of time between two points; whoever integrates one from `state` hands the solution to `take`.
@@ -120,7 +120,7 @@ def run_group(jobs: Sequence[Job]) -> Iterator[Result]:
                 record, sol = run_job(job)
             yield job, replace(record, megabytes=memory.megabytes), sol
         return
-    courses: list[Course] = []
+    courses: list[LearningCurveRun] = []
     left = {id(job): job for job in jobs}
     try:
         courses += courses_of(jobs)
@@ -152,14 +152,16 @@ def fit_together(jobs: Sequence[Job]) -> bool:
     return machine_code or possible(networks, jobs[0].solver, stimuli)
 
 
-def courses_of(jobs: Sequence[Job]) -> list[Course]:
+def courses_of(jobs: Sequence[Job]) -> list[LearningCurveRun]:
     """The learning curves of runs that have all that they need."""
     return [
-        Course(job, job.network, job.stimulus) for job in jobs if job.network is not None and job.stimulus is not None
+        LearningCurveRun(job, job.network, job.stimulus)
+        for job in jobs
+        if job.network is not None and job.stimulus is not None
     ]
 
 
-def to_the_end(going: Sequence[Course], k: int, seconds: float = 0.0) -> Iterator[Course]:
+def to_the_end(going: Sequence[LearningCurveRun], k: int, seconds: float = 0.0) -> Iterator[LearningCurveRun]:
     """Courses side by side from piece k on, the last of which took some seconds, each as it ends.
 
     Where it takes long until any of them ends, and half of them need hardly more than half the time, one half goes
@@ -187,7 +189,7 @@ def to_the_end(going: Sequence[Course], k: int, seconds: float = 0.0) -> Iterato
     yield from going
 
 
-def advance(going: Sequence[Course], span: tuple[float, float]) -> float:
+def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> float:
     """Take courses side by side through a piece of time; the seconds that it takes are shared out evenly."""
     found = simulate(
         [course.network for course in going],
@@ -231,7 +233,7 @@ def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
         weights = {name: shown.x.new_zeros(shape) for name, shape in network.weight_shapes.items()}
         try:
             lines = Evaluation(network, shown, {**rest, **weights}, 1.0).log().lines
-        except NotCompilable:
+        except NotTraceable:
             lines = []
         known[key] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return known[key]
@@ -242,9 +244,9 @@ def run_job(job: Job) -> tuple[Record, Solution | None]:
     if job.error is not None or job.network is None or job.stimulus is None:
         message, trace = job.error or ("there is no network", "")
         return Record(job.settings, job.seed, "failed", message, traceback=trace), None
-    begun: list[Course] = []
+    begun: list[LearningCurveRun] = []
     try:
-        course = Course(job, job.network, job.stimulus)
+        course = LearningCurveRun(job, job.network, job.stimulus)
         begun.append(course)
         for span in course.spans:
             if not course.take(simulate(job.network, job.stimulus, job.solver, state=course.state, t_span=span)):
@@ -254,7 +256,7 @@ def run_job(job: Job) -> tuple[Record, Solution | None]:
         return failure(job, error, begun), None
 
 
-def failure(job: Job, error: Exception, begun: Sequence[Course]) -> Record:
+def failure(job: Job, error: Exception, begun: Sequence[LearningCurveRun]) -> Record:
     """The record of a run in which the user's own code raised, with its curve up to there if it had begun."""
     record = begun[0].result()[0] if begun else Record(job.settings, job.seed, "failed", "")
     told = "".join(traceback.format_exception(error))

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ctsigprop.batch.job import Budget, Hopeless
+from ctsigprop.batch.job import Budget, StopBelow
 from ctsigprop.batch.measures import METRICS, Measures, Test
 from ctsigprop.batch.parts import ENCODERS, NEURONS
 from ctsigprop.model.convolution import Conv2d, Map
@@ -43,7 +43,7 @@ KINDS: dict[str, Mapping[str, Any]] = {
         "convolution": Convolution,
         "dense": Dense,
         "hebbian": hebbian,
-        "hopeless": Hopeless,
+        "hopeless": StopBelow,
         "layer": Layer,
         "listed": Listed,
         "map": Map,

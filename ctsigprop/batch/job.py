@@ -68,7 +68,7 @@ class Budget(metaclass=Checked):
 
 
 @dataclass(frozen=True)
-class Hopeless(metaclass=Checked):
+class StopBelow(metaclass=Checked):
     """Stop a run whose `metric` is below `least` once the share `after` of its stimulus has been shown.
 
     Parameters
@@ -83,17 +83,17 @@ class Hopeless(metaclass=Checked):
     after: float = 0.25
 
     def __post_init__(self) -> None:
-        number("Hopeless(least=)", self.least)
-        number("Hopeless(after=)", self.after, least=0)
+        number("StopBelow(least=)", self.least)
+        number("StopBelow(after=)", self.after, least=0)
         if self.after > 1:
-            raise ValueError(f"Hopeless(after=) must be a share, 0 ... 1, got {self.after!r}")
+            raise ValueError(f"StopBelow(after=) must be a share, 0 ... 1, got {self.after!r}")
 
     def __call__(self, curve: Curve, share: float) -> str | None:
         """The reason to stop, or None."""
         now = curve[self.metric][-1]
         if share < self.after - 1e-9 or now >= self.least:
             return None
-        return f"Hopeless: {self.metric} is {now:.4g} after {share:.0%} of the stimulus, below {self.least:.4g}."
+        return f"StopBelow: {self.metric} is {now:.4g} after {share:.0%} of the stimulus, below {self.least:.4g}."
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,14 @@ from ctsigprop.stimuli.stimulus import Stimulus
 
 POINTS = 10
 """Points of a learning curve after the first, unless `every` says otherwise."""
-Shown = Stimulus | Callable[[int], Stimulus]
+StimulusOrMaker = Stimulus | Callable[[int], Stimulus]
 
 
 @dataclass(frozen=True)
 class Common:
     """What all runs of a batch share, unless their trial has its own."""
 
-    stimulus: Shown | None
+    stimulus: StimulusOrMaker | None
     solver: Solver | str
     test: Any
     measures: Measures

@@ -11,7 +11,16 @@ from typing import Any
 from ctsigprop.batch.designs import design_points
 from ctsigprop.batch.job import Curve, Trial
 from ctsigprop.batch.measures import Metric, as_measures
-from ctsigprop.batch.plan import Common, Planner, Shown, as_budget, as_seeds, as_trial, measured, warn_of_training
+from ctsigprop.batch.plan import (
+    Common,
+    Planner,
+    StimulusOrMaker,
+    as_budget,
+    as_seeds,
+    as_trial,
+    measured,
+    warn_of_training,
+)
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
@@ -23,7 +32,7 @@ Build = Callable[..., Any]
 def sweep(
     build: Build,
     settings: Mapping[str, Any],
-    stimulus: Shown | None = None,
+    stimulus: StimulusOrMaker | None = None,
     *,
     design: str | None = None,
     n: int | None = None,

@@ -16,13 +16,13 @@ from ctsigprop.model.network import Network
 from ctsigprop.neurons.relaxation import charge, relaxed
 from ctsigprop.rules.base import Local, Rule, inner
 from ctsigprop.rules.update import DenseUpdate, Update
-from ctsigprop.solvers.factored.invariants import Still
+from ctsigprop.solvers.factored.invariants import FrameInvariants
 from ctsigprop.solvers.field import Weight
 from ctsigprop.stimuli.frame import Frame, Input
 
 
 @dataclass(slots=True)
-class Shown:
+class FrameInput:
     """An input as the network takes it: rows of x, label beside each sample, one-hot targets, contexts of the target
     rows, and the gate of plasticity. Leading dimensions are so many inputs.
     """
@@ -34,7 +34,7 @@ class Shown:
     gate: float = 1.0
 
     @classmethod
-    def to(cls, network: Network, now: Input) -> Shown:
+    def to(cls, network: Network, now: Input) -> FrameInput:
         """What `network` sees of an input."""
         target = now.target
         if target is not None and not target.is_floating_point():
@@ -47,14 +47,14 @@ class Shown:
 
 
 @dataclass(slots=True)
-class Moment:
+class EvaluationContext:
     """One evaluation: time, what is shown, the state, and the derivative as it is gathered layer by layer.
 
     With a step `dt`, what has a closed form is gathered as its value at t + dt, in `after`, instead.
     """
 
     t: float
-    shown: Shown
+    shown: FrameInput
     activities: Mapping[str, Tensor]
     weights: Mapping[str, Weight]
     dt: float | None = None
@@ -64,7 +64,7 @@ class Moment:
 
 
 @dataclass(slots=True)
-class Moving:
+class LayerEvaluation:
     """A layer at one moment: its output, what its synapses read below (None where spikes are, which arrive by jumps),
     the slope of its variables, and phi' of its drive.
     """
@@ -82,11 +82,11 @@ class Field:
 
     def __init__(self, network: Network, frame: Frame, place: Any = None) -> None:
         self.network, self.frame = network, frame
-        self.fixed = Shown.to(network, frame.at(frame.start)) if frame.constant else None
+        self.fixed = FrameInput.to(network, frame.at(frame.start)) if frame.constant else None
         self.in_place = place if place is not None and self.fixed is not None and place.show(self.fixed) else None
 
     @property
-    def still(self) -> Still | None:
+    def still(self) -> FrameInvariants | None:
         """What does not move during the frame: the inputs, and the traces of them that synapses of layer 1 keep."""
         if self.fixed is None or self.frame.events is not None:
             return None
@@ -94,25 +94,25 @@ class Field:
         read = first.synapses.read(self.fixed.x)
         inputs = (read,) if context is None else (read, context)
         traced = first.rule is not None and first.rule.traces and not first.jumps
-        return Still(inputs, {first.name("x"): (read, first.neuron.tau)} if traced else {})
+        return FrameInvariants(inputs, {first.name("x"): (read, first.neuron.tau)} if traced else {})
 
     @property
     def bounds(self) -> Mapping[str, tuple[float, float]]:
         """Least and largest value of each weight matrix that has bounds, by name."""
         return self.network.bounds
 
-    def shown(self, t: float) -> Shown:
+    def shown(self, t: float) -> FrameInput:
         """What is shown at time t."""
         if self.fixed is not None:
             return self.fixed
         with naming("the stimulus", t):
             shown = self.frame.at(t)
-        return Shown.to(self.network, shown)
+        return FrameInput.to(self.network, shown)
 
     def __call__(
         self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
     ) -> tuple[dict[str, Tensor], dict[str, Update | DenseUpdate]]:
-        now = Moment(t, self.shown(t), activities, weights)
+        now = EvaluationContext(t, self.shown(t), activities, weights)
         self.gather(now)
         return now.rates, now.updates
 
@@ -123,13 +123,13 @@ class Field:
 
         Neurons and traces take their exact step, biases and variables of rules and signals one of Euler.
         """
-        now = Moment(t, self.shown(t), activities, weights, dt)
+        now = EvaluationContext(t, self.shown(t), activities, weights, dt)
         self.gather(now)
         for name, slope in now.rates.items():
             now.after[name] = torch.add(activities[name], slope, alpha=dt)
         return now.after, now.updates
 
-    def gather(self, now: Moment) -> None:
+    def gather(self, now: EvaluationContext) -> None:
         """Everything that moves at this moment."""
         activities, weights = now.activities, now.weights
         moving = self.activity(now)
@@ -145,7 +145,7 @@ class Field:
                 with naming(part.layer.rule_name, now.t):
                     self.plasticity(part, part.layer.rule, now)
 
-    def activity(self, now: Moment) -> list[Moving]:
+    def activity(self, now: EvaluationContext) -> list[LayerEvaluation]:
         """Gather the derivative of every layer's neurons and label trace."""
         below: Tensor | None = None if self.frame.events is not None else now.shown.x
         label_below = now.shown.label
@@ -170,11 +170,11 @@ class Field:
                 gain = layer.neuron.gain(variables, drive) if needs_gain else None
             if self.network.any_traces:
                 label_below = follow(layer, "y", label_below, now)
-            moving.append(Moving(layer, output, below, variables, slopes, gain))
+            moving.append(LayerEvaluation(layer, output, below, variables, slopes, gain))
             below = None if layer.jumps else output
         return moving
 
-    def drive(self, layer: Layer, below: Tensor | None, now: Moment) -> Tensor:
+    def drive(self, layer: Layer, below: Tensor | None, now: EvaluationContext) -> Tensor:
         """The drive of all rows of a layer: what is read below, through W, and at layer 1 the contexts through S."""
         bias = now.activities[layer.name("b")] if self.network.bias else None
         if below is not None:
@@ -187,7 +187,7 @@ class Field:
             drive = torch.cat([drive, now.weights["S"].drive(now.shown.context)], -2)
         return drive
 
-    def plasticity(self, part: Moving, rule: Rule, now: Moment) -> None:
+    def plasticity(self, part: LayerEvaluation, rule: Rule, now: EvaluationContext) -> None:
         """Gather the derivative of the layer's traces, rule variables, biases and weights."""
         layer, name = part.layer, part.layer.name("W")
         self.follow_all(part, rule, now)
@@ -215,7 +215,7 @@ class Field:
         if self.network.bias:
             now.rates[layer.name("b")] = update.bias_derivative(now.activities[layer.name("b")])
 
-    def follow_all(self, part: Moving, rule: Rule, now: Moment) -> None:
+    def follow_all(self, part: LayerEvaluation, rule: Rule, now: EvaluationContext) -> None:
         """Gather the derivative of the layer's traces, apart from that of the label."""
         layer = part.layer
         for variable, trace in rule.spike_traces().items():
@@ -230,7 +230,7 @@ class Field:
         if layer.index == 1 and now.shown.context is not None and "c.1" in now.activities:
             follow(layer, "c", now.shown.context, now)
 
-    def populations(self, part: Moving, rule: Rule, now: Moment) -> tuple[Local, Local | None]:
+    def populations(self, part: LayerEvaluation, rule: Rule, now: EvaluationContext) -> tuple[Local, Local | None]:
         """What the layer's synapses see; and at layer 1, those of the target generator where it learns."""
         layer, activities = part.layer, now.activities
         pre, gain, context, label = part.below, part.gain, now.shown.context, now.shown.label
@@ -315,7 +315,7 @@ def read(layer: Layer, variables: Mapping[str, Tensor], output: Tensor) -> Tenso
     return voltage
 
 
-def follow(layer: Layer, name: str, source: Tensor | None, now: Moment) -> Tensor:
+def follow(layer: Layer, name: str, source: Tensor | None, now: EvaluationContext) -> Tensor:
     """The trace called `name`, tau d(trace)/dt = source - trace with the tau of the layer's neurons; without a
     continuous source it decays, or follows the synaptic current where there is one, and spikes add to it.
     """
@@ -334,7 +334,7 @@ def follow(layer: Layer, name: str, source: Tensor | None, now: Moment) -> Tenso
     return trace
 
 
-def decay(name: str, tau: float, now: Moment) -> None:
+def decay(name: str, tau: float, now: EvaluationContext) -> None:
     """The variable called `name`, tau d/dt = -itself."""
     if now.dt is not None:
         now.after[name] = now.activities[name] * math.exp(-now.dt / tau)

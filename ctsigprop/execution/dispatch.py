@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import Field
-from ctsigprop.execution.inplace.jump_step import JumpReplay
-from ctsigprop.execution.inplace.step import Replay
-from ctsigprop.execution.numba import Engine, Method, NotCompilable, Outcome
-from ctsigprop.execution.numba.grid_step import JumpKernel
+from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
+from ctsigprop.execution.inplace.step import InPlaceStepper
+from ctsigprop.execution.numba import Engine, Method, NotTraceable, Outcome
+from ctsigprop.execution.numba.grid_step import NumbaGridStepper
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.neurons.integrate_and_fire import IF, LIF, AdaptiveLIF
@@ -28,7 +28,7 @@ from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.solvers.status import Status
 from ctsigprop.stimuli.frame import Frame
-from ctsigprop.stimuli.members import Shows, repeated
+from ctsigprop.stimuli.members import EnsembleStimulus, repeated
 from ctsigprop.stimuli.stimulus import Stimulus
 
 
@@ -51,7 +51,7 @@ class Running(Protocol):
 class Listeners:
     """Hands the samples of the engine to the runs of its members."""
 
-    def __init__(self, runs: Sequence[Running], shows: Shows) -> None:
+    def __init__(self, runs: Sequence[Running], shows: EnsembleStimulus) -> None:
         self.runs, self.shows = runs, shows
 
     def sample(self, member: int, t: float, state: dict[str, Tensor], frame: Frame) -> None:
@@ -78,10 +78,10 @@ def compiled(
     start, stop = runs[0].start, runs[0].stop
     try:
         engine = Engine([run.network for run in runs], stimuli, method, states, start)
-    except NotCompilable as why:
+    except NotTraceable as why:
         warnings.warn(f"compile=True is without effect: {why}", stacklevel=6)
         return None
-    listeners = Listeners(runs, Shows(stimuli, start, stop))
+    listeners = Listeners(runs, EnsembleStimulus(stimuli, start, stop))
     frame = next(stimuli[0].frames(start, stop))
     for member, (run, state) in enumerate(zip(runs, states, strict=True)):
         if run.times and run.times[0] <= start + run.near:
@@ -228,28 +228,28 @@ def worth_recording(network: Network, solver: Solver, left: float, frame: Frame)
 
 def recorded(
     network: Network, solver: Any, frame: Frame, state: HybridState, left: float
-) -> Replay | JumpReplay | None:
+) -> InPlaceStepper | JumpInPlaceStepper | None:
     """Steps in place from `state` on, as machine code where that is asked for; None where they cannot be recorded, or
     are too few to be worth it.
     """
     if isinstance(solver, Hybrid) and solver.compile:
         try:
             if not network.jumps or not frame.constant:
-                raise NotCompilable("Hybrid compiles neurons with a reset, under an input that is constant or spikes")
-            return JumpKernel(network, frame, state, solver.dt)
-        except NotCompilable as why:
+                raise NotTraceable("Hybrid compiles neurons with a reset, under an input that is constant or spikes")
+            return NumbaGridStepper(network, frame, state, solver.dt)
+        except NotTraceable as why:
             warnings.warn(f"compile=True is without effect: {why}", stacklevel=9)
     if not worth_recording(network, solver, left, frame):
         return None
     try:
         if network.jumps:
-            return JumpReplay(network, frame, state, solver.dt)
-        return Replay(network, frame.at(frame.start), state)
-    except NotCompilable:
+            return JumpInPlaceStepper(network, frame, state, solver.dt)
+        return InPlaceStepper(network, frame.at(frame.start), state)
+    except NotTraceable:
         return None
 
 
-def wrong_end(place: Replay, counts: Counts) -> Outcome:
+def wrong_end(place: InPlaceStepper, counts: Counts) -> Outcome:
     """The end of a run in place whose last steps were not finite."""
     given_up, t, name = place.rewind()
     counts.steps -= given_up - 1

@@ -18,9 +18,9 @@ from ctsigprop.execution.dispatch import (
     recorded,
     wrong_end,
 )
-from ctsigprop.execution.inplace.step import Replay
+from ctsigprop.execution.inplace.step import InPlaceStepper
 from ctsigprop.execution.numba import Outcome
-from ctsigprop.execution.numba.grid_step import JumpKernel
+from ctsigprop.execution.numba.grid_step import NumbaGridStepper
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.recording.memory_sink import Sink
@@ -83,7 +83,7 @@ class Run:
             for frame in stimulus.frames(self.start, self.stop):
                 if place is None and (now is first or not getattr(solver, "compile", False)):
                     place = recorded(self.network, solver, frame, now, self.stop - frame.start)
-                    self.compiled = isinstance(place, JumpKernel)
+                    self.compiled = isinstance(place, NumbaGridStepper)
                 self.field = (JumpField if self.network.jumps else Field)(self.network, frame, place)
                 if position == 0 and self.times and self.times[0] <= frame.start + self.near:
                     self.sample(frame.start, now)
@@ -99,7 +99,7 @@ class Run:
                     self.counts,
                 )
                 t = frame.stop
-            if isinstance(place, Replay) and not place.verify():
+            if isinstance(place, InPlaceStepper) and not place.verify():
                 return wrong_end(place, self.counts)
             return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
         except SolverStopped as stopped:

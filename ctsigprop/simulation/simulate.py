@@ -20,7 +20,7 @@ from ctsigprop.execution.dispatch import (
     stacked,
 )
 from ctsigprop.execution.inplace.ensemble import SideBySide, possible
-from ctsigprop.execution.numba import NotCompilable, Outcome
+from ctsigprop.execution.numba import NotTraceable, Outcome
 from ctsigprop.files.paths import local
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -213,7 +213,7 @@ def carry_out(
     networks = [run.network for run in runs]
     if many and possible(networks, solver, stimuli, runs[0].start):
         now = stacked([split(run.network, state) for run, state in zip(runs, states, strict=True)])
-        with suppress(NotCompilable):
+        with suppress(NotTraceable):
             return "side by side", SideBySide(runs, solver, stimuli, now).run()
     if len(runs) > 1 and shared_by_all and batchable(networks, solver):
         return "batched", batched(runs, solver, stimuli[0], states, split, take_due)

@@ -15,7 +15,7 @@ SAME = ("rows", "n_inputs", "count", "epochs", "duration", "gate", "dtype", "dev
 """What presentations must have in common to be shown at the same times."""
 
 
-class Shows:
+class EnsembleStimulus:
     """The stimuli of all members from `start` to `stop`."""
 
     def __init__(self, stimuli: Sequence[Stimulus], start: float, stop: float) -> None:

@@ -142,7 +142,7 @@ class Presentations(Stimulus):
             if k // self.per_epoch != epoch:
                 epoch = k // self.per_epoch
                 order = order_of(epoch)
-            shown = Later(partial(self.batch, k, order))
+            shown = LazyBatch(partial(self.batch, k, order))
             events = None
             if self.encoder is not None:
                 with naming(f"encoder {type(self.encoder).__name__}", onset):
@@ -167,7 +167,7 @@ class Presentations(Stimulus):
     def longest_frame(self) -> float:
         return max(b - a for a, b, _ in self.windows())
 
-    def during(self, shown: Later, factor: float) -> tuple[Callable[[float], Input], bool]:
+    def during(self, shown: LazyBatch, factor: float) -> tuple[Callable[[float], Input], bool]:
         """The frame's function of time, and whether it is constant."""
         gate = self.gate
         if callable(gate):
@@ -175,7 +175,7 @@ class Presentations(Stimulus):
         return (lambda t: shown()) if factor == 1.0 else (lambda t: replace(shown(), gate=factor)), True
 
 
-class Later:
+class LazyBatch:
     """A batch that is put together when it is first asked for."""
 
     def __init__(self, made: Callable[[], Input]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ctsigprop.dynamics.vector_field import Field, Shown
+from ctsigprop.dynamics.vector_field import Field, FrameInput
 from ctsigprop.model.network import Network
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import DenseWeight
@@ -21,14 +21,14 @@ from ctsigprop.stimuli.frame import Frame, Input
 from ctsigprop.trace.operations import Log
 
 INPUTS = ("x", "label", "context", "target")
-"""What a stimulus gives to a right-hand side, by the names of `Shown`."""
+"""What a stimulus gives to a right-hand side, by the names of `FrameInput`."""
 KEPT = 64
 """Graphs that are kept: to record one takes as long as some hundred steps."""
 GRAPHS: OrderedDict[Any, Recorded] = OrderedDict()
 """By what was computed with data of which shapes, numbers left out: networks that differ in numbers share one."""
 
 
-class NotCompilable(Exception):
+class NotTraceable(Exception):
     """A network or stimulus that has no compiled form; the message says why."""
 
 
@@ -36,16 +36,16 @@ class NoTime:
     """Stands for time while a graph is recorded: whatever asks for its value cannot be compiled."""
 
     def __getattr__(self, name: str) -> Any:
-        raise NotCompilable("something in the network depends on time itself")
+        raise NotTraceable("something in the network depends on time itself")
 
     def __float__(self) -> float:
-        raise NotCompilable("something in the network depends on time itself")
+        raise NotTraceable("something in the network depends on time itself")
 
     __array__ = __float__
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberConstant:
     """A number that differs between the members of an ensemble: the place of its value among their constants."""
 
     index: int
@@ -62,7 +62,7 @@ class Traced:
     state : placeholder of each tensor of the state, by name
     rates : value of each activity's derivative, by name
     updates : (post, pre, decay) or (change,) of each weight, by name
-    arguments : of each node, with `Member` where ensemble members differ
+    arguments : of each node, with `MemberConstant` where ensemble members differ
     """
 
     graph: Graph
@@ -99,7 +99,7 @@ class Evaluation:
         """(rates, factors or change of each weight)."""
         seen = dict(zip(self.given, values, strict=False))
         now = dict(zip(self.names, values[len(self.given) :], strict=True))
-        self.field.fixed = Shown(seen["x"], seen["label"], seen.get("target"), seen.get("context"), self.gate)
+        self.field.fixed = FrameInput(seen["x"], seen["label"], seen.get("target"), seen.get("context"), self.gate)
         activities = {name: value for name, value in now.items() if name not in self.shapes}
         weights = {name: DenseWeight(value) for name, value in now.items() if name in self.shapes}
         rates, updates = self.field(NoTime(), activities, weights)  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ class Evaluation:
 
         Raises
         ------
-        NotCompilable : code that cannot be recorded, such as a function of time
+        NotTraceable : code that cannot be recorded, such as a function of time
         """
         log = Log(self.values)
         log.note([list(self.given), self.names, self.gate != 0.0])
@@ -125,7 +125,7 @@ class Evaluation:
 
         Raises
         ------
-        NotCompilable : code that cannot be recorded, such as one with random numbers
+        NotTraceable : code that cannot be recorded, such as one with random numbers
         """
         functional = torch.func.functionalize(self, remove="mutations_and_views")
         with guarded(), torch.inference_mode(False), torch.no_grad():
@@ -140,9 +140,9 @@ class Evaluation:
         rates, updates = output.args[0]
         calls = [node for node in graph.nodes if node.op == "call_function"]
         if any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in calls):
-            raise NotCompilable("the right-hand side draws random numbers")
+            raise NotTraceable("the right-hand side draws random numbers")
         if any(node.op == "get_attr" for node in graph.nodes):
-            raise NotCompilable("the right-hand side holds tensors of its own")
+            raise NotTraceable("the right-hand side holds tensors of its own")
         trace = Traced(
             graph,
             {name: node for name, node in zip(self.given, placeholders, strict=False) if node.users},
@@ -168,12 +168,12 @@ def record(
 
     Raises
     ------
-    NotCompilable : code that cannot be recorded, networks that differ in more than numbers
+    NotTraceable : code that cannot be recorded, networks that differ in more than numbers
     """
     evaluations = [Evaluation(network, shown, state, gate) for network in networks]
     logs = [evaluation.log() for evaluation in evaluations]
     if any(log.lines != logs[0].lines for log in logs[1:]):
-        raise NotCompilable("the members of the ensemble differ in more than numbers")
+        raise NotTraceable("the members of the ensemble differ in more than numbers")
     key = tuple(logs[0].lines)
     found = GRAPHS.get(key)
     if found is None:
@@ -186,7 +186,7 @@ def record(
         GRAPHS.move_to_end(key)
     if found.first is None:
         if len(networks) > 1:
-            raise NotCompilable("the numbers of the ensemble's members cannot be told apart")
+            raise NotTraceable("the numbers of the ensemble's members cannot be told apart")
         return simplified(found.trace), [[]]
     trace, columns = numbered(found.trace, found.first, list(zip(*(log.numbers for log in logs), strict=True)), before)
     rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in networks]
@@ -215,7 +215,7 @@ def distinct(networks: Sequence[Network]) -> tuple[list[Network], list[int]]:
 def numbered(
     trace: Traced, first: Mapping[Node, int], numbers: Sequence[tuple[float, ...]], before: int
 ) -> tuple[Traced, list[tuple[float, ...]]]:
-    """A copy of a graph with the numbers of all members: one where they agree, else a `Member`; and those columns."""
+    """A copy of a graph with the numbers of all members, one where they agree, else a `MemberConstant`."""
     copy = Graph()
     copies: dict[Node, Node] = {}
     copy.output(copy.graph_copy(trace.graph, copies))
@@ -229,7 +229,7 @@ def numbered(
             if all(number == column[0] for number in column):
                 return column[0]
             columns.append(column)
-            return Member(before + len(columns) - 1)
+            return MemberConstant(before + len(columns) - 1)
         if isinstance(value, dict):
             return {key: told(part, rest) for key, part in value.items()}
         return type(value)(told(part, rest) for part in value) if isinstance(value, tuple | list) else value
@@ -263,7 +263,7 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # user code under a tracer may fail in any way
-        raise NotCompilable(str(error).split("\n")[0]) from None
+        raise NotTraceable(str(error).split("\n")[0]) from None
 
 
 def simplified(trace: Traced) -> Traced:

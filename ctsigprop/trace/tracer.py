@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ctsigprop.execution.numba.templates import FILLS, FILLS_WITH
 from ctsigprop.execution.numba.view_lowering import is_view
-from ctsigprop.trace.record import NotCompilable
+from ctsigprop.trace.record import NotTraceable
 
 aten = torch.ops.aten
 COMPARISONS = {getattr(aten, name).Scalar for name in ("gt", "ge", "lt", "le", "eq", "ne")}
@@ -26,7 +26,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Raises
     ------
-    NotCompilable : something that cannot be carried out again, such as a random number or a value looked at
+    NotTraceable : something that cannot be carried out again, such as a random number or a value looked at
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Arguments with nodes for tensors."""
         if isinstance(value, Tensor):
             if id(value) not in self.nodes:
-                raise NotCompilable("the step holds tensors of its own")
+                raise NotTraceable("the step holds tensors of its own")
             return self.nodes[id(value)]
         if isinstance(value, tuple | list):
             return type(value)(self.noted(part) for part in value)
@@ -79,7 +79,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         target = self.functional(func, args)
         out = func(*args, **kwargs)
         if not isinstance(out, Tensor) or torch.Tag.nondeterministic_seeded in func.tags:
-            raise NotCompilable(f"the operation {func} cannot be carried out again")
+            raise NotTraceable(f"the operation {func} cannot be carried out again")
         self.known(out, self.node(target, own, options, out))
         return out
 
@@ -92,10 +92,10 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         every = [] if packet is None else [getattr(packet, overload) for overload in packet.overloads()]
         found = next((other for other in every if kinds(other) == kinds(func) and not other._schema.is_mutable), None)
         if found is None:
-            raise NotCompilable(f"the operation {func} cannot be carried out again")
+            raise NotTraceable(f"the operation {func} cannot be carried out again")
         base = args[0]
         if self.sharing[base.untyped_storage().data_ptr()] > 1 or self.nodes[id(base)].op == "placeholder":
-            raise NotCompilable("the step writes over a tensor that something else shows")
+            raise NotTraceable("the step writes over a tensor that something else shows")
         return found
 
     def node(self, target: Any, args: tuple[Any, ...], options: dict[str, Any], out: Tensor) -> Node:

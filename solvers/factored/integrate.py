@@ -29,7 +29,7 @@ OVERFLOW = 1e-6
 """Share of the largest number beyond which a solution that has no finite next step is said to diverge."""
 
 
-class Course:
+class IntegrationRun:
     """A run in progress: the right-hand side, counted, and the last good state for whoever must stop.
 
     `dense_solver` is the solver to name where a rule has no factors.
@@ -114,7 +114,7 @@ class Course:
 
 
 def advance_fixed(
-    course: Course,
+    course: IntegrationRun,
     step: Stepper,
     dt: float,
     span: tuple[float, float],
@@ -135,7 +135,7 @@ def advance_fixed(
 
 
 def advance_in_place(
-    course: Course,
+    course: IntegrationRun,
     place: InPlace,
     careful: Stepper,
     dt: float,
@@ -172,7 +172,7 @@ def advance_in_place(
     return place.current
 
 
-def wrong_turn(course: Course, place: InPlace) -> SolverStopped:
+def wrong_turn(course: IntegrationRun, place: InPlace) -> SolverStopped:
     """The exception of a run in place whose state is not finite, which may have happened some steps ago."""
     given_up, course.t, name = place.rewind()
     course.state = place.current
@@ -182,7 +182,7 @@ def wrong_turn(course: Course, place: InPlace) -> SolverStopped:
 
 
 def advance_adaptive(
-    course: Course, tableau: Tableau, tol: Tolerances, span: tuple[float, float], times: Sequence[float]
+    course: IntegrationRun, tableau: Tableau, tol: Tolerances, span: tuple[float, float], times: Sequence[float]
 ) -> HybridState:
     """Advance in steps as long as the local error stays within tolerance, the last one ending with the span."""
     t, stop = span
@@ -202,7 +202,7 @@ def advance_adaptive(
 
 
 def accepted(
-    course: Course, step: RungeKutta, control: StepControl, tol: Tolerances, stop: float
+    course: IntegrationRun, step: RungeKutta, control: StepControl, tol: Tolerances, stop: float
 ) -> tuple[float, HybridState]:
     """Try shorter and shorter steps until one is within tolerance: (where it ends, the state there)."""
     error = step.tableau.error

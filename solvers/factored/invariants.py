@@ -14,7 +14,7 @@ Goal = tuple[Tensor, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class FrameInvariants:
     """What a field may say of itself, as its attribute `still`, to spare its solver work.
 
     Parameters
@@ -40,7 +40,7 @@ def same(a: Tensor, b: Tensor) -> bool:
 
 
 @final
-class Known:
+class CachedWeight:
     """A weight matrix that is used again and again: its product with an input that stays is computed once."""
 
     __slots__ = ("inputs", "matrix", "products")

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers import tableaus
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, check_compile
-from ctsigprop.solvers.factored.integrate import Course, advance_adaptive, advance_fixed, advance_in_place
+from ctsigprop.solvers.factored.integrate import IntegrationRun, advance_adaptive, advance_fixed, advance_in_place
 from ctsigprop.solvers.factored.runge_kutta import EulerStepper, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.reference.methods import RK4, Euler, Heun2
@@ -74,7 +74,7 @@ class FactoredAdaptive(Solver, ABC):
             self.rtol if self.rtol_weights is None else self.rtol_weights,
             self.atol if self.atol_weights is None else self.atol_weights,
         )
-        course = Course(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
+        course = IntegrationRun(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
         with BreakingOff(course.stop):
             return advance_adaptive(course, self.tableau, tol, span, times)
 
@@ -129,7 +129,7 @@ class FactoredFixed(Solver, ABC):
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        course = Course(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
+        course = IntegrationRun(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
         euler = self.order == 1
         step = EulerStepper(course.slope) if euler else course.runge_kutta(self.tableau)
         place = getattr(field, "in_place", None) if euler else None

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver
-from ctsigprop.solvers.factored.integrate import Course
-from ctsigprop.solvers.factored.invariants import Known
+from ctsigprop.solvers.factored.integrate import IntegrationRun
+from ctsigprop.solvers.factored.invariants import CachedWeight
 from ctsigprop.solvers.factored.runge_kutta import Slope, dense
 from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState, VectorField, Weight
@@ -80,7 +80,7 @@ class Multirate(Solver):
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        course = Course(field, state, span[0], monitor, counts, self.max_steps, "Heun2(dt=...)")
+        course = IntegrationRun(field, state, span[0], monitor, counts, self.max_steps, "Heun2(dt=...)")
         samples = Samples(times)
         with BreakingOff(course.stop):
             for points in blocks(span, origin, self.dt):
@@ -97,13 +97,13 @@ class Multirate(Solver):
         return state
 
 
-def macro_step(course: Course, state: HybridState, t: float, t1: float, micro: int) -> HybridState:
+def macro_step(course: IntegrationRun, state: HybridState, t: float, t1: float, micro: int) -> HybridState:
     """The state at t1, `state` being that at t."""
     dt = t1 - t
     first = course.slope(t, state.activities, dense(state.weights))
     staged = {name: StagedWeight((0, 1)) for name in state.weights}
     for name, weight in staged.items():
-        weight.begin(Known(state.weights[name]))
+        weight.begin(CachedWeight(state.weights[name]))
         weight.push(first.updates.get(name))
 
     def weights(share: float) -> dict[str, Weight]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctsigprop.rules.update import Update
-from ctsigprop.solvers.factored.invariants import Known, Still
+from ctsigprop.solvers.factored.invariants import CachedWeight, FrameInvariants
 from ctsigprop.solvers.factored.stage_weight import StagedWeight, form
 from ctsigprop.solvers.field import DenseWeight, HybridState, Weight
 from ctsigprop.solvers.reference.flatten import Flat
@@ -106,8 +106,8 @@ class RungeKutta(Stepper):
     Activities stand in one flat vector, so that a stage is one product with the slopes before it.
     """
 
-    def __init__(self, rhs: Rhs, tableau: Tableau, state: HybridState, still: Still | None = None) -> None:
-        self.rhs, self.tableau, self.still = rhs, tableau, still or Still()
+    def __init__(self, rhs: Rhs, tableau: Tableau, state: HybridState, still: FrameInvariants | None = None) -> None:
+        self.rhs, self.tableau, self.still = rhs, tableau, still or FrameInvariants()
         self.shapes = {name: value.shape for name, value in state.activities.items()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         like = next(value for _, value in state.items())
@@ -117,13 +117,13 @@ class RungeKutta(Stepper):
         self.at_stage = self.views(self.scratch)
         self.spare = like.new_empty(2, sum(self.sizes))
         self.weights = {name: StagedWeight(tableau.slots) for name in state.weights}
-        self.bases: dict[str, Known] = {}
+        self.bases: dict[str, CachedWeight] = {}
         self.last: Slope | None = None
         self.after: HybridState | None = None
 
     def slope(self, t: float, state: HybridState) -> Slope:
         """The right-hand side at the start or end of a step."""
-        self.bases = {name: Known(matrix, self.still.inputs) for name, matrix in state.weights.items()}
+        self.bases = {name: CachedWeight(matrix, self.still.inputs) for name, matrix in state.weights.items()}
         return self.rhs(t, state.activities, self.bases)
 
     def views(self, flat: Flat) -> dict[str, Tensor]:

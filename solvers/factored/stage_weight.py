@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.rules.update import Update
-from ctsigprop.solvers.factored.invariants import Goal, Known
+from ctsigprop.solvers.factored.invariants import CachedWeight, Goal
 from ctsigprop.solvers.field import Weight
 
 Coefficient = float | Float[Tensor, "*batch post"]
@@ -48,10 +48,10 @@ class FactoredWeight:
     room : Tensor as large as `post`, to be written over
     """
 
-    base: Known
+    base: CachedWeight
     scale: Coefficient
     post: Posts
-    pre: Known
+    pre: CachedWeight
     share: Float[Tensor, "stages 1"] | None = None
     room: Posts | None = None
 
@@ -141,7 +141,7 @@ class StagedWeight:
         self.rows: int | None = None
         self.post = self.pre = self.room = torch.empty(0, 0)
 
-    def begin(self, base: Known) -> None:
+    def begin(self, base: CachedWeight) -> None:
         """Start a step from W_0."""
         self.base = base
         self.moving = False
@@ -187,7 +187,7 @@ class StagedWeight:
         self.pre[..., part, :].copy_(few.pre)
         if stage == 0 and goal is not None:
             self.goal = goal
-            self.ends = Known(torch.cat([few.pre, goal[0].expand_as(few.pre)], -2), self.base.inputs)
+            self.ends = CachedWeight(torch.cat([few.pre, goal[0].expand_as(few.pre)], -2), self.base.inputs)
         elif goal is not self.goal:
             self.goal = None
 
@@ -213,7 +213,7 @@ class StagedWeight:
         vectors = [c for c in by_slot if isinstance(c, Tensor)]
         if vectors:
             full = [c if isinstance(c, Tensor) else torch.full_like(vectors[0], c) for c in by_slot]
-            return FactoredWeight(self.base, scale, times_stages(post, torch.stack(full, -2)), Known(pre))
+            return FactoredWeight(self.base, scale, times_stages(post, torch.stack(full, -2)), CachedWeight(pre))
         numbers = self.base.matrix.new_tensor(by_slot)
         if self.goal is not None:
             kept = self.base.matrix.new_tensor([self.kept[k] if k < len(share) else 0.0 for k in stages])
@@ -223,7 +223,7 @@ class StagedWeight:
             )
             return FactoredWeight(self.base, scale, two, self.ends)
         room = self.room[..., part, :]
-        return FactoredWeight(self.base, scale, post, Known(pre), numbers.unsqueeze(-1), room)
+        return FactoredWeight(self.base, scale, post, CachedWeight(pre), numbers.unsqueeze(-1), room)
 
     def combine(self, row: Sequence[float], dt: float, unit: float) -> tuple[Coefficient, list[Coefficient]]:
         """(s, c) of unit W_0 + dt sum_j row_j dW_j/dt over the stages so far."""

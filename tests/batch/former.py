@@ -62,7 +62,7 @@ def wholes() -> dict[str, Any]:
         "test": Test(X, Y),
         "metrics": METRICS,
         "budgets": [Budget(), Budget("rhs", 100)],
-        "stop": ct.Hopeless("accuracy", least=0.5, after=0.25),
+        "stop": ct.StopBelow("accuracy", least=0.5, after=0.25),
         "reward": ct.rules.ThreeFactor(oja, ct.rules.Reward(total, 50.0), tau_e=2.0, rate=1.0),
         "status": ct.Status.COMPLETED,
     }
@@ -85,7 +85,7 @@ def sweep_of(store: Path | None, seeds: int = 2, **settings: Any) -> ct.Runs:
         seeds=seeds,
         test=(X + 0.125, Y),
         metrics=["accuracy", "margin"],
-        stop=ct.Hopeless("accuracy", least=0.0, after=0.25),
+        stop=ct.StopBelow("accuracy", least=0.0, after=0.25),
         solver=euler(),
         store=store,
         n_jobs=1,

@@ -105,7 +105,7 @@ def test_the_rest_of_a_file_is_read_too(file: Path) -> None:
     experiment = read(file)[0]
     assert experiment.seeds == [2, 5]
     assert experiment.allowed() == ct.batch.Budget("rhs", 500.0)
-    assert experiment.hopeless() == ct.Hopeless("accuracy", 0.2, 0.5)
+    assert experiment.hopeless() == ct.StopBelow("accuracy", 0.2, 0.5)
     assert experiment.sweep is not None
     assert isinstance(experiment.sweep.settings["network.rule.rate"], Range)
 

@@ -155,15 +155,15 @@ def test_what_failed_is_repeated_if_asked(tmp_path: Path) -> None:
 
 
 def test_hopeless_runs_are_stopped_and_say_so() -> None:
-    stop = ct.Hopeless("accuracy", least=1.1, after=0.5)
+    stop = ct.StopBelow("accuracy", least=1.1, after=0.5)
     runs = ct.sweep(build, {"rate": [1.0], "units": [4]}, SHOWN, test=DATA, solver=EULER, stop=stop, n_jobs=1)
     assert runs.table["status"].item() == "stopped"
     assert "below 1.1" in runs.table["message"].item()
     assert runs.table["rhs_evaluations"].item() == 50
-    assert run(stop=ct.Hopeless("accuracy", least=0.0)).table["status"].eq("completed").all()
+    assert run(stop=ct.StopBelow("accuracy", least=0.0)).table["status"].eq("completed").all()
     for wrong in ({"least": math.nan}, {"least": 0, "after": 2}):
-        with pytest.raises(ValueError, match="Hopeless"):
-            ct.Hopeless("accuracy", **wrong)
+        with pytest.raises(ValueError, match="StopBelow"):
+            ct.StopBelow("accuracy", **wrong)
 
 
 def test_the_interrupt_key_keeps_what_is_done(tmp_path: Path, whole: ct.Runs, monkeypatch: Any) -> None:

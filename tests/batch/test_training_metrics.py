@@ -53,7 +53,7 @@ def test_accuracy_on_training_samples_is_called_so_everywhere(tmp_path: Any) -> 
 
 
 def test_a_sweep_does_the_same_and_hopeless_runs_are_found_by_the_plain_name() -> None:
-    stop = ct.Hopeless("accuracy", least=1.1, after=0.5)
+    stop = ct.StopBelow("accuracy", least=1.1, after=0.5)
     with pytest.warns(UserWarning, match="no test=") as caught:
         runs = ct.sweep(build, {"rate": [1.0, 2.0]}, SHOWN, solver=EULER, stop=stop, metrics=["accuracy", "margin"])
     assert len(caught) == 1

@@ -20,7 +20,7 @@ import ctsigprop as ct
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers import HybridState, SolverStopped, Status, Weight, tableaus
 from ctsigprop.solvers.base import Counts, Solver
-from ctsigprop.solvers.factored.invariants import Known
+from ctsigprop.solvers.factored.invariants import CachedWeight
 from ctsigprop.solvers.factored.methods import FactoredAdaptive, FactoredFixed
 from ctsigprop.solvers.factored.norm import by_blocks, by_gram, frobenius
 from ctsigprop.solvers.factored.stage_weight import StagedWeight
@@ -207,7 +207,7 @@ def test_stage_weights_equal_the_dense_recursion(name: str, kinds: list[str], se
     table, dt = TABLEAUS[name], 0.7
     base = random(3, 4, seed=seed)
     weight = StagedWeight(table.slots)
-    weight.begin(Known(base))
+    weight.begin(CachedWeight(base))
     slopes: list[Tensor] = []
     now = base
     for i in range(table.stages):

@@ -11,7 +11,7 @@ from torch import Tensor
 import ctsigprop as ct
 from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.solvers.base import Counts, Solver
-from ctsigprop.solvers.factored.invariants import Known, same
+from ctsigprop.solvers.factored.invariants import CachedWeight, same
 from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState
 
@@ -85,7 +85,7 @@ def test_a_trace_that_goes_to_what_stays_needs_two_factors_and_gives_the_same_st
 
 def test_a_product_with_an_input_that_stays_is_formed_once_and_handed_out_as_a_copy() -> None:
     x, other, matrix = random(2, 4), random(2, 4, seed=1), random(3, 4, seed=2)
-    weight = Known(matrix, (x,))
+    weight = CachedWeight(matrix, (x,))
     first = weight.drive(x)
     torch.testing.assert_close(first, x @ matrix.mT)
     first.zero_()

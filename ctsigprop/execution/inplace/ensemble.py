@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctsigprop.dynamics.vector_field import Field, Shown
+from ctsigprop.dynamics.vector_field import Field, FrameInput
 from ctsigprop.execution.dispatch import Running, known_parts, member_of, own_state
-from ctsigprop.execution.inplace.step import Replay
-from ctsigprop.execution.numba import NotCompilable, Outcome
+from ctsigprop.execution.inplace.step import InPlaceStepper
+from ctsigprop.execution.numba import NotTraceable, Outcome
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.base import Counts, Solver, broken_off
 from ctsigprop.solvers.factored.methods import FactoredEuler
@@ -23,7 +23,7 @@ from ctsigprop.solvers.reference.methods import Euler
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.times import slack
-from ctsigprop.stimuli.members import Shows, at_same_times
+from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times
 from ctsigprop.stimuli.stimulus import Stimulus
 
 
@@ -54,17 +54,17 @@ class SideBySide:
 
     Raises
     ------
-    NotCompilable : networks that differ in more than numbers; nothing has run then
+    NotTraceable : networks that differ in more than numbers; nothing has run then
     """
 
     def __init__(self, runs: Sequence[Running], solver: Any, stimuli: Sequence[Stimulus], now: HybridState) -> None:
         self.runs, self.dt, self.max_steps = runs, solver.dt, solver.max_steps
         start = runs[0].start
-        self.shows = Shows(stimuli, start, runs[0].stop)
+        self.shows = EnsembleStimulus(stimuli, start, runs[0].stop)
         frames = self.shows.frames()
         self.frame = next(frames)
         self.frames = chain([self.frame], frames)
-        self.place = Replay([run.network for run in runs], self.frame.at(start), now)
+        self.place = InPlaceStepper([run.network for run in runs], self.frame.at(start), now)
         self.samples = Samples(runs[0].times)
         self.t = start
 
@@ -78,7 +78,7 @@ class SideBySide:
             reason = self.advance()
             if reason is not None:
                 status, message = reason
-        except NotCompilable:
+        except NotTraceable:
             raise
         except (KeyboardInterrupt, Exception) as error:
             cause, status = error, broken_off(error)
@@ -92,8 +92,8 @@ class SideBySide:
         place, progress = self.place, self.runs[0].progress
         for frame in self.frames:
             self.frame = frame
-            if not place.show(Shown.to(self.runs[0].network, frame.at(frame.start))):
-                raise NotCompilable("a gate other than open and closed cannot be carried out in place")
+            if not place.show(FrameInput.to(self.runs[0].network, frame.at(frame.start))):
+                raise NotTraceable("a gate other than open and closed cannot be carried out in place")
             for points in blocks((frame.start, frame.stop), frame.origin, self.dt):
                 for t, t1 in pairwise(points):
                     if self.max_steps is not None and place.steps >= self.max_steps:

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.fx import Node
 
 from ctsigprop.dynamics.event_field import JumpField
-from ctsigprop.dynamics.vector_field import Shown
+from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.buffer_pool import Memory
 from ctsigprop.execution.inplace.out_calls import POINTWISE, Call, Program, computed, renames
 from ctsigprop.execution.inplace.step import bounds_of_each, learning
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.field import DenseWeight, HybridState
 from ctsigprop.stimuli.frame import Events, Frame, Input
-from ctsigprop.trace.record import INPUTS, NotCompilable, NoTime, factors
+from ctsigprop.trace.record import INPUTS, NoTime, NotTraceable, factors
 from ctsigprop.trace.tracer import Operations, Tape, following, needed, nodes_in
 
 Key = tuple[float, float, bool, bool]
@@ -79,13 +79,13 @@ class Arriving:
 
 
 def recorded(
-    network: Network, shown: Shown, state: HybridState, dt: float, events: bool, spikes: Tensor | None
+    network: Network, shown: FrameInput, state: HybridState, dt: float, events: bool, spikes: Tensor | None
 ) -> Recording:
     """One step of length dt as operations.
 
     Raises
     ------
-    NotCompilable : code that cannot be recorded
+    NotTraceable : code that cannot be recorded
     """
     tape = Tape()
     never: Any = NoTime()
@@ -97,7 +97,7 @@ def recorded(
         arriving = {} if spikes is None else {"spikes": spikes.clone()}
         known = {**inputs, **activities, **weights, **later, **arriving}
         given = {name: tape.given(f"given_{k}", value) for k, (name, value) in enumerate(known.items())}
-        now = Shown(inputs["x"], inputs["label"], inputs.get("target"), inputs.get("context"), shown.gate)
+        now = FrameInput(inputs["x"], inputs["label"], inputs.get("target"), inputs.get("context"), shown.gate)
         seen = Input(now.x, None, now.label, now.gate)
         source: Events | None = Arriving(arriving.get("spikes")) if events else None
         field = JumpField(network, Frame(0.0, 1.0, 0.0, lambda _t: seen, True, source))
@@ -109,7 +109,7 @@ def recorded(
                 found = {n: DenseWeight(later[f"{n}'"]) for n in weights}
                 jumped, changes = field.jump((never, never), {**activities, **flowed}, found, 0.0)
         except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # of what cannot be written down
-            raise NotCompilable(str(error).split("\n")[0]) from None
+            raise NotTraceable(str(error).split("\n")[0]) from None
         after = {name: tape.noted(value) for name, value in {**flowed, **jumped}.items()}
         parts = [{name: tape.noted(factors(update)) for name, update in u.items()} for u in (updates, changes)]
     operations = needed(tape.operations, nodes_in([after, *parts]))
@@ -117,12 +117,12 @@ def recorded(
     return Recording(given, flow, jump, tape.constants, after, parts[0], parts[1])
 
 
-class JumpReplay:
+class JumpInPlaceStepper:
     """A network's steps of flow and jump in place, the same to the last bit as those of the plain path.
 
     Raises
     ------
-    NotCompilable : a step that cannot be recorded
+    NotTraceable : a step that cannot be recorded
     """
 
     def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
@@ -143,7 +143,7 @@ class JumpReplay:
         self.last: Plan | None = None
         self.kept = False
         self.events = frame.events
-        self.shown = Shown.to(network, frame.at(frame.start))
+        self.shown = FrameInput.to(network, frame.at(frame.start))
         names = [name for name in INPUTS if getattr(self.shown, name) is not None]
         self.inputs = {name: getattr(self.shown, name).clone() for name in names}
         self.spikes = self.shown.x.clone()
@@ -156,7 +156,7 @@ class JumpReplay:
         for arriving in (False, True) if self.events is not None else (False,):
             self.plan(self.dt, arriving)
 
-    def show(self, shown: Shown, events: Events | None) -> bool:
+    def show(self, shown: FrameInput, events: Events | None) -> bool:
         """Take in an input; False where its gate is neither open nor closed, or steps under it cannot be recorded."""
         if shown.gate not in (0.0, 1.0) or shown.gate in self.refused:
             return False
@@ -166,7 +166,7 @@ class JumpReplay:
         self.shown, self.events, self.last = shown, events, None
         try:
             self.prepare()
-        except NotCompilable:
+        except NotTraceable:
             self.refused.add(shown.gate)
             return False
         return True
@@ -281,7 +281,7 @@ class JumpReplay:
 
         Raises
         ------
-        NotCompilable : an activity that takes the old value of another one
+        NotTraceable : an activity that takes the old value of another one
         """
         own = {value.data_ptr(): name for name, value in self.activities.items()}
         calls: list[Call] = []
@@ -290,6 +290,6 @@ class JumpReplay:
             if into.get(node) is target or value.data_ptr() == target.data_ptr():
                 continue
             if value.data_ptr() in own and node not in into:
-                raise NotCompilable(f"{name} takes the old value of {own[value.data_ptr()]}")
+                raise NotTraceable(f"{name} takes the old value of {own[value.data_ptr()]}")
             calls.append(partial(target.copy_, value))
         return calls

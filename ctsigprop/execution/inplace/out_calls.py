@@ -14,7 +14,7 @@ from torch.fx import Node
 from ctsigprop.execution.inplace.buffer_pool import Memory
 from ctsigprop.execution.numba.templates import FILLS, FILLS_WITH, SAME
 from ctsigprop.execution.numba.view_lowering import is_view
-from ctsigprop.trace.record import Member, NotCompilable
+from ctsigprop.trace.record import MemberConstant, NotTraceable
 from ctsigprop.trace.tracer import Operations, nodes_in
 
 aten = torch.ops.aten
@@ -99,7 +99,7 @@ class Program:
 
     Raises
     ------
-    NotCompilable : an operation that takes no number for each member
+    NotTraceable : an operation that takes no number for each member
     """
 
     def __init__(
@@ -196,9 +196,9 @@ class Program:
         """An argument with tensors for nodes, and for numbers of members as they meet a result of this shape."""
         if isinstance(value, Node):
             return self.at[value]
-        if isinstance(value, Member):
+        if isinstance(value, MemberConstant):
             if shape[:1] not in ((0,), (len(self.constants),)):
-                raise NotCompilable("a number that differs between members meets something that they share")
+                raise NotTraceable("a number that differs between members meets something that they share")
             return self.constants[:, value.index].view(-1, *[1] * (len(shape) - 1))
         if isinstance(value, tuple | list):
             return type(value)(self.actual(part, shape) for part in value)

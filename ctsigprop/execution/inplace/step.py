@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ctsigprop.dynamics.vector_field import Shown
+from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.buffer_pool import Memory, laid_out
 from ctsigprop.execution.inplace.out_calls import Call, Program
 from ctsigprop.model.network import Network
@@ -28,7 +28,7 @@ BETWEEN = 16
 class Step(NamedTuple):
     """A step that was taken: what was shown, its start and its length."""
 
-    shown: Shown
+    shown: FrameInput
     t: float
     dt: float
 
@@ -45,7 +45,7 @@ class Lost(NamedTuple):
     steps: int
 
 
-class Replay:
+class InPlaceStepper:
     """A network's Euler steps in place: state, inputs and every intermediate result have their own memory.
 
     Every `BETWEEN` steps the state is looked at and, where it is finite, kept; where it is not, the steps since the
@@ -62,7 +62,7 @@ class Replay:
 
     Raises
     ------
-    NotCompilable : a right-hand side that cannot be recorded, networks that differ in more than numbers
+    NotTraceable : a right-hand side that cannot be recorded, networks that differ in more than numbers
     """
 
     def __init__(self, networks: Network | Sequence[Network], shown: Input, state: HybridState) -> None:
@@ -78,7 +78,7 @@ class Replay:
         self.weights = {name: value.clone() for name, value in state.weights.items()}
         self.current = HybridState(self.activities, self.weights)
         self.good = {name: value.clone() for name, value in self.current.items()}
-        self.shown = Shown.to(self.networks[0], shown)
+        self.shown = FrameInput.to(self.networks[0], shown)
         names = [name for name in INPUTS if getattr(self.shown, name) is not None]
         self.inputs = {name: own(getattr(self.shown, name)) for name in names}
         self.bounds = bounds_of_each(self.networks, which, self.weights)
@@ -130,7 +130,7 @@ class Replay:
             self.good[name].copy_(value)
         self.log.clear()
 
-    def show(self, shown: Shown) -> bool:
+    def show(self, shown: FrameInput) -> bool:
         """Take in an input; False where its gate is neither open nor closed."""
         if shown.gate not in (0.0, 1.0):
             return False

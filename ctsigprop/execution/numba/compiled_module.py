@@ -16,7 +16,7 @@ from ctsigprop.execution.numba.module_cache import load
 from ctsigprop.execution.numba.module_source import Layout, module_source
 from ctsigprop.model.network import Network
 from ctsigprop.stimuli.frame import Input
-from ctsigprop.trace.record import NotCompilable, distinct, record
+from ctsigprop.trace.record import NotTraceable, distinct, record
 
 KNOWN: WeakKeyDictionary[Network, dict[Any, Program]] = WeakKeyDictionary()
 """Programs of networks that are still in use: to record a network's graph takes longer than a short run."""
@@ -40,7 +40,7 @@ def compiled(
 
     Raises
     ------
-    NotCompilable : no numba, a tensor elsewhere than on the CPU, or something without a compiled form
+    NotTraceable : no numba, a tensor elsewhere than on the CPU, or something without a compiled form
     """
     check_machine(next(iter(state.values())))
     key = (tuple((name, value.shape, value.dtype) for name, value in state.items()), tuple(gates), euler)
@@ -68,9 +68,9 @@ def check_machine(like: Tensor) -> None:
 
     Raises
     ------
-    NotCompilable : no numba, a tensor elsewhere than on the CPU or of other numbers than float32 and float64
+    NotTraceable : no numba, a tensor elsewhere than on the CPU or of other numbers than float32 and float64
     """
     if importlib.util.find_spec("numba") is None:
-        raise NotCompilable("numba is not installed: pip install 'ctsigprop[compile]'")
+        raise NotTraceable("numba is not installed: pip install 'ctsigprop[compile]'")
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
-        raise NotCompilable(f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}")
+        raise NotTraceable(f"only float32 and float64 on the CPU have a compiled form, got {like.dtype} {like.device}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from ctsigprop.execution.inplace.jump_step import JumpReplay, Plan, Recording
+from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper, Plan, Recording
 from ctsigprop.execution.numba.compiled_module import check_machine
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.module_cache import load
@@ -23,14 +23,14 @@ from ctsigprop.execution.numba.view_lowering import consumers, is_view
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.field import Bounds, HybridState
 from ctsigprop.stimuli.frame import Frame
-from ctsigprop.trace.record import INPUTS, NotCompilable, Traced
+from ctsigprop.trace.record import INPUTS, NotTraceable, Traced
 from ctsigprop.trace.tracer import Operations, following, needed, nodes_in
 
 Places = dict[str, tuple[int, tuple[int, ...]]]
 """Offset in memory and shape, by name."""
 
 
-class JumpKernel(JumpReplay):
+class NumbaGridStepper(JumpInPlaceStepper):
     """A network's steps of flow and jump as machine code, equal to those of the plain path to rounding.
 
     Inputs, state and all intermediate results lie in one array. Products with spikes go from spike to spike where these
@@ -38,7 +38,7 @@ class JumpKernel(JumpReplay):
 
     Raises
     ------
-    NotCompilable : no numba, numbers without a compiled form, a step that cannot be recorded or compiled
+    NotTraceable : no numba, numbers without a compiled form, a step that cannot be recorded or compiled
     """
 
     def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
@@ -54,7 +54,7 @@ class JumpKernel(JumpReplay):
         at = 0
         for name, tensor in known.items():
             if tensor.dtype != torch.from_numpy(self.array).dtype:
-                raise NotCompilable(f"{name} is of another type than the input, {tensor.dtype}")
+                raise NotTraceable(f"{name} is of another type than the input, {tensor.dtype}")
             places[name] = (at, tuple(tensor.shape))
             at += tensor.numel()
         text, size = source(step, places, at, dt, self.still(step), self.network.bounds)

@@ -38,7 +38,7 @@ from ctsigprop.execution.numba.templates import (
     literal,
 )
 from ctsigprop.execution.numba.view_lowering import consumers, is_view, padded, view
-from ctsigprop.trace.record import Member, NotCompilable, Traced
+from ctsigprop.trace.record import MemberConstant, NotTraceable, Traced
 
 aten = torch.ops.aten
 EXCEEDS = {aten.gt.Scalar, aten.ge.Scalar, aten.gt.Tensor, aten.ge.Tensor}
@@ -70,7 +70,7 @@ class Kernel(Code):
             for name, node in nodes.items():
                 shape = tuple(node.meta["val"].shape)
                 if not node.meta["val"].is_floating_point():
-                    raise NotCompilable(f"{name} is not a tensor of floating-point numbers")
+                    raise NotTraceable(f"{name} is not a tensor of floating-point numbers")
                 reads = frozenset([name]) if kind == "state" else frozenset()
                 self.values[node] = in_memory(shape, Buffer(self.places[name], contiguous(shape)), reads)
 
@@ -114,11 +114,11 @@ class Kernel(Code):
             return argument
         if isinstance(argument, Node):
             return self.values[argument]
-        if isinstance(argument, Member):
+        if isinstance(argument, MemberConstant):
             code = f"m[{self.constants + argument.index}]"
             return Value((), lambda _index: code)
         if isinstance(argument, bool) or not isinstance(argument, int | float):
-            raise NotCompilable(f"an operand {argument!r} has no compiled form")
+            raise NotTraceable(f"an operand {argument!r} has no compiled form")
         code = literal(float(argument))
         return Value((), lambda _index: code)
 
@@ -127,14 +127,14 @@ class Kernel(Code):
         target: Any = node.target
         out = node.meta["val"]
         if not isinstance(out, torch.Tensor):
-            raise NotCompilable(f"the operation {target} has no compiled form")
+            raise NotTraceable(f"the operation {target} has no compiled form")
         shape = tuple(out.shape)
         if target in FILLS or target in FILLS_WITH:
             number_of = FILLS[target] if target in FILLS else args[FILLS_WITH[target]]
             code = self.operand(number_of).at(())
             return Value(shape, lambda _index: code)
         if str(target).startswith("aten.bitwise") and out.dtype != torch.bool:
-            raise NotCompilable(f"the operation {target} on whole numbers has no compiled form")
+            raise NotTraceable(f"the operation {target} on whole numbers has no compiled form")
         if node in self.done:
             return self.operand(args[0])
         if target in POINTWISE or target in LOGICAL or target in WITH_VALUE:
@@ -190,7 +190,7 @@ class Kernel(Code):
         """Element by element, smaller operands repeated."""
         parts = [self.operand(argument) for argument in args[: 2 if target is aten.softplus.default else None]]
         if target is aten.softplus.default and (len(args) > 1 or kwargs):
-            raise NotCompilable("softplus with a beta or threshold of its own has no compiled form")
+            raise NotTraceable("softplus with a beta or threshold of its own has no compiled form")
         if target in WITH_VALUE:
             parts.append(self.operand(float(kwargs.get("value", 1))))
         alpha = kwargs.get("alpha", 1)
@@ -228,7 +228,7 @@ class Kernel(Code):
         given = args[1:]
         if target is aten.linalg_vector_norm.default:
             if given and given[0] != 2:
-                raise NotCompilable("norms other than Euclid's have no compiled form")
+                raise NotTraceable("norms other than Euclid's have no compiled form")
             given = given[1:]
         dims = given[0] if given and given[0] else range(len(source.shape))
         over = {d % len(source.shape) for d in dims}
@@ -268,7 +268,7 @@ class Kernel(Code):
         """Along the last dimension, into memory of its own; loops of one thing each are vectorised."""
         shape = source.shape
         if dim % len(shape) != len(shape) - 1:
-            raise NotCompilable("a softmax along another dimension than the last one has no compiled form")
+            raise NotTraceable("a softmax along another dimension than the last one has no compiled form")
         kept = (*shape[:-1], 1)
         top = self.reduction(aten.amax.default, kept, (source, [-1], True))
         less = self.store(self.pointwise(aten.sub.Tensor, shape, (source, top), {}))

@@ -19,7 +19,7 @@ from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.math_functions import header
 from ctsigprop.execution.numba.symbols import Buffer, Value, contiguous, in_memory, number, spread
 from ctsigprop.execution.numba.templates import literal
-from ctsigprop.trace.record import Member, Traced
+from ctsigprop.trace.record import MemberConstant, Traced
 
 RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
     drivers.put,
@@ -125,7 +125,8 @@ def assembled(kind: str, text: str) -> str:
     after, more = with_names(after, NUMBER, "N")
     numbers.update(more)
     text, products = with_names(text, PRODUCT, "P")
-    written = hashlib.sha256(Path(__file__).with_name("small_matmul.py").read_bytes()).hexdigest()  # by which products are
+    writer = Path(__file__).with_name("small_matmul.py")
+    written = hashlib.sha256(writer.read_bytes()).hexdigest()  # a module depends on what writes its products
     return f"{before}{defined(numbers)}{after}\n\n# products: {written}\n{defined(products)}\n\n\n{text}\n"
 
 
@@ -258,7 +259,7 @@ def factors(kernel: Kernel, parts: tuple[Any, ...]) -> tuple[Value, Value, Any]:
     turned = in_memory(left.shape[::-1], Buffer(left.buffer.offset, left.buffer.strides[::-1]))
     if isinstance(decay, Node):
         return turned, right, kernel.store(kernel.operand(decay))
-    return turned, right, kernel.operand(decay) if isinstance(decay, Member) else float(decay)
+    return turned, right, kernel.operand(decay) if isinstance(decay, MemberConstant) else float(decay)
 
 
 def is_zero(decay: Any) -> bool:

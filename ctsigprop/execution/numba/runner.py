@@ -14,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from ctsigprop.dynamics.vector_field import Shown
+from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.numba.compiled_module import Program, compiled
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -24,9 +24,9 @@ from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.solvers.times import slack, steps_covering, steps_until
 from ctsigprop.stimuli.frame import Frame, Input
-from ctsigprop.stimuli.members import Shows, at_same_times
+from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import NotCompilable
+from ctsigprop.trace.record import NotTraceable
 
 FRAMES = 512
 """Frames in one call of a kernel at most."""
@@ -89,7 +89,7 @@ class Engine:
 
     Raises
     ------
-    NotCompilable : something without a compiled form; nothing has run then
+    NotTraceable : something without a compiled form; nothing has run then
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class Engine:
         self.networks, self.stimuli, self.method, self.states = networks, stimuli, method, states
         self.one = all(stimulus is stimuli[0] for stimulus in stimuli)
         if not at_same_times(stimuli):
-            raise NotCompilable("the members' stimuli do not switch at the same times")
+            raise NotTraceable("the members' stimuli do not switch at the same times")
         frame = next(stimuli[0].frames(start, stimuli[0].duration_total), None)
         if frame is None or not frame.constant:
-            raise NotCompilable("the stimulus is a function of time; only presentations have a compiled form")
+            raise NotTraceable("the stimulus is a function of time; only presentations have a compiled form")
         self.euler = method.tableau.stages == 2 and method.dt is not None
         gates = [1.0, 0.0] if isinstance(getattr(stimuli[0], "gate", None), tuple) else [1.0]
         self.program: Program = compiled(networks, frame.at(frame.start), states[0], gates, self.euler)
@@ -173,10 +173,10 @@ class Engine:
         per_sample, per_frame = max(1, BYTES // row), max(1, BYTES // (1 + kinds * self.width * self.memory.itemsize))
         group: list[Piece] = []
         count = 0
-        alone, together = self.stimuli[0].frames(start, stop), Shows(self.stimuli, start, stop).frames()
+        alone, together = self.stimuli[0].frames(start, stop), EnsembleStimulus(self.stimuli, start, stop).frames()
         for frame in alone if self.one else together:
             if not frame.constant:
-                raise NotCompilable("the stimulus is a function of time; only presentations have a compiled form")
+                raise NotTraceable("the stimulus is a function of time; only presentations have a compiled form")
             begin = frame.start
             for end in self.cuts(frame):
                 due = []
@@ -206,11 +206,11 @@ class Engine:
         """What each piece shows (1 or members, pieces, width), and the variant of the right-hand side for its gate."""
         now = [piece.frame.at(piece.start) for piece in pieces]
         if any(shown.gate not in self.program.variants for shown in now):
-            raise NotCompilable("a gate other than open and closed has no compiled form")
+            raise NotTraceable("a gate other than open and closed has no compiled form")
         variants = [self.program.variants[shown.gate] for shown in now]
         x, present = (torch.stack([getattr(shown, name) for shown in now]) for name in ("x", "present"))
         targets = [shown.target for shown in now if shown.target is not None]
-        seen = Shown.to(self.networks[0], Input(x, torch.stack(targets) if targets else None, present))
+        seen = FrameInput.to(self.networks[0], Input(x, torch.stack(targets) if targets else None, present))
         kinds = 1 if self.one else len(self.stimuli)
         parts = [getattr(seen, name).reshape(len(now), kinds, -1) for name in self.program.layout.inputs]
         flat = torch.cat(parts, 2) if parts else x.new_zeros(len(now), kinds, 0)

@@ -20,7 +20,7 @@ from ctsigprop.execution.numba.symbols import (
     spread,
 )
 from ctsigprop.execution.numba.templates import SAME
-from ctsigprop.trace.record import NotCompilable
+from ctsigprop.trace.record import NotTraceable
 
 aten = torch.ops.aten
 
@@ -88,7 +88,7 @@ def view(node: Node, source: Value, shape: Shape, args: tuple[Any, ...]) -> Valu
     """The same elements in another arrangement."""
     name, rank = str(node.target).split(".")[1].removesuffix("_copy"), len(source.shape)
     if node.target not in VIEWS:
-        raise NotCompilable(f"the operation {node.target} has no compiled form")
+        raise NotTraceable(f"the operation {node.target} has no compiled form")
     back: Callable[[Index], Index]
     steps: tuple[int, ...] | None = None
     offset = 0
@@ -131,7 +131,7 @@ def view(node: Node, source: Value, shape: Shape, args: tuple[Any, ...]) -> Valu
     elif name == "slice":
         dim, first = args[1] % rank, (args[2] or 0) if len(args) > 2 else 0
         if len(args) > 4 and args[4] != 1:
-            raise NotCompilable("slices with a step have no compiled form")
+            raise NotTraceable("slices with a step have no compiled form")
         first = first + source.shape[dim] if first < 0 else min(first, source.shape[dim])
         steps, offset = strides, first * strides[dim]
 
@@ -148,7 +148,7 @@ def view(node: Node, source: Value, shape: Shape, args: tuple[Any, ...]) -> Valu
 
     else:
         if source.buffer is None or not is_contiguous(source.shape, strides):
-            raise NotCompilable("reshaping something that does not lie in one piece has no compiled form")
+            raise NotTraceable("reshaping something that does not lie in one piece has no compiled form")
         return in_memory(shape, Buffer(source.buffer.offset, contiguous(shape)), moved(source.reads))
     if source.buffer is not None and steps is not None:
         return in_memory(shape, Buffer(source.buffer.offset + offset, steps), moved(source.reads))
