@@ -225,8 +225,7 @@ class Recorder:
     def _voltage(self, i: int, state: State) -> Tensor:
         layer = self.network.layers[i - 1]
         variables = {name: state[layer.name(name)] for name in layer.neuron.variables()}
-        voltage: Tensor = layer.neuron.voltage(variables)  # type: ignore[attr-defined]
-        return voltage
+        return layer.spiking_neuron.voltage(variables)
 
     def _spikes(self, i: int, count: Tensor) -> Tensor:
         """How many spikes there were since the last record."""
