@@ -160,7 +160,7 @@ def as_test(test: object, network: Network, stimulus: Stimulus) -> Test | None:
     ValueError, TypeError : another kind, shapes that do not fit the network, labels among the inputs
     """
     if test is None:
-        if not isinstance(stimulus, Presentations) or stimulus.y is None or stimulus.y.is_floating_point():
+        if not isinstance(stimulus, Presentations) or not isinstance(stimulus.y, Tensor) or stimulus.target_width != 0:
             return None
         return Test(as_inputs("x", stimulus.x), stimulus.y)
     if isinstance(test, Dataset):
