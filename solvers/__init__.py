@@ -32,6 +32,7 @@ from ctsigprop.solvers.reference.methods import (
 from ctsigprop.solvers.spiking.event_driven import EventDriven
 from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.table import available, get
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Solver",
     "SolverStopped",
     "Status",
+    "Stretch",
     "VectorField",
     "Weight",
     "available",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ import torch
 from ctsigprop.rules.checks import Checked
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 
 
 @runtime_checkable
@@ -106,22 +107,17 @@ class Solver(metaclass=Checked):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        """Integrate over `span`, inside which `field` is smooth, and return the state at its end.
+        """Integrate over `stretch`, inside which `field` is smooth, and return the state at its end.
 
         Parameters
         ----------
         field : the right-hand side
         state : where to start; not modified
-        span : (start, stop) in units of time
-        origin : float, time from which a fixed step counts, <= start: a run resumed inside a segment
-            then takes the very steps of one that was not interrupted
-        times : increasing times in (start, stop] at which `monitor.sample` is called
+        stretch : from when to when, where a fixed step counts from, and the times at which `monitor.sample` is called
         monitor : told of samples and progress
         counts : added to
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack, steps_covering, steps_until
 
 BLOCK_STEPS = 256
 """Fixed steps per call of odeint at most, after which the state is checked for non-finite values."""
 
 
-def blocks(span: tuple[float, float], origin: float, dt: float) -> Iterator[list[float]]:
-    """The grid points of a span, in blocks that share their end points and end on the same points in every run.
+def blocks(stretch: Stretch, dt: float) -> Iterator[list[float]]:
+    """The grid points of a stretch, in blocks that share their end points and end on the same points in every run.
 
-    A step shortened by the start or the end of the span is a block of its own: methods with a history of steps
+    A step shortened by the start or the end of the stretch is a block of its own: methods with a history of steps
     take it for one of full length.
     """
-    start, stop = span
+    (start, stop), origin = stretch.span, stretch.origin
     first, last = steps_until(start, origin, dt) + 1, steps_covering(stop, origin, dt) - 1
     whole = dt - slack(dt, start, stop)
     block = [start]

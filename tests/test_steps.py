@@ -12,6 +12,7 @@ from torch import Tensor
 
 import ctsigprop as ct
 from ctsigprop.solvers.base import Counts
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.table import SOLVERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Functional iteration did not converge")  # torchdiffeq's own warning
@@ -41,7 +42,7 @@ def test_the_limit_of_stability_is_where_a_decay_begins_to_grow(name: str) -> No
 
     def size(share: float, steps: int) -> float:
         solver = solver_of(name, share * limit)
-        end = solver.advance(decay, start, (0.0, steps * solver.dt), 0.0, (), Deaf(), Counts())
+        end = solver.advance(decay, start, Stretch((0.0, steps * solver.dt), 0.0), Deaf(), Counts())
         return abs(float(end.activities["v"]))
 
     assert size(0.99, 250) < size(0.99, 125)

@@ -27,6 +27,7 @@ from ctsigprop.solvers.factored.methods import FactoredEuler
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.stimuli.frame import Frame
 from ctsigprop.stimuli.members import EnsembleStimulus, repeated
 from ctsigprop.stimuli.stimulus import Stimulus
@@ -168,11 +169,11 @@ def batched(
                 group.sample(frame.start, now)
                 position = 1
             position, due = dues(runs[0], frame, position)
-            span = (frame.start, frame.stop)
+            stretch = Stretch((frame.start, frame.stop), frame.origin, due)
             shown = repeated(frame, len(alive))
             before, cost = now, replace(counts)
             try:
-                now = solver.advance(Field(network, shown), now, span, frame.origin, due, group, counts)
+                now = solver.advance(Field(network, shown), now, stretch, group, counts)
             except SolverStopped as stopped:
                 if stopped.status is not Status.DIVERGED:
                     raise
@@ -182,7 +183,7 @@ def batched(
                     own = Counts(counts.steps, counts.rhs_evaluations, counts.rejected_steps)
                     field, start = Field(network, frame), member_of(before, row)
                     try:
-                        kept.append(solver.advance(field, start, span, frame.origin, due, Only(runs[k]), own))
+                        kept.append(solver.advance(field, start, stretch, Only(runs[k]), own))
                     except SolverStopped as alone:
                         final = own_state(alone.state, alone.t)
                         ended[k] = Outcome(alone.status, str(alone), final, own, alone.__cause__)

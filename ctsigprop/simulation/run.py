@@ -33,6 +33,7 @@ from ctsigprop.simulation.provenance import outcome
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped, broken_off
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack, smallest_interval
 from ctsigprop.stimuli.frame import Frame
 from ctsigprop.stimuli.stimulus import Stimulus
@@ -89,15 +90,8 @@ class Run:
                     self.sample(frame.start, now)
                     position = 1
                 position, due = take_due(self, frame, position)
-                now = solver.advance(
-                    self.field,
-                    now,
-                    (frame.start, frame.stop),
-                    frame.origin,
-                    due,
-                    self,
-                    self.counts,
-                )
+                stretch = Stretch((frame.start, frame.stop), frame.origin, due)
+                now = solver.advance(self.field, now, stretch, self, self.counts)
                 t = frame.stop
             if isinstance(place, InPlaceStepper) and not place.verify():
                 return wrong_end(place, self.counts)

@@ -22,6 +22,7 @@ from ctsigprop.solvers.field import HybridState, InPlace, VectorField, Weight
 from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.solvers.times import share_of_step, slack
 
@@ -113,17 +114,10 @@ class IntegrationRun:
                 self.monitor.sample(time, self.state if theta == 0.0 else step.between(theta))
 
 
-def advance_fixed(
-    course: IntegrationRun,
-    step: Stepper,
-    dt: float,
-    span: tuple[float, float],
-    origin: float,
-    times: Sequence[float],
-) -> HybridState:
+def advance_fixed(course: IntegrationRun, step: Stepper, dt: float, stretch: Stretch) -> HybridState:
     """Advance on the grid origin + k dt; the last step ends at the end of the span."""
-    state, samples = course.state, Samples(times)
-    for points in blocks(span, origin, dt):
+    state, samples = course.state, Samples(stretch.times)
+    for points in blocks(stretch, dt):
         for t, t1 in pairwise(points):
             course.before_step(t, state)
             course.counts.steps += 1
@@ -139,14 +133,12 @@ def advance_in_place(
     place: InPlace,
     careful: Stepper,
     dt: float,
-    span: tuple[float, float],
-    origin: float,
-    times: Sequence[float],
+    stretch: Stretch,
 ) -> HybridState:
     """As `advance_fixed`, by Euler in place; `careful` takes the steps that a sample lies within."""
     place.load(course.state)
-    samples = Samples(times)
-    for points in blocks(span, origin, dt):
+    samples = Samples(stretch.times)
+    for points in blocks(stretch, dt):
         for t, t1 in pairwise(points):
             due = samples.until(t1)
             inner = any(time < t1 - slack(t1 - t, t1) for time in due)
@@ -181,12 +173,10 @@ def wrong_turn(course: IntegrationRun, place: InPlace) -> SolverStopped:
     return course.stop(Status.DIVERGED, f"{name} became non-finite after t={course.t:g}.")
 
 
-def advance_adaptive(
-    course: IntegrationRun, tableau: Tableau, tol: Tolerances, span: tuple[float, float], times: Sequence[float]
-) -> HybridState:
+def advance_adaptive(course: IntegrationRun, tableau: Tableau, tol: Tolerances, stretch: Stretch) -> HybridState:
     """Advance in steps as long as the local error stays within tolerance, the last one ending with the span."""
-    t, stop = span
-    state, samples = course.state, Samples(times)
+    t, stop = stretch.span
+    state, samples = course.state, Samples(stretch.times)
     step = course.runge_kutta(tableau)
     slope = step.slope(t, state)
     control = StepControl(tableau.order, first_step(step, t, state, slope, tol, stop - t))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -14,6 +13,7 @@ from ctsigprop.solvers.factored.integrate import IntegrationRun, advance_adaptiv
 from ctsigprop.solvers.factored.runge_kutta import EulerStepper, Tolerances
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.reference.methods import RK4, Euler, Heun2
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.solvers.times import as_time
 
@@ -62,9 +62,7 @@ class FactoredAdaptive(Solver, ABC):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
@@ -74,9 +72,9 @@ class FactoredAdaptive(Solver, ABC):
             self.rtol if self.rtol_weights is None else self.rtol_weights,
             self.atol if self.atol_weights is None else self.atol_weights,
         )
-        course = IntegrationRun(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
+        course = IntegrationRun(field, state, stretch.start, monitor, counts, self.max_steps, self.dense_solver)
         with BreakingOff(course.stop):
-            return advance_adaptive(course, self.tableau, tol, span, times)
+            return advance_adaptive(course, self.tableau, tol, stretch)
 
 
 @dataclass(frozen=True)
@@ -123,20 +121,18 @@ class FactoredFixed(Solver, ABC):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        course = IntegrationRun(field, state, span[0], monitor, counts, self.max_steps, self.dense_solver)
+        course = IntegrationRun(field, state, stretch.start, monitor, counts, self.max_steps, self.dense_solver)
         euler = self.order == 1
         step = EulerStepper(course.slope) if euler else course.runge_kutta(self.tableau)
         place = getattr(field, "in_place", None) if euler else None
         with BreakingOff(course.stop):
             if place is not None:
-                return advance_in_place(course, place, step, self.dt, span, origin, times)
-            return advance_fixed(course, step, self.dt, span, origin, times)
+                return advance_in_place(course, place, step, self.dt, stretch)
+            return advance_fixed(course, step, self.dt, stretch)
 
 
 @final

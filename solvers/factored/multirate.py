@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, final
@@ -19,6 +18,7 @@ from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState, VectorField, Weight
 from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.samples import Samples
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import as_time, share_of_step
 
 Activities = dict[str, Tensor]
@@ -74,16 +74,14 @@ class Multirate(Solver):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        course = IntegrationRun(field, state, span[0], monitor, counts, self.max_steps, "Heun2(dt=...)")
-        samples = Samples(times)
+        course = IntegrationRun(field, state, stretch.start, monitor, counts, self.max_steps, "Heun2(dt=...)")
+        samples = Samples(stretch.times)
         with BreakingOff(course.stop):
-            for points in blocks(span, origin, self.dt):
+            for points in blocks(stretch, self.dt):
                 for t, t1 in pairwise(points):
                     course.before_step(t, state)
                     counts.steps += 1

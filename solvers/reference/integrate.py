@@ -26,6 +26,7 @@ from ctsigprop.solvers.grid import BLOCK_STEPS, blocks
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.reference.flow import AdaptiveFlow, FixedFlow, Flow, SciPyFlow
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack, steps_until
 
 SAMPLE_BYTES = 2**28
@@ -145,8 +146,7 @@ def advance_adaptive(
     method: str,
     field: VectorField,
     state: HybridState,
-    span: tuple[float, float],
-    times: Sequence[float],
+    stretch: Stretch,
     monitor: Monitor,
     counts: Counts,
     *,
@@ -158,7 +158,7 @@ def advance_adaptive(
     packing = Packing(state, bounds_of(field))
     y = packing.pack(state)
     is_scipy = method == "scipy_solver"
-    flow = (SciPyFlow if is_scipy else AdaptiveFlow)(field, packing, y, span[0], max_steps, counts, monitor)
+    flow = (SciPyFlow if is_scipy else AdaptiveFlow)(field, packing, y, stretch.start, max_steps, counts, monitor)
     rtol: Any = packing.per_group(tolerances[0], tolerances[2])
     atol: Any = packing.per_group(tolerances[1], tolerances[3])
     if is_scipy:
@@ -166,9 +166,9 @@ def advance_adaptive(
 
     run = smooth(flow, method, rtol, atol, options)
     if is_scipy:
-        in_halves(flow, times, span[1], run, HALVINGS)
+        in_halves(flow, stretch.times, stretch.stop, run, HALVINGS)
     else:
-        with_samples(flow, times, span[1], run)
+        with_samples(flow, stretch.times, stretch.stop, run)
     return packing.unpack(flow.y)
 
 
@@ -215,18 +215,16 @@ def advance_fixed(
     dt: float,
     field: VectorField,
     state: HybridState,
-    span: tuple[float, float],
-    origin: float,
-    times: Sequence[float],
+    stretch: Stretch,
     monitor: Monitor,
     counts: Counts,
     *,
     max_steps: int | None,
     options: dict[str, Any],
 ) -> HybridState:
-    """Advance by a fixed-step method on the grid origin + k dt; the last step ends at the end of the span."""
-    packing = Packing(state, bounds_of(field))
-    flow = FixedFlow(field, packing, packing.pack(state), span[0], max_steps, counts, monitor)
+    """Advance by a fixed-step method on the grid origin + k dt; the last step ends at the end of the stretch."""
+    packing, origin = Packing(state, bounds_of(field)), stretch.origin
+    flow = FixedFlow(field, packing, packing.pack(state), stretch.start, max_steps, counts, monitor)
     resolution = 100 * torch.finfo(packing.dtype).eps  # of the implicit method's inner iteration
     one_step = not method.endswith("adams")
 
@@ -259,8 +257,8 @@ def advance_fixed(
         for pair in pairwise(points):
             take(pair, [t for t in samples if pair[0] < t <= pair[1]])
 
-    for points in blocks(span, origin, dt):
-        samples = [t for t in times if points[0] < t <= points[-1]]
+    for points in blocks(stretch, dt):
+        samples = [t for t in stretch.times if points[0] < t <= points[-1]]
         if one_step and len(samples) + 2 > states_at_once(flow.y):
             step_by_step(points, samples)
             continue

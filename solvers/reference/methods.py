@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -12,6 +11,7 @@ from ctsigprop.solvers import tableaus
 from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
 from ctsigprop.solvers.field import HybridState, VectorField
 from ctsigprop.solvers.reference.integrate import advance_adaptive, advance_fixed
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.solvers.times import as_time
 
@@ -66,9 +66,7 @@ class Adaptive(Solver, ABC):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
@@ -76,8 +74,7 @@ class Adaptive(Solver, ABC):
             self.method,
             field,
             state,
-            span,
-            times,
+            stretch,
             monitor,
             counts,
             tolerances=(
@@ -140,9 +137,7 @@ class Fixed(Solver, ABC):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
@@ -151,9 +146,7 @@ class Fixed(Solver, ABC):
             self.dt,
             field,
             state,
-            span,
-            origin,
-            times,
+            stretch,
             monitor,
             counts,
             max_steps=self.max_steps,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -20,6 +19,7 @@ from ctsigprop.solvers.reference.flow import AdaptiveFlow
 from ctsigprop.solvers.reference.integrate import advance_adaptive, check_finite, resample, smooth
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack
 
 AT_ONCE = 1000
@@ -67,9 +67,7 @@ class EventDriven(Solver):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
@@ -79,8 +77,7 @@ class EventDriven(Solver):
                 "dopri5",
                 field,
                 state,
-                span,
-                times,
+                stretch,
                 monitor,
                 counts,
                 tolerances=tolerances,
@@ -88,9 +85,9 @@ class EventDriven(Solver):
                 options={},
             )
         packing = Packing(state, bounds_of(field))
-        flow = ScaledFlow(field, packing, packing.pack(state), span[0], self.max_steps, counts, monitor)
+        flow = ScaledFlow(field, packing, packing.pack(state), stretch.start, self.max_steps, counts, monitor)
         with BreakingOff(flow.stop):
-            self.until(flow, field, span[1], Samples(times))
+            self.until(flow, field, stretch.stop, Samples(stretch.times))
         return packing.unpack(flow.y)
 
     def until(self, flow: ScaledFlow, field: JumpingField, goal: float, samples: Samples) -> None:

@@ -26,6 +26,7 @@ from ctsigprop.solvers.field import (
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack
 
 Updates = Mapping[str, Update | DenseUpdate]
@@ -41,9 +42,8 @@ class GridRun:
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
+        stretch: Stretch,
         dt: float,
-        times: Sequence[float],
         monitor: Monitor,
         counts: Counts,
         max_steps: int | None,
@@ -55,9 +55,9 @@ class GridRun:
         self.matrices = dict(state.weights)
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
         self.shared = set(self.matrices)
-        self.samples = Samples(times)
-        self.good = (span[0], state)
-        self.reached = span[0]
+        self.samples = Samples(stretch.times)
+        self.good = (stretch.start, state)
+        self.reached = stretch.start
         self.updates: Updates = {}
         place = getattr(field, "in_place", None)
         self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None

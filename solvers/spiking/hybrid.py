@@ -21,6 +21,7 @@ from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.reference.methods import RK4, Euler, Midpoint
 from ctsigprop.solvers.spiking.grid_run import GridRun
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import as_time
 
 FLOWS = ("exponential", "euler", "midpoint", "rk4")
@@ -89,17 +90,15 @@ class Hybrid(Solver):
         self,
         field: VectorField,
         state: HybridState,
-        span: tuple[float, float],
-        origin: float,
-        times: Sequence[float],
+        stretch: Stretch,
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
         if self.flow == "exponential" and not isinstance(field, ExactField):
             raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
-        run = GridRun(field, state, span, self.dt, times, monitor, counts, self.max_steps)
-        with BreakingOff(lambda status, detail: self.back_to_reached(run, origin, status, detail)):
-            for points in blocks(span, origin, self.dt):
+        run = GridRun(field, state, stretch, self.dt, monitor, counts, self.max_steps)
+        with BreakingOff(lambda status, detail: self.back_to_reached(run, stretch.origin, status, detail)):
+            for points in blocks(stretch, self.dt):
                 counted = replace(counts)
                 run.good = (points[0], run.snapshot())
                 try:
@@ -135,9 +134,9 @@ class Hybrid(Solver):
         start, state = run.good
         if run.reached > start:
             again = replace(self, max_steps=None)
-            span = (start, run.reached)
+            stretch = Stretch((start, run.reached), origin)
             with suppress(SolverStopped):
-                run.good = (span[1], again.advance(run.field, state, span, origin, (), Unheard(), Counts()))
+                run.good = (stretch.stop, again.advance(run.field, state, stretch, Unheard(), Counts()))
         return run.stop(status, detail)
 
 

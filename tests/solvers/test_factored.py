@@ -24,6 +24,7 @@ from ctsigprop.solvers.factored.invariants import CachedWeight
 from ctsigprop.solvers.factored.methods import FactoredAdaptive, FactoredFixed
 from ctsigprop.solvers.factored.norm import by_blocks, by_gram, frobenius
 from ctsigprop.solvers.factored.stage_weight import StagedWeight
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.tableaus import Tableau
 
 FLOAT64 = torch.float64
@@ -100,7 +101,7 @@ def advance(
 ) -> Run:
     counts, tape = Counts(), Tape()
     with torch.inference_mode():
-        end = solver.advance(field, state, span, span[0], times, tape, counts)  # type: ignore[arg-type]
+        end = solver.advance(field, state, Stretch(span, span[0], times), tape, counts)  # type: ignore[arg-type]
     return end, counts, tape
 
 
@@ -546,7 +547,7 @@ def test_the_limit_of_steps_holds_for_a_whole_run(method: type[Solver]) -> None:
     solver = made(method, dt=0.1, rtol=1e-7, max_steps=3)
     counts = Counts(steps=1)
     with pytest.raises(SolverStopped) as end:
-        solver.advance(Toy(), toy_state(), (0.0, 2.0), 0.0, (), Tape(), counts)
+        solver.advance(Toy(), toy_state(), Stretch((0.0, 2.0), 0.0), Tape(), counts)
     assert (end.value.status, counts.steps) == (Status.MAX_STEPS, 3)
     assert "max_steps=3 was reached" in end.value.detail
     if method in FIXED:

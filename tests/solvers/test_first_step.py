@@ -18,6 +18,7 @@ from ctsigprop.rules.update import Update
 from ctsigprop.solvers import HybridState, Weight, tableaus
 from ctsigprop.solvers.base import Counts
 from ctsigprop.solvers.factored.methods import FactoredAdaptive
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.stimuli.validation import as_inputs
 
@@ -78,7 +79,7 @@ def first_of(method: type[FactoredAdaptive], field: Any, y: Tensor, span: float,
     """The first accepted step of a run, and what the whole run took."""
     state = HybridState({"y": y}, {"W": torch.ones(2, 2, dtype=y.dtype)})
     ends, counts = Ends(), Counts()
-    method(rtol=rtol, atol=rtol / 10).advance(field, state, (0.0, span), 0.0, (), ends, counts)
+    method(rtol=rtol, atol=rtol / 10).advance(field, state, Stretch((0.0, span), 0.0), ends, counts)
     return ends.ends[0], counts
 
 

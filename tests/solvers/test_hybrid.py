@@ -16,6 +16,7 @@ import ctsigprop as ct
 from ctsigprop.rules.update import Update
 from ctsigprop.solvers import EventDriven, Hybrid, HybridState, Weight
 from ctsigprop.solvers.base import Counts, Solver
+from ctsigprop.solvers.stretch import Stretch
 
 torch.set_num_threads(1)
 N, TAU, TAU_SYN, STOP = 20, 20.0, 5.0, 200.0
@@ -81,7 +82,7 @@ class Ear(Quiet):
 def trains(solver: Solver) -> tuple[list[list[float]], HybridState]:
     """Spike times of each unit, and the end."""
     field = Recurrent()
-    end = solver.advance(field, field.start(), (0.0, STOP), 0.0, (), Quiet(), Counts())
+    end = solver.advance(field, field.start(), Stretch((0.0, STOP), 0.0), Quiet(), Counts())
     return [[t for t, unit in field.heard if unit == k] for k in range(N)], end
 
 
@@ -154,9 +155,9 @@ def test_so_do_the_weights() -> None:
 def test_samples_are_taken_after_the_jump_and_between_grid_points_without_touching(solver: Solver) -> None:
     field, ear = Recurrent(), Ear()
     times = [0.05, 7.0, 7.03, 31.4, 40.0]
-    watched = solver.advance(field, field.start(), (0.0, 40.0), 0.0, times, ear, Counts())
+    watched = solver.advance(field, field.start(), Stretch((0.0, 40.0), 0.0, times), ear, Counts())
     field = Recurrent()
-    alone = solver.advance(field, field.start(), (0.0, 40.0), 0.0, (), Quiet(), Counts())
+    alone = solver.advance(field, field.start(), Stretch((0.0, 40.0), 0.0), Quiet(), Counts())
     assert [t for t, _, _ in ear.kept] == times
     tight = 0.0 if isinstance(solver, Hybrid) else 1e-3  # an adaptive step is chosen anew at each sample
     for name, value in watched.items():
@@ -165,7 +166,7 @@ def test_samples_are_taken_after_the_jump_and_between_grid_points_without_touchi
     assert torch.equal(ear.kept[-1][2], watched.weights["W"])
     for t, v, W in ear.kept[:-1]:
         field = Recurrent()
-        there = solver.advance(field, field.start(), (0.0, t), 0.0, (), Quiet(), Counts())
+        there = solver.advance(field, field.start(), Stretch((0.0, t), 0.0), Quiet(), Counts())
         torch.testing.assert_close(v, there.activities["v"], rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(W, there.weights["W"], rtol=1e-6, atol=1e-6)
 
@@ -174,10 +175,10 @@ def test_samples_are_taken_after_the_jump_and_between_grid_points_without_touchi
 def test_a_run_cut_on_its_grid_is_the_whole_run(flow: Any) -> None:
     solver = Hybrid(dt=0.25, flow=flow)
     field = Recurrent()
-    whole = solver.advance(field, field.start(), (0.0, 50.0), 0.0, (), Quiet(), Counts())
+    whole = solver.advance(field, field.start(), Stretch((0.0, 50.0), 0.0), Quiet(), Counts())
     field = Recurrent()
-    half = solver.advance(field, field.start(), (0.0, 20.25), 0.0, (), Quiet(), Counts())
-    rest = solver.advance(field, half, (20.25, 50.0), 0.0, (), Quiet(), Counts())
+    half = solver.advance(field, field.start(), Stretch((0.0, 20.25), 0.0), Quiet(), Counts())
+    rest = solver.advance(field, half, Stretch((20.25, 50.0), 0.0), Quiet(), Counts())
     for name, value in rest.items():
         torch.testing.assert_close(value, dict(whole.items())[name], rtol=1e-12, atol=1e-12)
 
@@ -187,7 +188,7 @@ def test_the_state_that_is_given_stays_as_it_is(solver: Solver) -> None:
     field = Recurrent()
     start = field.start()
     before = {name: value.clone() for name, value in start.items()}
-    solver.advance(field, start, (0.0, 30.0), 0.0, (), Quiet(), Counts())
+    solver.advance(field, start, Stretch((0.0, 30.0), 0.0), Quiet(), Counts())
     assert field.heard
     assert all(torch.equal(value, before[name]) for name, value in start.items())
 
@@ -195,7 +196,7 @@ def test_the_state_that_is_given_stays_as_it_is(solver: Solver) -> None:
 def test_a_field_without_an_exact_step_is_refused_by_name() -> None:
     field = Recurrent()
     with pytest.raises(TypeError, match="needs a field with an exact step, got Recurrent"):
-        Hybrid(dt=0.1).advance(field, field.start(), (0.0, 1.0), 0.0, (), Quiet(), Counts())
+        Hybrid(dt=0.1).advance(field, field.start(), Stretch((0.0, 1.0), 0.0), Quiet(), Counts())
 
 
 @pytest.mark.parametrize(
@@ -221,4 +222,4 @@ def test_spikes_that_cause_each_other_without_end_are_told() -> None:
 
     field = Endless()
     with pytest.raises(ct.solvers.SolverStopped, match="spikes cause each other without end"):
-        EventDriven().advance(field, field.start(), (0.0, 100.0), 0.0, (), Quiet(), Counts())
+        EventDriven().advance(field, field.start(), Stretch((0.0, 100.0), 0.0), Quiet(), Counts())

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import ctsigprop as ct
 from ctsigprop.solvers.base import Counts
+from ctsigprop.solvers.stretch import Stretch
 
 Array: TypeAlias = NDArray[np.float64]
 Coupled: TypeAlias = Callable[[str], tuple[ct.Network, ct.Presentations, ct.State, dict[str, Array]]]
@@ -109,7 +110,7 @@ def test_one_step_on_the_linear_equation_is_the_taylor_polynomial_of_its_order(m
         return {"v": rates * activities["v"]}, {}
 
     solver, state = make(method, 0.8), ct.solvers.HybridState({"v": torch.ones_like(rates)}, {})
-    end = solver.advance(field, state, (0.0, 0.8), 0.0, [], Listener(), Counts())
+    end = solver.advance(field, state, Stretch((0.0, 0.8), 0.0), Listener(), Counts())
     taylor = sum((0.8 * rates) ** k / math.factorial(k) for k in range(solver.order + 1))
     torch.testing.assert_close(end.activities["v"], taylor, rtol=1e-13, atol=0)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import ctsigprop as ct
 from ctsigprop.solvers.base import Counts
+from ctsigprop.solvers.stretch import Stretch
 
 Coupled: TypeAlias = Callable[[str], tuple[ct.Network, ct.Presentations, ct.State, dict[str, NDArray[np.float64]]]]
 Weights: TypeAlias = Mapping[str, ct.solvers.Weight]
@@ -51,7 +52,7 @@ def run(
         return {"v": rhs(t, activities["v"])}, {}
 
     start = ct.solvers.HybridState({"v": torch.ones(1, dtype=torch.float64)}, {})
-    return solver.advance(field, start, (0.0, stop), 0.0, times, listener, Counts())
+    return solver.advance(field, start, Stretch((0.0, stop), 0.0, times), listener, Counts())
 
 
 def blow_up(t: float, v: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ctsigprop.solvers.base import Counts, Solver
 from ctsigprop.solvers.factored.invariants import CachedWeight, same
 from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.stretch import Stretch
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "heun": lambda: ct.solvers.FactoredHeun(dt=0.2),
@@ -74,7 +75,7 @@ def test_a_trace_that_goes_to_what_stays_needs_two_factors_and_gives_the_same_st
         told = field if said else lambda t, a, w, field=field: field(t, a, w)  # what it says of itself is hidden
         monitor, counts = Silent(), Counts()
         with torch.inference_mode():
-            end = SOLVERS[solver]().advance(told, state, (0.0, 1.0), 0.0, [0.33, 1.0], monitor, counts)
+            end = SOLVERS[solver]().advance(told, state, Stretch((0.0, 1.0), 0.0, [0.33, 1.0]), monitor, counts)
         assert any(used) is said
         ends.append(([*monitor.states, end], counts.rhs_evaluations))
     assert ends[0][1] == ends[1][1]

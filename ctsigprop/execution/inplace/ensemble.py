@@ -22,6 +22,7 @@ from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.reference.methods import Euler
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
+from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack
 from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times
 from ctsigprop.stimuli.stimulus import Stimulus
@@ -94,7 +95,7 @@ class SideBySide:
             self.frame = frame
             if not place.show(FrameInput.to(self.runs[0].network, frame.at(frame.start))):
                 raise NotTraceable("a gate other than open and closed cannot be carried out in place")
-            for points in blocks((frame.start, frame.stop), frame.origin, self.dt):
+            for points in blocks(Stretch((frame.start, frame.stop), frame.origin), self.dt):
                 for t, t1 in pairwise(points):
                     if self.max_steps is not None and place.steps >= self.max_steps:
                         return (
