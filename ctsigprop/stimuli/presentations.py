@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -49,8 +48,8 @@ class Presentations(Stimulus):
 
     def __init__(
         self,
-        x: Any,
-        y: Any = None,
+        x: object,
+        y: object = None,
         batch_size: int = 32,
         duration: float = 1.0,
         epochs: int = 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,9 @@ from ctsigprop.stimuli.encoders import Listed
 from ctsigprop.stimuli.frame import Frame, Input
 from ctsigprop.stimuli.stimulus import Stimulus
 from ctsigprop.stimuli.validation import as_targets
+
+Train = Sequence[float] | np.ndarray
+"""The times at which one input spikes."""
 
 
 class SpikeTrains(Stimulus):
@@ -35,7 +37,7 @@ class SpikeTrains(Stimulus):
     spikes = True
 
     def __init__(
-        self, trains: Sequence[Any], duration: float, y: Any = None, dtype: torch.dtype = torch.float32
+        self, trains: Sequence[object], duration: float, y: object = None, dtype: torch.dtype = torch.float32
     ) -> None:
         number("duration", duration, above=0)
         self.duration_total = stop = as_time(duration)
@@ -79,7 +81,7 @@ class SpikeTrains(Stimulus):
         yield Frame(start, stop, 0.0, lambda t: shown, True, self.events)
 
 
-def as_rows(trains: Any) -> list[list[Any]]:
+def as_rows(trains: object) -> list[list[Train]]:
     """Trains as rows of inputs, a single row where no list lies within the lists.
 
     Raises

@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,7 +111,7 @@ class Continuous(Stimulus):
         target = None if self.context is None else self.like("context", t, self.context(t), self.target_width)
         return Input(x, target, self.present, 1.0 if self.gate is None else opening(self.gate, t))
 
-    def like(self, name: str, t: float, value: Any, width: int | None) -> Tensor:
+    def like(self, name: str, t: float, value: object, width: int | None) -> Tensor:
         """What a function returned at time t, as a tensor of the type and shape that it had at time 0."""
         tensor = as_tensor(f"{name}({t:g})", "a tensor or array of numbers", value).to(self.present)
         if tensor.shape != (self.rows, width):
