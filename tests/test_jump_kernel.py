@@ -40,7 +40,8 @@ def same(net: ct.Network, stimulus: ct.Stimulus, rtol: float = 1e-9, **settings:
         warnings.simplefilter("error")
         fast: ct.Solution = ct.simulate(net, stimulus, ct.solvers.Hybrid(dt=0.1, compile=True), seed=1, **settings)
     plain: ct.Solution = ct.simulate(net, stimulus, ct.solvers.Hybrid(dt=0.1), seed=1, **settings)
-    assert (fast.stats["path"], plain.stats["path"]) == ("compiled", "eager")
+    assert fast.stats["path"] == "compiled"
+    assert plain.stats["path"] in ("grid", "grid, in place")
     ended_alike(fast, plain)
     assert fast.final.t == plain.final.t
     for name, value in plain.final.items():
