@@ -67,18 +67,18 @@ class SpikeTrains(Stimulus):
         interval = min(float(np.diff(clock).min(initial=stop)) for clock in times)
         place = np.concatenate(row_index), np.concatenate(unit_index)
         self.events = Listed(np.concatenate(times), *place, self.x, interval)
-        self.y = None if y is None else as_targets("y", y, self.rows)
-        self.target_width = None
-        if self.y is not None:
-            self.target_width = self.y.shape[1] if self.y.is_floating_point() else 0
-            self.largest_label = -1 if self.y.is_floating_point() else int(self.y.max())
+        targets = None if y is None else as_targets("y", y, self.rows)
+        self.y, self.target_width = targets, None
+        if targets is not None:
+            self.target_width = targets.shape[1] if targets.is_floating_point() else 0
+            self.largest_label = -1 if targets.is_floating_point() else int(targets.max())
+        self.shown = Input(self.x, targets, torch.ones(self.rows, 1, dtype=dtype))
 
     def __repr__(self) -> str:
         return f"SpikeTrains({self.rows} x {self.n_inputs}, duration={self.duration_total:g})"
 
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
-        shown = Input(self.x, self.y, torch.ones(self.rows, 1, dtype=self.dtype))
-        yield Frame(start, stop, 0.0, lambda t: shown, True, self.events)
+        yield Frame(start, stop, 0.0, lambda t: self.shown, True, self.events)
 
 
 def as_rows(trains: object) -> list[list[Train]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ctsigprop.rules.checks import Checked, number
 from ctsigprop.solvers.times import as_time, as_times, slack
 from ctsigprop.stimuli.frame import Frame, Gate, Input, opening
-from ctsigprop.stimuli.validation import as_inputs, as_tensor
+from ctsigprop.stimuli.validation import Mapped, as_inputs, as_tensor
 
 
 class Stimulus(metaclass=Checked):
@@ -26,7 +26,7 @@ class Stimulus(metaclass=Checked):
     device: torch.device
     target_width: int | None
     """Width of context vectors; 0 for integer labels; None without targets."""
-    y: Tensor | None = None
+    y: Tensor | Mapped | None = None
     """Labels or contexts of the samples, where there are samples."""
     largest_label: int = -1
     spikes: bool = False

@@ -130,6 +130,10 @@ class Mapped:
     def __len__(self) -> int:
         return int(self.shape[0])
 
+    def is_floating_point(self) -> bool:
+        """Rows come as floats whatever the file holds."""
+        return True
+
     def __getitem__(self, index: Tensor) -> Tensor:
         """The rows of an index of any shape, (..., features)."""
         rows = index.reshape(-1)
@@ -154,6 +158,15 @@ def as_samples(name: str, values: object) -> Tensor | Mapped:
     if isinstance(values, np.memmap) and values.filename is not None:
         return Mapped(name, values)
     return as_inputs(name, values)
+
+
+def as_shown_targets(name: str, values: object, samples: int) -> Tensor | Mapped:
+    """As `as_targets`; context vectors in a memory map stay in their file."""
+    if not isinstance(values, np.memmap) or values.filename is None or values.ndim != 2:
+        return as_targets(name, values, samples)
+    if len(values) != samples:
+        raise ValueError(f"{name} must have one entry for each of the {samples} samples, got {len(values)}")
+    return Mapped(name, values)
 
 
 def as_device(wanted: object) -> torch.device:
