@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -107,7 +107,7 @@ REDUCTIONS: dict[str, type[Norm] | type[SingularValues] | type[Projection]] = {
 }
 
 
-def resolve(given: Any, dims: tuple[str, ...], place: str) -> Reduction | None:
+def resolve(given: object, dims: tuple[str, ...], place: str) -> Reduction | None:
     """The reduction meant by a name or an instance, checked against the dimensions of what it reduces.
 
     Raises

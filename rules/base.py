@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float
@@ -61,7 +61,7 @@ class Local:
     distance: Float[Tensor, "*batch rows post"] | None = None
     post_spikes: Float[Tensor, "*batch rows post"] | None = None
     pre_spikes: Float[Tensor, "*batch pre_rows pre"] | None = None
-    broadcast: Callable[[Callable[..., Any]], Tensor] | None = None
+    broadcast: Callable[[Callable[..., float | Tensor]], float | Tensor] | None = None
     t: float = 0.0
     place: str = ""
 
@@ -148,6 +148,11 @@ class Rule(metaclass=Checked):
     bounds: tuple[float, float] | None = None
     """Least and largest weight of a `dense` rule: a network starts and every step of every solver ends within."""
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
     @abstractmethod
     def update(self, local: Local) -> Update | DenseUpdate:
         """The weight derivative of one population of synapses."""
@@ -220,9 +225,9 @@ class Sum(Rule):
         return {name: trace for part in self.parts for name, trace in part.spike_traces().items()}
 
     def jump(self, local: Local) -> tuple[Update | DenseUpdate | None, dict[str, Tensor]]:
-        found = [part.jump(local) for part in self.parts if part.jumps]
-        updates = [update for update, _ in found if update is not None]
-        jumped = {name: value for _, values in found for name, value in values.items()}
+        jumps = [part.jump(local) for part in self.parts if part.jumps]
+        updates = [update for update, _ in jumps if update is not None]
+        jumped = {name: value for _, values in jumps for name, value in values.items()}
         return (together(updates, local) if updates else None), jumped
 
     def variables(self, n_post: int, n_pre: int) -> Shapes:
@@ -247,8 +252,7 @@ class Scaled(Rule):
 
     def __post_init__(self) -> None:
         number("the factor of a rule", self.rate)
-        for flag in ("traces", "dense", "modulated", *PASSED_ON):
-            object.__setattr__(self, flag, getattr(self.rule, flag))
+        inherit(self, self.rule, "traces", "dense", "modulated", *PASSED_ON)
         object.__setattr__(self, "bounded", self.bounds is not None or (self.rule.bounded and self.rate >= 0))
 
     def spike_traces(self) -> dict[str, SpikeTrace]:
@@ -266,6 +270,12 @@ class Scaled(Rule):
 
     def flow(self, local: Local) -> dict[str, Tensor]:
         return self.rule.flow(local)
+
+
+def inherit(rule: Rule, inside: Rule, *flags: str) -> None:
+    """Set flags of a rule around another one as that one has them."""
+    for flag in flags:
+        object.__setattr__(rule, flag, getattr(inside, flag))
 
 
 def narrowest(bounds: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
@@ -292,7 +302,7 @@ def inner(rule: Rule, local: Local) -> Update | DenseUpdate:
     TypeError, ValueError : what the rule, by name and layer, returned instead
     """
     update = rule.update(local)
-    check_update(update, local, f"rule {getattr(rule, 'name', type(rule).__name__)}{local.place}")
+    check_update(update, local, f"rule {rule.name}{local.place}")
     return update
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner, narrowest
+from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inherit, inner, narrowest
 from ctsigprop.rules.checks import number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate
@@ -58,8 +58,7 @@ class Bounded(Rule):
         number("Bounded(rate=)", self.rate, least=0)
         if self.kind not in ("soft", "hard"):
             raise ValueError(f"Bounded(kind=) must be 'soft' or 'hard', got {self.kind!r}")
-        for flag in ("traces", "modulated", *PASSED_ON):
-            object.__setattr__(self, flag, getattr(self.rule, flag))
+        inherit(self, self.rule, "traces", "modulated", *PASSED_ON)
         object.__setattr__(self, "bounds", narrowest([(self.w_min, self.w_max), self.rule.bounds]))
 
     def variables(self, n_post: int, n_pre: int) -> Shapes:

@@ -64,6 +64,11 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     return plain
 
 
+def called(function: object) -> str:
+    """The name of a function, for messages; of an object without one, its `repr`."""
+    return str(getattr(function, "__name__", repr(function)))
+
+
 def pair(name: str, value: object, what: str) -> tuple[Any, Any]:
     """The two entries of a tuple, a list or an array; `what` says what they stand for.
 

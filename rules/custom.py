@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ctsigprop.rules.base import Local, Rule
-from ctsigprop.rules.checks import number
+from ctsigprop.rules.checks import called, number
 from ctsigprop.rules.update import DenseUpdate, Update
 
 
@@ -58,8 +58,8 @@ class Custom(Rule):
     @property
     def name(self) -> str:
         """Name of the function, for messages."""
-        return getattr(self.function, "__name__", repr(self.function))
+        return called(self.function)
 
     def update(self, local: Local) -> Update | DenseUpdate:
-        found = self.function(local)
-        return found.scaled(self.rate) if isinstance(found, Update | DenseUpdate) else found
+        update = self.function(local)
+        return update.scaled(self.rate) if isinstance(update, Update | DenseUpdate) else update

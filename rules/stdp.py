@@ -116,10 +116,14 @@ class TripletSTDP(Rule):
 
     def __post_init__(self) -> None:
         number("TripletSTDP(rate=)", self.rate, least=0)
-        for name in ("a2_plus", "a3_plus", "a2_minus", "a3_minus"):
-            number(f"TripletSTDP({name}=)", getattr(self, name))
-        for name in ("tau_plus", "tau_x", "tau_minus", "tau_y"):
-            number(f"TripletSTDP({name}=)", getattr(self, name), above=0)
+        number("TripletSTDP(a2_plus=)", self.a2_plus)
+        number("TripletSTDP(a3_plus=)", self.a3_plus)
+        number("TripletSTDP(a2_minus=)", self.a2_minus)
+        number("TripletSTDP(a3_minus=)", self.a3_minus)
+        number("TripletSTDP(tau_plus=)", self.tau_plus, above=0)
+        number("TripletSTDP(tau_x=)", self.tau_x, above=0)
+        number("TripletSTDP(tau_minus=)", self.tau_minus, above=0)
+        number("TripletSTDP(tau_y=)", self.tau_y, above=0)
         if self.pairing not in ("all", "nearest"):
             raise ValueError(f"TripletSTDP(pairing=) must be 'all' or 'nearest', got {self.pairing!r}")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inner
+from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inherit, inner
 from ctsigprop.rules.checks import Checked, number
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.update import DenseUpdate, Update
@@ -32,7 +31,7 @@ class Reward(metaclass=Checked):
     Circuits 9, 2016, section 3 (success signal R - <R>).
     """
 
-    value: Callable[[Mapping[str, Tensor], Tensor | None], Any]
+    value: Callable[[Mapping[str, Tensor], Tensor | None], float | Tensor]
     tau_mean: float = 100.0
 
     def __post_init__(self) -> None:
@@ -85,10 +84,9 @@ class ThreeFactor(Rule):
         twice = sorted({*self.variables_here(1, 1)} & {*self.rule.variables(1, 1), *self.rule.spike_traces()})
         if twice:
             raise ValueError(f"ThreeFactor(rule=) must not keep {twice[0]!r}, as the rule around it does")
-        for flag in ("traces", *PASSED_ON):
-            object.__setattr__(self, flag, getattr(self.rule, flag))
-        signed: Any = -1.0 if callable(self.modulator) or isinstance(self.modulator, Reward) else self.modulator
-        object.__setattr__(self, "bounded", self.bounds is not None or (self.rule.bounded and signed >= 0))
+        inherit(self, self.rule, "traces", *PASSED_ON)
+        positive = not callable(self.modulator) and not isinstance(self.modulator, Reward) and self.modulator >= 0
+        object.__setattr__(self, "bounded", self.bounds is not None or (self.rule.bounded and positive))
         object.__setattr__(self, "dense", self.rule.dense or self.tau_e is not None)
         object.__setattr__(self, "modulated", self.rule.modulated or isinstance(self.modulator, Reward))
 
@@ -97,25 +95,25 @@ class ThreeFactor(Rule):
 
     def variables_here(self, n_post: int, n_pre: int) -> Shapes:
         """The variables that are not of the rule inside."""
-        found: Shapes = {}
+        shapes: Shapes = {}
         if isinstance(self.modulator, Reward):
-            found["reward_mean"] = ((1,), 0.0)
+            shapes["reward_mean"] = ((1,), 0.0)
         if self.tau_e is not None:
-            found["eligibility"] = ((n_post, n_pre), 0.0)
-            found["eligibility_bias"] = ((n_post,), 0.0)
-        return found
+            shapes["eligibility"] = ((n_post, n_pre), 0.0)
+            shapes["eligibility_bias"] = ((n_post,), 0.0)
+        return shapes
 
     def flow(self, local: Local) -> dict[str, Tensor]:
-        found = dict(self.rule.flow(local))
+        slopes = dict(self.rule.flow(local))
         if isinstance(self.modulator, Reward):
             mean = local.variables["reward_mean"]
-            found["reward_mean"] = (self.reward(local, self.modulator) - mean) / self.modulator.tau_mean
+            slopes["reward_mean"] = (self.reward(local, self.modulator) - mean) / self.modulator.tau_mean
         if self.tau_e is not None:
             inside = as_dense(inner(self.rule, local), local)
             e, e_bias = local.variables["eligibility"], local.variables["eligibility_bias"]
-            found["eligibility"] = (inside.change - e) / self.tau_e
-            found["eligibility_bias"] = (-e_bias if inside.bias is None else inside.bias - e_bias) / self.tau_e
-        return found
+            slopes["eligibility"] = (inside.change - e) / self.tau_e
+            slopes["eligibility_bias"] = (-e_bias if inside.bias is None else inside.bias - e_bias) / self.tau_e
+        return slopes
 
     def update(self, local: Local) -> Update | DenseUpdate:
         factor = self.factor(local)

@@ -340,7 +340,7 @@ def numbers(s: Setting) -> tuple[ct.Network, ct.Presentations, ct.State, Arrays,
     """The system of a setting, with its initial state, inputs and targets as NumPy arrays."""
     network, stimulus, state = build(s)
     start = {key: value.numpy().copy() for key, value in state.items()}
-    y = np.zeros(s.samples) if stimulus.y is None else stimulus.y.numpy()
+    y = stimulus.y.numpy() if isinstance(stimulus.y, Tensor) else np.zeros(s.samples)
     return network, stimulus, state, start, as_inputs("x", stimulus.x).numpy(), y
 
 

@@ -234,7 +234,7 @@ NETWORKS: dict[str, tuple[type[Exception], str, Act]] = {
     "no derivative": (
         TypeError,
         r"activation must be .*or a pair \(function, derivative\)",
-        lambda: ct.Rate(activation=torch.tanh),
+        lambda: ct.Rate(activation=torch.tanh),  # type: ignore[arg-type]
     ),
 }
 

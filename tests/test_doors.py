@@ -223,6 +223,27 @@ def test_a_memory_map_is_read_batch_by_batch(file: Path) -> None:
     assert peak < whole.nbytes / 2
 
 
+def test_contexts_in_a_memory_map_are_read_batch_by_batch(tmp_path: Path) -> None:
+    contexts = np.random.default_rng(1).random((4000, 250), dtype=np.float32)
+    np.save(tmp_path / "y.npy", contexts)
+    x = np.random.default_rng(0).random((4000, 6), dtype=np.float32)
+    net = ct.Network([6, 4], 250, signal=ct.TargetStream(per="sample"), rule=ct.rules.ContrastiveHebbian())
+    run: dict[str, Any] = {"solver": ct.solvers.Euler(dt=1.0), "t_span": (0.0, 3.0), "seed": 0}
+    mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
+    Counting.rows_read = 0
+    stim = ct.Presentations(x, mapped.view(Counting), 8)
+    assert stim.target_width == 250
+    final = ct.simulate(net, stim, **run).final
+    assert final.equal(ct.simulate(net, ct.Presentations(x, contexts, 8), **run).final)
+    assert 3 * 8 <= Counting.rows_read <= 3 * 8 + 2
+    part = Fingerprint().of(ct.Presentations(x[:9], mapped[:9], 8))
+    assert part != Fingerprint().of(ct.Presentations(x[:9], mapped[9:18], 8))
+    with pytest.raises(ValueError, match="y must have one entry for each of the 4000 samples, got 9"):
+        ct.Presentations(x, mapped[:9], 8)
+    with pytest.raises(TypeError, match="x and y must have the same float type"):
+        ct.Presentations(x.astype(np.float64), mapped, 8)
+
+
 def test_an_ensemble_reads_the_same_from_a_memory_map(file: Path) -> None:
     whole, mapped = np.load(file)[:64], np.load(file, mmap_mode="r")[:64]
     net = ct.Network([250, 4], rule=ct.rules.Oja(rate=1e-3), bias=False)

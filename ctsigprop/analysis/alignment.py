@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import xarray as xr
@@ -14,7 +14,7 @@ from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.model.steady import settle
 from ctsigprop.results.solution import Solution
-from ctsigprop.signals.feedback import KolenPollack
+from ctsigprop.signals.feedback import Feedback, KolenPollack
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.stimuli.frame import Frame, Input
 from ctsigprop.stimuli.validation import as_inputs, as_targets
@@ -22,8 +22,8 @@ from ctsigprop.stimuli.validation import as_inputs, as_targets
 
 def alignment(
     sol_or_state: Solution | State,
-    x: Any,
-    y: Any,
+    x: object,
+    y: object,
     network: Network | None = None,
     of: Literal["weights", "drive"] = "weights",
 ) -> xr.DataArray:
@@ -106,7 +106,8 @@ def settle_rows(network: Network, field: Field, state: State) -> State:
     A step of one tau puts each layer where its drive is, so equal time constants settle exactly, layer by layer.
     """
     rows = network.row_shapes(field.frame.at(0.0).x.shape[-2])
-    taus = [layer.neuron.tau for layer in network.layers] + [getattr(network.signal, "tau_e", 1.0)]
+    taus = [layer.neuron.tau for layer in network.layers]
+    taus.append(network.signal.tau_e if isinstance(network.signal, Feedback) else 1.0)
     dt = min(taus)
     fixed = {name: DenseWeight(state[name]) for name in network.weight_shapes}
     now: dict[str, Tensor] = {name: state[name] for name in state if name not in fixed}

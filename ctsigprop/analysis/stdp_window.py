@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,22 +43,23 @@ def stdp_window(rule: Rule, intervals: Sequence[float] | None = None, solver: So
     if not isinstance(rule, Rule) or not rule.jumps:
         raise TypeError(f"stdp_window measures a rule that acts at spikes, such as ct.rules.STDP(), got {rule!r}")
     longest = max(trace.tau for trace in rule.spike_traces().values())
-    found: Any = np.linspace(-3 * longest, 3 * longest, 81) if intervals is None else np.asarray(intervals, dtype=float)
-    if found.ndim != 1 or not len(found) or not np.all(np.isfinite(found)):
+    default = np.linspace(-3 * longest, 3 * longest, 81)
+    times = default if intervals is None else np.asarray(intervals, dtype=float)
+    if times.ndim != 1 or not len(times) or not np.all(np.isfinite(times)):
         raise ValueError(f"intervals must be a list of finite times, got {intervals!r}")
-    middle = float(np.abs(found).max()) + longest
-    network = Network([len(found) + 1, 1], neuron=LIF(tau=longest, reset=0.0), rule=rule, bias=False)
+    middle = float(np.abs(times).max()) + longest
+    network = Network([len(times) + 1, 1], neuron=LIF(tau=longest, reset=0.0), rule=rule, bias=False)
     start = network.initial_state(dtype=torch.float64)
-    weights = torch.zeros(1, len(found) + 1, dtype=torch.float64)
+    weights = torch.zeros(1, len(times) + 1, dtype=torch.float64)
     weights[0, -1] = STRONG
-    trains = SpikeTrains([*([middle - s] for s in found.tolist()), [middle]], 2 * middle, dtype=torch.float64)
+    trains = SpikeTrains([*([middle - s] for s in times.tolist()), [middle]], 2 * middle, dtype=torch.float64)
     final = simulate(network, trains, solver or EventDriven(), state=start.replace({"W.1": weights})).final
     change = (final["W.1"] - weights)[0, :-1].numpy()
     about = {"long_name": "interval, post less pre", "units": "units of time"}
     return xr.DataArray(
         change,
         dims=["interval"],
-        coords={"interval": ("interval", found, about)},
+        coords={"interval": ("interval", times, about)},
         name="change",
         attrs={"long_name": "change in weight", "rule": repr(rule)},
     )

@@ -8,14 +8,14 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import typer
 
 from ctsigprop.batch.compare import plan_comparison
-from ctsigprop.batch.config import ConfigError, Experiment, Range, Setup, build_point, read, setups
+from ctsigprop.batch.config import ConfigError, Experiment, Load, Range, Setup, build_point, read, setups
 from ctsigprop.batch.designs import design_points
 from ctsigprop.batch.engine import WorkerLost
 from ctsigprop.batch.estimate import duration, estimate
@@ -84,8 +84,9 @@ def run(
     """
     with mistakes():
         experiment, _ = read(file, change or ())
-        trial = experiment.trial(seed)
+        network, stimulus, solver, data = experiment.parts(seed)
         if dry_run:
+            trial = Trial(network, stimulus, solver, data)
             batch = plan_comparison({"network": trial}, common(experiment), [seed], "t", None)
             typer.echo(estimate(batch.jobs, Options(keep=True)))
             return
@@ -93,10 +94,11 @@ def run(
         if folder is not None and os.path.lexists(folder):
             raise ConfigError(f"--store {store} exists: choose another folder, or remove it first")
         try:
-            sol = simulate(trial.network, trial.stimulus, trial.solver or "auto", seed=seed, progress=True)  # type: ignore[arg-type]
+            sol = simulate(network, stimulus, solver, seed=seed, progress=True)
         except KeyboardInterrupt as stop:
             sol = vars(stop)["solution"]
-        measured = as_measures(experiment.metrics)(trial.network, sol.final, common_test(trial), trial.solver)
+        measures = as_measures(experiment.metrics)
+        measured = measures(network, sol.final, as_test(data, network, stimulus), solver)
         for name, value in measured.items():
             typer.echo(f"{name} {value:.4f}")
         typer.echo(sol.message)
@@ -125,10 +127,10 @@ def compare(
         experiment, raw = read(file, change or ())
         if experiment.compare is None:
             raise ConfigError(f"{file}: compare: is missing; a comparison needs [compare.rules.NAME] tables")
+        asked = experiment.compare
         load = functools.cache(DataPart.load)
         shown: dict[tuple[str, int], Presentations] = {}
         trials = {name: trial_of(setup, load, shown) for name, setup in setups(raw, str(file)).items()}
-        asked = experiment.compare
         batch = plan_comparison(trials, common(experiment), as_seeds(experiment.seeds), asked.test, asked.reference)
         code = carry_out(batch, experiment, store, out, (n_jobs, engine, resume, retry), dry_run)
     raise typer.Exit(code)
@@ -213,12 +215,7 @@ def common(experiment: Experiment) -> Common:
     return Common(None, "auto", None, measures, every, budget, stop)
 
 
-def common_test(trial: Trial) -> Any:
-    """The test data of a trial."""
-    return as_test(trial.test, trial.network, trial.stimulus)  # type: ignore[arg-type]
-
-
-def trial_of(setup: Setup, load: Any, known: dict[tuple[str, int], Presentations]) -> Trial:
+def trial_of(setup: Setup, load: Load, known: dict[tuple[str, int], Presentations]) -> Trial:
     """A rule of a comparison: its network, and its data for every seed.
 
     `known` are the stimuli that were made before: rules that are shown the same share them.
@@ -232,7 +229,7 @@ def trial_of(setup: Setup, load: Any, known: dict[tuple[str, int], Presentations
         return known[described, seed]
 
     def test(seed: int) -> Dataset:
-        return load(setup.data, seed)  # type: ignore[no-any-return]
+        return load(setup.data, seed)
 
     return Trial(first.network, shown, first.solver, test)
 

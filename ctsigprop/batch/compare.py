@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ctsigprop.batch.job import Curve, Trial
+from ctsigprop.batch.job import Curve, Trial, as_budget
 from ctsigprop.batch.measures import Metric, as_measures
 from ctsigprop.batch.plan import (
     Common,
     Planner,
     StimulusOrMaker,
-    as_budget,
     as_seeds,
     as_trial,
     measured,
@@ -34,16 +32,16 @@ def compare(
     stimulus: StimulusOrMaker | None = None,
     *,
     seeds: Iterable[int] | int = 10,
-    test: Any = None,
+    test: object = None,
     metrics: Sequence[str] | Mapping[str, Metric] | None = None,
-    budget: Any = "presentations",
+    budget: object = "presentations",
     solver: Solver | str = "auto",
     every: float | None = None,
     stop: Callable[[Curve, float], str | None] | None = None,
     paired_test: Test = "t",
     reference: str | None = None,
     store: str | Path | None = None,
-    engine: Any = "local",
+    engine: object = "local",
     n_jobs: int = 1,
     retry: bool = False,
     progress: bool | None = None,
@@ -88,7 +86,7 @@ def compare(
 
 
 def plan_comparison(
-    networks: Mapping[str, Any], common: Common, seeds: Sequence[int], paired_test: Test, reference: str | None
+    networks: Mapping[str, object], common: Common, seeds: Sequence[int], paired_test: Test, reference: str | None
 ) -> Batch:
     """The jobs of a comparison, as `compare` describes it."""
     if not isinstance(networks, Mapping) or not networks:

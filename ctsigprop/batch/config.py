@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from scipy import stats
+from scipy.stats.distributions import rv_frozen
 
-from ctsigprop.batch.job import Budget, StopBelow, Trial
+from ctsigprop.batch.job import Budget, Settings, StopBelow, Trial
 from ctsigprop.batch.measures import METRICS
-from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict
+from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict, is_model
 from ctsigprop.datasets import Dataset
 from ctsigprop.files.paths import local
+from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import lookup
+from ctsigprop.solvers.base import Solver
 from ctsigprop.stimuli.presentations import Presentations
 
 if sys.version_info >= (3, 11):
@@ -29,6 +32,9 @@ OTHER_KIND = ("list_type", "dict_type", "model_type", "model_attributes_type")
 LARGEST = 1 << 22
 """Bytes of a configuration file at most."""
 Load = Callable[[DataPart, int], Dataset]
+Table = dict[str, object]
+"""A table of a file, as TOML gives it."""
+M = TypeVar("M", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -42,7 +48,7 @@ class Range(Strict):
     high: int | float
     scale: Literal["linear", "log"] = "linear"
 
-    def distribution(self) -> Any:
+    def distribution(self) -> rv_frozen:
         """SciPy's distribution of it.
 
         Raises
@@ -57,11 +63,16 @@ class Range(Strict):
             return stats.randint(self.low, self.high + 1)
         return stats.uniform(self.low, self.high - self.low)
 
+    def ends(self) -> list[object]:
+        """A value near either end."""
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return [int(value) if whole else float(value) for value in self.distribution().ppf([0.001, 0.999])]
+
 
 class CompareSection(Strict):
     """`[compare]`: for each rule, what differs from `[network]`, `[presentations]` and `[solver]`."""
 
-    rules: dict[str, dict[str, Any]] = Field(
+    rules: dict[str, dict[str, object]] = Field(
         min_length=1,
         description="`[compare.rules.NAME]` for each rule, with those keys of data, presentations, network and solver "
         "that differ from the rest of the file",
@@ -77,7 +88,7 @@ class CompareSection(Strict):
 class SweepSection(Strict):
     """`[sweep]`: keys of the file, dotted, with lists of values or ranges."""
 
-    settings: dict[str, list[Any] | Range] = Field(
+    settings: dict[str, list[object] | Range] = Field(
         min_length=1,
         description='dotted keys of this file, in quotes, each with a list of values or a range: "network.rule.rate" = '
         '{ low = 0.1, high = 10.0, scale = "log" }',
@@ -116,12 +127,16 @@ class Setup(Strict):
         data = load(self.data, seed)
         return self.presentations.build(data.x_train, data.y_train, seed)
 
-    def trial(self, seed: int, load: Load = DataPart.load) -> Trial:
-        """The run of one seed."""
+    def parts(self, seed: int, load: Load = DataPart.load) -> tuple[Network, Presentations, Solver | str, Dataset]:
+        """What the run of one seed needs: network, stimulus, solver and data."""
         data = load(self.data, seed)
         classes = int(data.y_train.max()) + 1
         network = self.network.build(data.x_train.shape[1], classes)
-        return Trial(network, self.stimulus(seed, load), "auto" if self.solver == "auto" else self.solver.build(), data)
+        return network, self.stimulus(seed, load), "auto" if self.solver == "auto" else self.solver.build(), data
+
+    def trial(self, seed: int, load: Load = DataPart.load) -> Trial:
+        """The run of one seed."""
+        return Trial(*self.parts(seed, load))
 
 
 class Experiment(Setup):
@@ -157,7 +172,7 @@ class Experiment(Setup):
         return None if self.stop is None else StopBelow(self.stop.metric, self.stop.least, self.stop.after)
 
 
-def read(path: Path, changes: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:
+def read(path: Path, changes: Sequence[str] = ()) -> tuple[Experiment, Table]:
     """(the checked experiment, its tables as they stand in the file, changes included).
 
     Parameters
@@ -186,7 +201,7 @@ def read(path: Path, changes: Sequence[str] = ()) -> tuple[Experiment, dict[str,
     return checked(Experiment, raw, str(path)), raw
 
 
-def parsed(change: str) -> dict[str, Any]:
+def parsed(change: str) -> Table:
     """One change as a table; a value that is no TOML is taken as text."""
     key, equals, value = change.partition("=")
     if not equals or not key.strip():
@@ -199,23 +214,23 @@ def parsed(change: str) -> dict[str, Any]:
     raise ConfigError(f"--set must be KEY=VALUE such as network.rule.rate=2.0, got {change!r}")
 
 
-def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, object], change: Mapping[str, object]) -> Table:
     """`base` with what `change` has; tables are merged, but one that names something else takes the other's place."""
-    found = dict(base)
+    result = dict(base)
     for key, value in change.items():
-        old = found.get(key)
+        old = result.get(key)
         if (
             isinstance(old, Mapping)
             and isinstance(value, Mapping)
             and value.get("name", old.get("name")) == old.get("name")
         ):
-            found[key] = merged(old, value)
+            result[key] = merged(old, value)
         else:
-            found[key] = value
-    return found
+            result[key] = value
+    return result
 
 
-def checked(model: type[Any], raw: Mapping[str, Any], where: str) -> Any:
+def checked(model: type[M], raw: Mapping[str, object], where: str) -> M:
     """The tables as a model.
 
     Raises
@@ -223,15 +238,15 @@ def checked(model: type[Any], raw: Mapping[str, Any], where: str) -> Any:
     ConfigError : with file, key and what is allowed, one line per mistake
     """
     try:
-        found = model.model_validate(raw)
-        if isinstance(found, Experiment):
-            check_whole(found, raw, where)
+        described = model.model_validate(raw)
+        if isinstance(described, Experiment):
+            check_whole(described, raw, where)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{where}: {line}" for line in told(error, model, raw))) from None
-    return found
+    return described
 
 
-def told(error: ValidationError, model: type[Any], raw: Mapping[str, Any]) -> list[str]:
+def told(error: ValidationError, model: type[BaseModel], raw: Mapping[str, object]) -> list[str]:
     """Each mistake as "key: what is wrong"; of alternatives that all fail, the first is told."""
     lines: dict[str, str] = {}
     weak: set[str] = set()
@@ -239,9 +254,9 @@ def told(error: ValidationError, model: type[Any], raw: Mapping[str, Any]) -> li
         parts = path_of(one["loc"], raw)
         text = one["msg"].removeprefix("Value error, ")
         if one["type"] == "extra_forbidden":
-            table: Any = model
+            table: type[BaseModel] | None = model
             for part in parts[:-1]:
-                table = inner_model(table, part)
+                table = None if table is None else inner_model(table, part)
             text = "unknown key" + (f"; {', '.join(table.model_fields)} are allowed" if table is not None else "")
         elif one["type"] == "missing":
             parts, text = [*parts, str(one["loc"][-1])], "is missing"
@@ -255,76 +270,75 @@ def told(error: ValidationError, model: type[Any], raw: Mapping[str, Any]) -> li
     return [f"{key}: {text}" for key, text in lines.items()]
 
 
-def path_of(loc: Sequence[Any], raw: Any) -> list[str]:
+def path_of(loc: Sequence[int | str], raw: object) -> list[str]:
     """The keys of a mistake's place that are in the file; pydantic adds names of alternatives."""
-    parts = []
+    keys, inside = [], raw
     for part in loc:
-        if (isinstance(raw, Mapping) and part in raw) or (isinstance(raw, list) and isinstance(part, int)):
-            raw = raw[part]
-            parts.append(str(part))
-    return parts
+        below = inside.get(part, inside) if isinstance(inside, Mapping) else inside
+        if isinstance(inside, list) and isinstance(part, int):
+            below = inside[part]
+        if below is not inside:
+            inside = below
+            keys.append(str(part))
+    return keys
 
 
-def inner_model(table: Any, key: str) -> Any:
+def inner_model(table: type[BaseModel], key: str) -> type[BaseModel] | None:
     """The model of a table inside another, or None."""
-    field = getattr(table, "model_fields", {}).get(key)
-    candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
-    return next((one for one in candidates if hasattr(one, "model_fields")), None)
+    field = table.model_fields.get(key)
+    candidates = () if field is None else (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in candidates if is_model(kind)), None)
 
 
-def check_whole(found: Experiment, raw: Mapping[str, Any], where: str) -> None:
+def check_whole(experiment: Experiment, raw: Mapping[str, object], where: str) -> None:
     """What no single table can see: metrics, ranges, the setup of every rule of a comparison, keys of a sweep."""
     try:
-        for name in found.metrics:
+        for name in experiment.metrics:
             lookup("metric", name, METRICS)
     except ValueError as error:
         raise ConfigError(f"{where}: metrics: {error}") from None
-    if found.stop is not None and found.stop.metric not in found.metrics:
-        raise ConfigError(f"{where}: stop.metric: must be one of metrics, {', '.join(found.metrics)}")
-    if found.compare is not None:
+    if experiment.stop is not None and experiment.stop.metric not in experiment.metrics:
+        raise ConfigError(f"{where}: stop.metric: must be one of metrics, {', '.join(experiment.metrics)}")
+    if experiment.compare is not None:
         setups(raw, where)
-        if found.compare.reference not in (None, *found.compare.rules):
+        if experiment.compare.reference not in (None, *experiment.compare.rules):
             raise ConfigError(
-                f"{where}: compare.reference: must be one of {', '.join(found.compare.rules)}, "
-                f"got {found.compare.reference!r}"
+                f"{where}: compare.reference: must be one of {', '.join(experiment.compare.rules)}, "
+                f"got {experiment.compare.reference!r}"
             )
-    for key, values in (found.sweep.settings if found.sweep is not None else {}).items():
+    for key, values in (experiment.sweep.settings if experiment.sweep is not None else {}).items():
         try:
-            some = values if isinstance(values, list) else values.distribution().ppf([0.001, 0.999]).tolist()
+            some = values if isinstance(values, list) else values.ends()
         except ValueError as error:
             raise ConfigError(f"{where}: sweep.settings.{key!r}: {error}") from None
         if key.split(".")[0] not in Setup.model_fields:
             known = ", ".join(Setup.model_fields)
             raise ConfigError(f"{where}: sweep.settings.{key!r}: must be a key of {known}, such as network.rule.rate")
-        whole = isinstance(values, Range) and isinstance(values.low, int) and isinstance(values.high, int)
         for value in some:
-            setup_of(raw, {key: int(value) if whole else value}, f"{where}: sweep.settings.{key!r}")
+            setup_of(raw, {key: value}, f"{where}: sweep.settings.{key!r}")
 
 
-def setups(raw: Mapping[str, Any], where: str) -> dict[str, Setup]:
+def setups(raw: Mapping[str, object], where: str) -> dict[str, Setup]:
     """The setup of every rule of a comparison."""
+    rules = CompareSection.model_validate(raw["compare"]).rules
     base = {key: value for key, value in raw.items() if key in Setup.model_fields}
-    rules = raw["compare"]["rules"]
     return {
         name: checked(Setup, merged(base, change), f"{where}: compare.rules.{name}") for name, change in rules.items()
     }
 
 
-def setup_of(raw: Mapping[str, Any], settings: Mapping[str, Any], where: str = "settings") -> Setup:
+def setup_of(raw: Mapping[str, object], settings: Settings, where: str = "settings") -> Setup:
     """The setup of one point of a sweep: the file with some of its keys set."""
     table = {key: value for key, value in raw.items() if key in Setup.model_fields}
     for key, value in settings.items():
-        change: dict[str, Any] = {}
-        inside = change
-        *path, last = key.split(".")
-        for part in path:
-            inside = inside.setdefault(part, {})
-        inside[last] = value
-        table = merged(table, change)
-    found: Setup = checked(Setup, table, where)
-    return found
+        outermost, *path = key.split(".")
+        change = value
+        for part in reversed(path):
+            change = {part: change}
+        table = merged(table, {outermost: change})
+    return checked(Setup, table, where)
 
 
-def build_point(raw: Mapping[str, Any], load: Load, *, seed: int, **settings: Any) -> Trial:
+def build_point(raw: Mapping[str, object], load: Load, *, seed: int, **settings: object) -> Trial:
     """What a sweep builds of one point and seed."""
     return setup_of(raw, settings).trial(seed, load)

@@ -6,7 +6,6 @@ import hashlib
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ctsigprop.batch.job import COSTS, Curve, Job, Record
@@ -26,7 +25,7 @@ from ctsigprop.stimuli.stimulus import Stimulus
 from ctsigprop.trace.graph import NotTraceable
 from ctsigprop.trace.record import structure
 
-KNOWN: WeakKeyDictionary[Network, dict[Any, str]] = WeakKeyDictionary()
+KNOWN: WeakKeyDictionary[Network, dict[object, str]] = WeakKeyDictionary()
 """What networks that are in use compute."""
 SECONDS_OF_A_GROUP = 10.0
 """Time until the first runs side by side have ended from which on fewer go at once, where that costs little."""
@@ -206,7 +205,7 @@ def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> flo
     return seconds
 
 
-def shape(job: Job) -> tuple[Any, ...]:
+def shape(job: Job) -> tuple[object, ...]:
     """What runs must have in common to be integrated together: everything but numbers and seeds. Runs of one shape can
     all go side by side or none can, so that it does not depend on which of them are left how a run is done.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.stats import qmc
@@ -16,9 +16,34 @@ Design = Literal["grid", "random", "sobol"]
 DESIGNS = ("grid", "random", "sobol")
 
 
+@runtime_checkable
+class Distribution(Protocol):
+    """A distribution of SciPy's, or any other that has quantiles."""
+
+    def ppf(self, q: np.ndarray) -> np.ndarray:
+        """The values below which shares q of all draws lie."""
+        ...
+
+
+@runtime_checkable
+class Frozen(Protocol):
+    """A distribution of SciPy's with its parameters."""
+
+    dist: object
+
+
+@runtime_checkable
+class Discrete(Protocol):
+    """A distribution of integers."""
+
+    def pmf(self, k: np.ndarray) -> np.ndarray:
+        """The probability of each."""
+        ...
+
+
 def design_points(
-    settings: Mapping[str, Any], design: str | None = None, n: int | None = None, seed: int = 0
-) -> list[dict[str, Any]]:
+    settings: Mapping[str, object], design: str | None = None, n: int | None = None, seed: int = 0
+) -> list[dict[str, object]]:
     """The settings of every point of a design.
 
     Parameters
@@ -62,9 +87,9 @@ def design_points(
     return [dict(zip(settings, point, strict=True)) for point in zip(*columns, strict=True)]
 
 
-def listed_values(name: str, values: Any) -> list[Any] | None:
+def listed_values(name: str, values: object) -> list[object] | None:
     """Listed values, or None for a distribution."""
-    if hasattr(values, "ppf"):
+    if isinstance(values, Distribution):
         return None
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence | np.ndarray | range):
         raise TypeError(f"settings[{name!r}] must be a list of values or a distribution with ppf, got {values!r}")
@@ -83,14 +108,11 @@ def unit_points(design: str, n: int, d: int, seed: int) -> np.ndarray:
     return np.asarray(np.clip(points, 1e-12, 1 - 1e-12))
 
 
-def at(values: Any, listed: list[Any] | None, u: np.ndarray) -> list[Any]:
+def at(values: object, listed: list[object] | None, u: np.ndarray) -> list[object]:
     """Values at the quantiles u (n,) of a list or a distribution."""
-    if listed is None:
-        found: list[Any] = np.asarray(values.ppf(u)).tolist()
-        return [int(value) if hasattr(values, "dist") and is_discrete(values) else value for value in found]
-    return [listed[min(int(x * len(listed)), len(listed) - 1)] for x in u]
-
-
-def is_discrete(distribution: Any) -> bool:
-    """Whether a SciPy distribution is one of integers."""
-    return hasattr(distribution.dist, "pmf")
+    if isinstance(values, Distribution):
+        quantiles = np.asarray(values.ppf(u))
+        whole_numbers = isinstance(values, Frozen) and isinstance(values.dist, Discrete)
+        return [int(value) if whole_numbers else value for value in quantiles.tolist()]
+    levels = listed or []
+    return [levels[min(int(x * len(levels)), len(levels) - 1)] for x in u]

@@ -8,11 +8,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import joblib
 import psutil
@@ -20,12 +20,49 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 T = TypeVar("T")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 PULSE = 0.5
 """Seconds between two looks of a worker at its parent process."""
 PATIENCE = 10
 """Seconds until a scheduler has answered, and until it has a worker."""
 AHEAD = 2
 """Groups that are handed to a cluster at once for each of its threads."""
+
+
+class Future(Protocol[R_co]):
+    """Work that a cluster was handed."""
+
+    @property
+    def status(self) -> str | None:
+        """How it ended."""
+        ...
+
+    def result(self) -> R_co:
+        """What came out of it, once it is there; what it raised is raised."""
+        ...
+
+
+@runtime_checkable
+class Cluster(Protocol):
+    """What is asked of a `distributed.Client`."""
+
+    def submit(self, work: Callable[[T], R], group: T, /, *, pure: bool) -> Future[R]: ...
+
+    def ncores(self) -> Mapping[str, int]: ...
+
+    def scheduler_info(self) -> object: ...
+
+    def wait_for_workers(self, n_workers: int, /, *, timeout: float) -> object: ...
+
+    def close(self) -> object: ...
+
+
+class Arriving(Protocol[R_co]):
+    """Futures in the order in which they end; more may be added."""
+
+    def __iter__(self) -> Iterator[Future[R_co]]: ...
+
+    def update(self, futures: Sequence[object]) -> object: ...
 
 
 class WorkerLost(RuntimeError):
@@ -36,7 +73,7 @@ class SchedulerLost(WorkerLost):
     """The Dask scheduler has ended, or was never there, or has no workers; what was finished is in the store."""
 
 
-def execute(work: Callable[[T], list[R]], groups: Sequence[T], engine: Any, n_jobs: int) -> Iterator[R]:
+def execute(work: Callable[[T], list[R]], groups: Sequence[T], engine: object, n_jobs: int) -> Iterator[R]:
     """The results of `work` for every group, as they arrive.
 
     Parameters
@@ -91,15 +128,16 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def on_cluster(work: Callable[[T], list[R]], groups: Sequence[T], client: Any) -> Iterator[R]:
+def on_cluster(work: Callable[[T], list[R]], groups: Sequence[T], client: Cluster) -> Iterator[R]:
     """The results of a Dask cluster's workers, which are handed a few groups at a time."""
     from distributed import KilledWorker, as_completed
 
-    def submitted(count: int) -> list[Any]:
+    def submitted(count: int) -> list[Future[list[R]]]:
         return [client.submit(work, group, pure=False) for group in islice(left, count)]
 
     left = iter(groups)
-    running: Any = as_completed(submitted(AHEAD * sum(client.ncores().values())))  # type: ignore[no-untyped-call]
+    in_turn: Callable[[list[Future[list[R]]]], Arriving[list[R]]] = as_completed
+    running = in_turn(submitted(AHEAD * sum(client.ncores().values())))
     for future in running:
         try:
             results = future.result()
@@ -114,7 +152,7 @@ def on_cluster(work: Callable[[T], list[R]], groups: Sequence[T], client: Any) -
 
 
 @contextmanager
-def connected(engine: Any) -> Iterator[Any]:
+def connected(engine: object) -> Iterator[Cluster]:
     """A client of a scheduler that has workers, from an address or a client.
 
     Raises
@@ -123,17 +161,17 @@ def connected(engine: Any) -> Iterator[Any]:
     """
     if isinstance(engine, str) and "://" not in engine:
         raise ValueError(f"engine must be 'local', an address such as 'tcp://host:8786' or a Client, got {engine!r}")
-    if not isinstance(engine, str) and not hasattr(engine, "scheduler_info"):
+    if not isinstance(engine, str | Cluster):
         raise TypeError(f"engine must be 'local', the address of a Dask scheduler or a Client, got {engine!r}")
     try:
         from distributed import Client
     except ImportError:
         raise ImportError("engine= with an address needs Dask: pip install 'ctsigprop[cluster]'") from None
-    owned = isinstance(engine, str)
+    made: Callable[..., Cluster] = Client
     with quiet("distributed.client"), ExitStack() as stack:
         try:
-            client: Any = Client(engine, timeout=PATIENCE) if owned else engine  # type: ignore[no-untyped-call]
-            if owned:
+            client = made(engine, timeout=PATIENCE) if isinstance(engine, str) else engine
+            if client is not engine:
                 stack.callback(client.close)
             client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, asyncio.TimeoutError, concurrent.futures.CancelledError):

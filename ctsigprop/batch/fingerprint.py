@@ -10,7 +10,6 @@ import types
 from collections.abc import Callable, Mapping, Set
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,8 +34,8 @@ class Format:
     """
 
     version: int
-    identity: Callable[[Any], str]
-    settings: Callable[[Any], dict[str, Any] | None]
+    identity: Callable[[identities.Named], str]
+    settings: Callable[[object], dict[str, object] | None]
 
 
 FORMER = Format(1, former.identity, former.settings)
@@ -57,9 +56,9 @@ class Fingerprint:
 
     def __init__(self, form: Format = CURRENT) -> None:
         self.form = form
-        self._arrays: dict[int, tuple[Any, str]] = {}
+        self._arrays: dict[int, tuple[object, str]] = {}
 
-    def of(self, *values: Any) -> str:
+    def of(self, *values: object) -> str:
         """Hexadecimal digest, 20 characters long.
 
         Raises
@@ -69,7 +68,7 @@ class Fingerprint:
         head = () if self.form.version == 1 else (f"ctsigprop fingerprint {self.form.version}",)
         return self._of((*head, *values), ())[:20]
 
-    def _of(self, value: Any, above: tuple[int, ...]) -> str:
+    def _of(self, value: object, above: tuple[int, ...]) -> str:
         if isinstance(value, Tensor | np.ndarray):
             return self._array(value)
         if id(value) in above:
@@ -91,7 +90,7 @@ class Fingerprint:
             self._arrays[id(value)] = (value, digest.hexdigest())
         return self._arrays[id(value)][1]
 
-    def _parts(self, value: Any) -> list[str | Inside]:
+    def _parts(self, value: object) -> list[str | Inside]:
         """What makes up a value: words, and values to look into."""
         kind = type(value)
         if isinstance(value, float):
@@ -124,7 +123,7 @@ class Fingerprint:
         if isinstance(value, types.CodeType):
             return self._code(value)
         if isinstance(value, types.BuiltinFunctionType | np.ufunc):
-            return ["builtin", f"{getattr(value, '__module__', '')}.{getattr(value, '__name__', repr(kind))}"]
+            return ["builtin", f"{value.__module__}.{value.__name__}"]
         return self._object(value)
 
     def _function(self, value: types.FunctionType) -> list[str | Inside]:
@@ -161,31 +160,39 @@ class Fingerprint:
                 parts += [Inside(members[key].__code__) for key in sorted(members)]
         return parts
 
-    def _object(self, value: Any) -> list[str | Inside]:
+    def _object(self, value: object) -> list[str | Inside]:
         """An object by its class and its fields."""
         fields = self.form.settings(value) if ours(type(value).__module__) else None
-        if fields is not None:
-            return ["object", Inside(type(value)), Inside(fields)]
-        if dataclasses.is_dataclass(value):
-            fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.compare}
-        elif isinstance(value, nn.Module):
-            own = {key: item for key, item in vars(value).items() if not key.startswith("_")}
-            fields = {**own, "state_dict": dict(value.state_dict())}
-        elif hasattr(value, "__dict__"):
-            cached = {key for key, item in vars(type(value)).items() if isinstance(item, functools.cached_property)}
-            fields = {key: item for key, item in vars(value).items() if key not in cached}
-        elif hasattr(type(value), "__slots__"):
-            fields = {key: getattr(value, key, None) for key in type(value).__slots__}
-        else:
-            raise TypeError(f"a configuration must be made of numbers, data, functions and objects, got {value!r}")
-        return ["object", Inside(type(value)), Inside(fields)]
+        return ["object", Inside(type(value)), Inside(members(value) if fields is None else fields)]
+
+
+def members(value: object) -> dict[str, object]:
+    """What an object is made of that says nothing of it itself.
+
+    Raises
+    ------
+    TypeError : it has no members to look at
+    """
+    fields = identities.compared(value)
+    if fields is not None:
+        return fields
+    if isinstance(value, nn.Module):
+        public = {key: item for key, item in vars(value).items() if not key.startswith("_")}
+        return {**public, "state_dict": dict(value.state_dict())}
+    if hasattr(value, "__dict__"):
+        cached = {key for key, item in vars(type(value)).items() if isinstance(item, functools.cached_property)}
+        return {key: item for key, item in vars(value).items() if key not in cached}
+    slots = getattr(type(value), "__slots__", None)
+    if slots is None:
+        raise TypeError(f"a configuration must be made of numbers, data, functions and objects, got {value!r}")
+    return {key: getattr(value, key, None) for key in slots}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inside:
     """A value to look into."""
 
-    value: Any
+    value: object
 
 
 def of_library(module: str | None) -> bool:
@@ -200,8 +207,8 @@ def ours(module: str | None) -> bool:
 
 def names_in(code: types.CodeType) -> set[str]:
     """The global names that a function's code uses, those of functions inside it included."""
-    found = set(code.co_names)
+    names = set(code.co_names)
     for constant in code.co_consts:
         if inspect.iscode(constant):
-            found |= names_in(constant)
-    return found
+            names |= names_in(constant)
+    return names

@@ -6,9 +6,8 @@ The table is closed. What came later has no such fingerprint, and neither has wh
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from ctsigprop.batch.identities import NAMES, REVISIONS
+from ctsigprop.batch.identities import NAMES, REVISIONS, Named, compared
 
 ADAPTIVE = "rtol atol rtol_weights atol_weights max_steps compile"
 FIXED = "dt max_steps compile"
@@ -114,7 +113,7 @@ class NotFormer(ValueError):
     """Something that version 0.1 did not have, or that gives other numbers since."""
 
 
-def identity(thing: Any) -> str:
+def identity(thing: Named) -> str:
     """The dotted name that a class or function had.
 
     Raises
@@ -129,7 +128,7 @@ def identity(thing: Any) -> str:
     return f"ctsigprop.{FORMER[name][0]}"
 
 
-def settings(value: Any) -> dict[str, Any] | None:
+def settings(value: object) -> dict[str, object] | None:
     """What an object of ours was made of, or None: what it is made of now.
 
     Raises
@@ -141,8 +140,9 @@ def settings(value: Any) -> dict[str, Any] | None:
         return None
     names = FORMER[name][1].split()
     if dataclasses.is_dataclass(value):
+        fields = compared(value) or {}
         for one in dataclasses.fields(value):
-            if one.compare and one.name not in names and getattr(value, one.name) != one.default:
+            if one.compare and one.name not in names and fields[one.name] != one.default:
                 raise NotFormer(f"{name} had no {one.name} in version 0.1")
-        return {name: getattr(value, name) for name in names}
+        return {name: fields[name] for name in names}
     return {name: vars(value)[name] for name in names if name in vars(value)}

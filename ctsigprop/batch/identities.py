@@ -5,8 +5,8 @@ module, but keeps its name here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import FunctionType
 
 from ctsigprop.batch.job import Budget, StopBelow
 from ctsigprop.batch.measures import METRICS, Measures, Test
@@ -27,7 +27,8 @@ from ctsigprop.stimuli.presentations import Presentations
 from ctsigprop.stimuli.spike_trains import SpikeTrains
 from ctsigprop.stimuli.stimulus import Continuous
 
-KINDS: dict[str, Mapping[str, Any]] = {
+Named = type | FunctionType
+KINDS: dict[str, Mapping[str, Callable[..., object]]] = {
     "rules": RULES,
     "contrasts": CONTRASTS,
     "solvers": SOLVERS,
@@ -55,8 +56,8 @@ KINDS: dict[str, Mapping[str, Any]] = {
         "test": Test,
     },
 }
-IDENTITIES: dict[str, Any] = {f"{kind}/{name}": thing for kind, table in KINDS.items() for name, thing in table.items()}
-NAMES: dict[Any, str] = {thing: name for name, thing in IDENTITIES.items()}
+IDENTITIES = {f"{kind}/{name}": thing for kind, table in KINDS.items() for name, thing in table.items()}
+NAMES: dict[object, str] = {thing: name for name, thing in IDENTITIES.items()}
 
 REVISIONS: dict[str, int] = {
     "rules/bounded": 2,
@@ -79,13 +80,13 @@ SETTINGS: dict[type, tuple[str, ...]] = {
 """What decides an object that is no dataclass; all else in it follows from these."""
 
 
-def identity(thing: Any) -> str:
+def identity(thing: Named) -> str:
     """The name of a class or function of ours, with its revision; of one that has none here, what it is called."""
     name = NAMES.get(thing)
-    return str(thing.__qualname__) if name is None else f"{name} {REVISIONS.get(name, 1)}"
+    return thing.__qualname__ if name is None else f"{name} {REVISIONS.get(name, 1)}"
 
 
-def settings(value: Any) -> dict[str, Any] | None:
+def settings(value: object) -> dict[str, object] | None:
     """What decides an object of ours, or None: what it is made of."""
     if type(value) is Network:
         layers = value.layers
@@ -94,6 +95,11 @@ def settings(value: Any) -> dict[str, Any] | None:
         return {"sizes": value.structure, **common, **parts}
     if type(value) in SETTINGS:
         return {name: getattr(value, name) for name in SETTINGS[type(value)]}
-    if type(value) in NAMES and dataclasses.is_dataclass(value):
-        return {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.compare}
-    return None
+    return compared(value) if type(value) in NAMES else None
+
+
+def compared(value: object) -> dict[str, object] | None:
+    """The fields of a dataclass that count when two are compared; None of anything else."""
+    if isinstance(value, type) or not dataclasses.is_dataclass(value):
+        return None
+    return {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.compare}

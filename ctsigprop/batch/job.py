@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
 
 from ctsigprop.batch.measures import Measures, Test
 from ctsigprop.model.network import Network
@@ -18,6 +17,8 @@ from ctsigprop.stimuli.stimulus import Stimulus
 
 COSTS = ("steps", "rhs_evaluations", "rejected_steps")
 Curve = dict[str, list[float]]
+Settings = Mapping[str, object]
+"""The settings of one run, by name."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Trial(metaclass=Checked):
     network: Network
     stimulus: Stimulus | Callable[[int], Stimulus] | None = None
     solver: Solver | str | None = None
-    test: Any = None
+    test: object = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, Network):
@@ -50,7 +51,7 @@ class Budget(metaclass=Checked):
     stimulus.
     """
 
-    kind: Literal["presentations", "rhs", "seconds"] = "presentations"
+    kind: str = "presentations"
     amount: float | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +66,17 @@ class Budget(metaclass=Checked):
     def column(self) -> str:
         """The quantity of the curve that is spent."""
         return {"presentations": "shown", "rhs": "rhs_evaluations", "seconds": "seconds"}[self.kind]
+
+
+def as_budget(budget: object) -> Budget:
+    """A budget from "presentations", "rhs" or "seconds", a pair such as ("rhs", 5000), or a Budget."""
+    if isinstance(budget, Budget):
+        return budget
+    if isinstance(budget, str):
+        return Budget(budget)
+    if isinstance(budget, tuple | list) and len(budget) == 2:
+        return Budget(*budget)
+    raise TypeError(f"budget must be 'presentations', 'rhs', 'seconds' or a pair such as ('rhs', 5000), got {budget!r}")
 
 
 @dataclass(frozen=True)
@@ -90,17 +102,17 @@ class StopBelow(metaclass=Checked):
 
     def __call__(self, curve: Curve, share: float) -> str | None:
         """The reason to stop, or None."""
-        now = curve[self.metric][-1]
-        if share < self.after - 1e-9 or now >= self.least:
+        reached = curve[self.metric][-1]
+        if share < self.after - 1e-9 or reached >= self.least:
             return None
-        return f"StopBelow: {self.metric} is {now:.4g} after {share:.0%} of the stimulus, below {self.least:.4g}."
+        return f"StopBelow: {self.metric} is {reached:.4g} after {share:.0%} of the stimulus, below {self.least:.4g}."
 
 
 @dataclass(frozen=True)
 class Job:
     """Everything that decides one run; `error` instead of a network where it could not even be built."""
 
-    settings: Mapping[str, Any]
+    settings: Settings
     seed: int
     network: Network | None
     stimulus: Stimulus | None
@@ -132,7 +144,7 @@ class Record:
     time_unit : str, what the unit of time of its network is called
     """
 
-    settings: Mapping[str, Any]
+    settings: Settings
     seed: int
     status: str
     message: str

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ctsigprop.batch.config import Experiment
-from ctsigprop.batch.parts import Part
+from ctsigprop.batch.parts import Part, is_model
 
-WORDS: dict[Any, str] = {bool: "true or false", int: "integer", float: "number", str: "text", Any: "value"}
+WORDS: dict[object, str] = {bool: "true or false", int: "integer", float: "number", str: "text", object: "value"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def keys(model: type[BaseModel] = Experiment, table: str = "") -> list[Key]:
     return own + below
 
 
-def alternatives(annotation: Any) -> list[Any]:
+def alternatives(annotation: object) -> list[object]:
     """The kinds that a value may be of, apart from none."""
     if get_origin(annotation) is Annotated:
         return alternatives(get_args(annotation)[0])
@@ -59,7 +59,7 @@ def alternatives(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def parts(annotation: Any) -> list[type[Part]]:
+def parts(annotation: object) -> list[type[Part]]:
     """The kinds of value, alone or in a list, that are tables with a `name`."""
     inside = [kind for one in alternatives(annotation) for kind in (one, *get_args(one))]
     return [kind for kind in inside if is_model(kind) and issubclass(kind, Part)]
@@ -70,22 +70,17 @@ def names(part: type[Part]) -> str:
     return f". Names: {', '.join(sorted(part.table))}; the other keys are the settings of what is named"
 
 
-def is_model(kind: Any) -> bool:
-    """Whether a kind is a table with keys of its own."""
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def is_table(kind: Any) -> bool:
+def is_table(kind: object) -> TypeGuard[type[BaseModel]]:
     """Whether the keys of a kind are listed: those of a `Part` are the settings of what it names."""
     return is_model(kind) and not issubclass(kind, Part) and kind.__name__ != "Range"
 
 
-def words(annotation: Any) -> str:
+def words(annotation: object) -> str:
     """An annotation in words."""
     return " or ".join(dict.fromkeys(word(kind) for kind in alternatives(annotation)))
 
 
-def word(kind: Any) -> str:
+def word(kind: object) -> str:
     """One kind of value in words."""
     inside = get_args(kind)
     if get_origin(kind) is Literal:

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import SupportsFloat
 
 import torch
 from jaxtyping import Float
@@ -18,12 +18,13 @@ from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers import Hybrid
+from ctsigprop.solvers.base import Solver
 from ctsigprop.stimuli.presentations import Presentations
 from ctsigprop.stimuli.stimulus import Stimulus
 from ctsigprop.stimuli.validation import Mapped, as_inputs, as_targets
 
 Scores = Float[Tensor, "samples classes"]
-Metric = Callable[..., Any]
+Metric = Callable[..., SupportsFloat]
 
 
 def accuracy(scores: Scores, y: Tensor) -> float:
@@ -89,22 +90,22 @@ class Measures:
                 "give metrics={'name': function of (scores, y)}"
             )
 
-    def __call__(self, network: Network, state: State, test: Test | None, solver: Any) -> dict[str, float]:
+    def __call__(self, network: Network, state: State, test: Test | None, solver: Solver | str) -> dict[str, float]:
         """Every metric of one state. The network is shown samples alone; its answers are held against the labels.
 
         Spiking networks answer on the grid that they learned on, that of the solver.
         """
-        found: dict[str, float] = {}
+        measured: dict[str, float] = {}
         if self.of_outputs and test is not None:
             dt = solver.dt if isinstance(solver, Hybrid) else None
             scores = network.similarity(without_rows(network, state), test.x, dt=dt)
             for name, metric in self.of_outputs.items():
                 with naming(f"metric {name!r}", state.t):
-                    found[name] = float(metric(scores, test.y))
+                    measured[name] = float(metric(scores, test.y))
         for name, metric in self.of_state.items():
             with naming(f"metric {name!r}", state.t):
-                found[name] = float(metric(state))
-        return found
+                measured[name] = float(metric(state))
+        return measured
 
 
 def without_rows(network: Network, state: State) -> State:
@@ -151,7 +152,7 @@ def untrained(curve: dict[str, list[float]]) -> dict[str, list[float]]:
     return {**{name.removeprefix(TRAINING): values for name, values in curve.items()}, **curve}
 
 
-def as_test(test: Any, network: Network, stimulus: Stimulus) -> Test | None:
+def as_test(test: object, network: Network, stimulus: Stimulus) -> Test | None:
     """Test data as a pair (x, y), as a `Dataset` (its test part), or None: the samples that the stimulus shows.
 
     Raises
@@ -159,7 +160,7 @@ def as_test(test: Any, network: Network, stimulus: Stimulus) -> Test | None:
     ValueError, TypeError : another kind, shapes that do not fit the network, labels among the inputs
     """
     if test is None:
-        if not isinstance(stimulus, Presentations) or stimulus.y is None or stimulus.y.is_floating_point():
+        if not isinstance(stimulus, Presentations) or not isinstance(stimulus.y, Tensor) or stimulus.target_width != 0:
             return None
         return Test(as_inputs("x", stimulus.x), stimulus.y)
     if isinstance(test, Dataset):
@@ -168,11 +169,11 @@ def as_test(test: Any, network: Network, stimulus: Stimulus) -> Test | None:
         raise TypeError(f"test must be a pair (x, y) or a ct.datasets.Dataset, got {type(test).__name__}")
     x = as_inputs("test x", test[0], network.sizes[0])
     y = as_targets("test y", test[1], len(x), network.n_classes)
-    found = Test(x.to(stimulus.dtype), y)
-    check_no_label_inside(found)
+    samples = Test(x.to(stimulus.dtype), y)
+    check_no_label_inside(samples)
     if isinstance(stimulus, Presentations):
-        warn_of_samples_seen(found, stimulus)
-    return found
+        warn_of_samples_seen(samples, stimulus)
+    return samples
 
 
 def check_no_label_inside(test: Test) -> None:
@@ -185,9 +186,9 @@ def check_no_label_inside(test: Test) -> None:
         return
     *columns, whole = same_up_to_scale(x, torch.stack([*(y == c for c in classes), y], -1).double())
     if whole is not None or all(column is not None for column in columns):
-        found = [whole] if whole is not None else columns
+        labels = [whole] if whole is not None else columns
         raise ValueError(
-            f"the test inputs contain the labels, in column {', '.join(map(str, found))}: "
+            f"the test inputs contain the labels, in column {', '.join(map(str, labels))}: "
             "remove them, or show them as the learning signal's context"
         )
 
@@ -198,12 +199,12 @@ def same_up_to_scale(x: Tensor, targets: Tensor) -> list[int | None]:
     slopes = (centred.mT @ wanted) / wanted.square().sum(0)
     # |x|^2 = b^2 |target|^2 + what is left: only where little is left do we look at every sample
     close = centred.square().sum(0).unsqueeze(-1) <= (1 + 1e-6) * slopes.square() * wanted.square().sum(0)
-    found: list[int | None] = [None] * targets.shape[-1]
+    copies: list[int | None] = [None] * targets.shape[-1]
     for column, k in torch.nonzero(close & (slopes != 0)).tolist():
         left = (centred[:, column] - slopes[column, k] * wanted[:, k]).abs().max()
-        if found[k] is None and bool(left <= 1e-6 * slopes[column, k].abs()):
-            found[k] = column
-    return found
+        if copies[k] is None and bool(left <= 1e-6 * slopes[column, k].abs()):
+            copies[k] = column
+    return copies
 
 
 def warn_of_samples_seen(test: Test, stimulus: Presentations) -> None:

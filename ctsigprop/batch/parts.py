@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, Literal, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 from ctsigprop import datasets
 from ctsigprop.model.network import Network
+from ctsigprop.neurons.base import Neuron
 from ctsigprop.neurons.integrate_and_fire import IF, LIF, AdaptiveLIF
 from ctsigprop.neurons.izhikevich import Izhikevich
 from ctsigprop.neurons.rate import Rate
 from ctsigprop.neurons.theta import Theta
+from ctsigprop.rules.base import Rule
 from ctsigprop.rules.checks import lookup
 from ctsigprop.rules.table import CONTRASTS, RULES
+from ctsigprop.signals.base import Signal
 from ctsigprop.signals.table import SIGNALS
+from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.table import SOLVERS
-from ctsigprop.stimuli.encoders import Latency, Poisson
+from ctsigprop.stimuli.encoders import Encoder, Latency, Poisson
 from ctsigprop.stimuli.presentations import Presentations
 
-ENCODERS: dict[str, type] = {"latency": Latency, "poisson": Poisson}
-NEURONS: dict[str, type] = {
+ENCODERS: dict[str, type[Encoder]] = {"latency": Latency, "poisson": Poisson}
+NEURONS: dict[str, type[Neuron]] = {
     "adaptive_lif": AdaptiveLIF,
     "if": IF,
     "izhikevich": Izhikevich,
@@ -30,6 +36,13 @@ NEURONS: dict[str, type] = {
     "rate": Rate,
     "theta": Theta,
 }
+DATA: dict[str, Callable[..., datasets.Dataset]] = {
+    "digits": datasets.digits,
+    "gaussian_clusters": datasets.gaussian_clusters,
+    "two_moons": datasets.two_moons,
+}
+"""Data sets that are made, or come with a package."""
+T = TypeVar("T")
 MOST = 1_000_000
 """Units of a layer, seeds, points of a design: what a file may ask for at most."""
 
@@ -38,6 +51,11 @@ class Strict(BaseModel):
     """A table of a configuration file: a key that is not known is a mistake."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def is_model(kind: object) -> TypeGuard[type[BaseModel]]:
+    """Whether a kind of value is a table with keys of its own."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 class Part(BaseModel):
@@ -53,25 +71,31 @@ class Part(BaseModel):
         self.build()
         return self
 
-    def build(self) -> Any:
+    @abstractmethod
+    def build(self) -> object:
         """The object that is described.
 
         Raises
         ------
         ValueError : an unknown name or setting, or a value out of its range
         """
-        return made(self.kind, self.name, self.table, self.model_extra or {})
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """All keys but the name."""
+        return dict(self.model_extra or {})
 
 
-def made(kind: str, name: str, table: Mapping[str, type], settings: Mapping[str, Any]) -> Any:
+def made(kind: str, name: str, table: Mapping[str, type[T]], settings: Mapping[str, object]) -> T:
     """An object of the class called `name`, from settings that are checked against its fields."""
-    cls = lookup(kind, name, table)
+    cls: type = lookup(kind, name, table)
     fields = {one.name: None for one in dataclasses.fields(cls) if one.init}
     for key in settings:
         if key not in fields:
             raise ValueError(f"{name} has no setting {key!r}: {', '.join(fields) or 'none'} are allowed")
     try:
-        return cls(**settings)
+        built: T = cls(**settings)
+        return built
     except TypeError as error:
         raise ValueError(str(error)) from None
 
@@ -83,6 +107,9 @@ class NeuronPart(Part):
     table = NEURONS
     name: str = "rate"
 
+    def build(self) -> Neuron:
+        return made(self.kind, self.name, NEURONS, self.settings)
+
 
 class RulePart(Part):
     """`rule = { name = "contrastive_hebbian", rate = 4.0 }`."""
@@ -91,12 +118,18 @@ class RulePart(Part):
     table = RULES
     name: str = "contrastive_hebbian"
 
+    def build(self) -> Rule:
+        return made(self.kind, self.name, RULES, self.settings)
+
 
 class SolverPart(Part):
     """`solver = { name = "euler", dt = 1.0 }`."""
 
     kind = "solver"
     table = SOLVERS
+
+    def build(self) -> Solver:
+        return made(self.kind, self.name, SOLVERS, self.settings)
 
 
 class SignalPart(Part):
@@ -106,13 +139,13 @@ class SignalPart(Part):
     table = SIGNALS
     name: str = "target_stream"
 
-    def build(self) -> Any:
-        settings = dict(self.model_extra or {})
+    def build(self) -> Signal:
+        settings = self.settings
         contrast = settings.get("contrast")
         if isinstance(contrast, Mapping):
             constants = {key: value for key, value in contrast.items() if key != "name"}
             settings["contrast"] = made("contrast", str(contrast.get("name", "cosine")), CONTRASTS, constants)
-        return made(self.kind, self.name, self.table, settings)
+        return made(self.kind, self.name, SIGNALS, settings)
 
 
 class DataPart(Strict):
@@ -146,10 +179,11 @@ class DataPart(Strict):
             if not self.root:
                 raise ValueError("data.root must name the folder of MNIST's files")
             return datasets.mnist(self.root)
-        names = ("n", "n_features", "n_classes", "noise", "spread")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        sizes = {"n": self.n, "n_features": self.n_features, "n_classes": self.n_classes}
+        settings = {**sizes, "noise": self.noise, "spread": self.spread}
+        given = {name: value for name, value in settings.items() if value is not None}
         try:
-            return getattr(datasets, self.name)(seed=seed if self.split == "seed" else self.split, **given)  # type: ignore[no-any-return]
+            return DATA[self.name](seed=seed if self.split == "seed" else self.split, **given)
         except TypeError as error:
             raise ValueError(f"data: {error}") from None
 
@@ -160,6 +194,9 @@ class EncoderPart(Part):
     kind = "encoder"
     table = ENCODERS
     name: str = "poisson"
+
+    def build(self) -> Encoder:
+        return made(self.kind, self.name, ENCODERS, self.settings)
 
 
 class ShownPart(Strict):
@@ -178,7 +215,7 @@ class ShownPart(Strict):
         default=None, description="turns samples into input spikes, for neurons with a reset; absent: constant currents"
     )
 
-    def build(self, x: Any, y: Any, seed: int) -> Presentations:
+    def build(self, x: Tensor, y: Tensor, seed: int) -> Presentations:
         """The stimulus that shows these data."""
         gate = None if self.gate is None else (self.gate[0], self.gate[1])
         encoder = None if self.encoder is None else self.encoder.build()

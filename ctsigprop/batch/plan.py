@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
-from typing import Any
 
 from ctsigprop.batch.fingerprint import FORMER, Fingerprint
 from ctsigprop.batch.former import NotFormer
-from ctsigprop.batch.job import Budget, Curve, Job, Trial, reseeded
+from ctsigprop.batch.job import Budget, Curve, Job, Settings, Trial, reseeded
 from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.store import RunStore
@@ -24,7 +23,8 @@ from ctsigprop.simulation.checks import check_stimulus
 from ctsigprop.simulation.simulate import resolve_solver
 from ctsigprop.solvers.base import Solver
 from ctsigprop.stimuli.presentations import Presentations
-from ctsigprop.stimuli.stimulus import Stimulus
+from ctsigprop.stimuli.spike_trains import SpikeTrains
+from ctsigprop.stimuli.stimulus import Continuous, Stimulus
 
 POINTS = 10
 """Points of a learning curve after the first, unless `every` says otherwise."""
@@ -37,7 +37,7 @@ class Common:
 
     stimulus: StimulusOrMaker | None
     solver: Solver | str
-    test: Any
+    test: object
     measures: Measures
     every: float | None
     budget: Budget
@@ -83,9 +83,9 @@ class Planner:
 
     common: Common
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
-    tests: dict[tuple[int, int, tuple[int, ...]], tuple[Any, Test | None]] = field(default_factory=dict)
+    tests: dict[tuple[int, int, tuple[int, ...]], tuple[object, Test | None]] = field(default_factory=dict)
 
-    def job(self, settings: Mapping[str, Any], seed: int, trial: Trial) -> Job:
+    def job(self, settings: Settings, seed: int, trial: Trial) -> Job:
         """The job of one trial and seed.
 
         Raises
@@ -119,13 +119,13 @@ class Planner:
         test = self.common.test if trial.test is None else trial.test
         if callable(test):
             test = test(seed)
-        data = getattr(stimulus, "x", stimulus)
+        data = stimulus.x if isinstance(stimulus, Presentations | Continuous | SpikeTrains) else stimulus
         known = (id(test), id(data), trial.network.sizes)
         if known not in self.tests:
             self.tests[known] = ((test, data), as_test(test, trial.network, stimulus))  # held, so that ids stay theirs
         return self.tests[known][1]
 
-    def failed(self, settings: Mapping[str, Any], seed: int, build: object, error: BaseException) -> Job:
+    def failed(self, settings: Settings, seed: int, build: object, error: BaseException) -> Job:
         """The job of a trial that could not be built."""
         told = (sentence(error), "".join(traceback.format_exception(error)))
         named = {name: plain(value) for name, value in settings.items()}
@@ -134,7 +134,7 @@ class Planner:
         return Job(named, seed, None, None, common.solver, None, common.measures, 1.0, error=told, key=key)
 
 
-def deciding(job: Job) -> tuple[Any, ...]:
+def deciding(job: Job) -> tuple[object, ...]:
     """Everything that decides a run, for its fingerprint."""
     budget = None if job.budget.amount is None else job.budget
     data = (job.network, job.stimulus, job.solver, job.test)
@@ -157,7 +157,7 @@ def under_former_keys(jobs: Sequence[Job], store: RunStore) -> list[Job]:
     return [renamed(job) for job in jobs]
 
 
-def as_trial(what: str, value: Any) -> Trial:
+def as_trial(what: str, value: object) -> Trial:
     """A trial from a Network, a pair (network, stimulus) or a Trial.
 
     Raises
@@ -173,29 +173,18 @@ def as_trial(what: str, value: Any) -> Trial:
     raise TypeError(f"{what} must be a ct.Network, a pair (network, stimulus) or a ct.Trial, got {value!r}")
 
 
-def as_budget(budget: Any) -> Budget:
-    """A budget from "presentations", "rhs" or "seconds", a pair such as ("rhs", 5000), or a Budget."""
-    if isinstance(budget, Budget):
-        return budget
-    if isinstance(budget, str):
-        return Budget(budget)  # type: ignore[arg-type]
-    if isinstance(budget, tuple | list) and len(budget) == 2:
-        return Budget(*budget)
-    raise TypeError(f"budget must be 'presentations', 'rhs', 'seconds' or a pair such as ('rhs', 5000), got {budget!r}")
-
-
 def as_seeds(seeds: Iterable[int] | int) -> list[int]:
     """Different seeds, each an integer >= 0; an integer stands for 0 ... seeds - 1."""
     if isinstance(seeds, int | Integral):
         return list(range(whole("seeds", seeds, 1)))
     try:
-        found = list(seeds)
+        given = list(seeds)
     except TypeError:
         raise TypeError(f"seeds must be integers such as range(10), got {seeds!r}") from None
-    found = [whole("seeds", seed, 0) for seed in found]
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"seeds must be at least one, each once, got {found}")
-    return found
+    given = [whole("seeds", seed, 0) for seed in given]
+    if not given or len(set(given)) < len(given):
+        raise ValueError(f"seeds must be at least one, each once, got {given}")
+    return given
 
 
 def step(every: float | None, stimulus: Stimulus) -> float:
@@ -213,7 +202,7 @@ def step(every: float | None, stimulus: Stimulus) -> float:
     return float(every)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """A setting as it stands in tables and on disk."""
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]

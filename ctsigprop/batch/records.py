@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ctsigprop.batch.job import Budget, Record
+from ctsigprop.batch.job import Record, as_budget
+from ctsigprop.batch.statistics import Level
 from ctsigprop.files.unreadable import Unreadable, as_object, check_seal
 
 FORMAT, VERSION = "ctsigprop-runs", 1
@@ -35,7 +36,7 @@ class PlannedRun(BaseModel):
 
     model_config = ConfigDict(strict=True)
     key: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     seed: int
 
 
@@ -47,8 +48,8 @@ class PlannedBatch(BaseModel):
     factors: list[str]
     compared: str | None
     test: Literal["t", "permutation", "wilcoxon"]
-    reference: Any
-    budget: list[Any] = Field(min_length=2, max_length=2)
+    reference: Level | None
+    budget: list[object] = Field(min_length=2, max_length=2)
 
 
 class Plan(BaseModel):
@@ -100,22 +101,22 @@ def decoded(text: str, where: str, key: str) -> Record:
     return record
 
 
-def checked_plan(text: str, where: str) -> dict[str, Any]:
-    """A noted sweep from its text: title, about, runs.
+def checked_plan(text: str, where: str) -> Plan:
+    """A noted sweep from its text.
 
     Raises
     ------
     UnreadableStore : it is damaged, or of something else
     """
     try:
-        plan = as_object(text, where)
-        if "digest" in plan:  # the first stores had none
-            check_seal(plan, where)
-        Plan.model_validate(plan)
-        Budget(*plan["about"]["budget"])
-        for run in plan["runs"]:
-            if not set(plan["about"]["factors"]) <= run["settings"].keys():
-                raise Unreadable(f"{where} is damaged: the run {run['key']} has other settings than the plan")
+        noted = as_object(text, where)
+        if "digest" in noted:  # the first stores had none
+            check_seal(noted, where)
+        plan = Plan.model_validate(noted)
+        as_budget(plan.about.budget)
+        for run in plan.runs:
+            if not set(plan.about.factors) <= run.settings.keys():
+                raise Unreadable(f"{where} is damaged: the run {run.key} has other settings than the plan")
     except Unreadable as error:
         raise UnreadableStore(str(error)) from None
     except ValidationError as error:
@@ -150,11 +151,20 @@ def digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def as_plain(value: Any) -> Any:
+@runtime_checkable
+class Scalar(Protocol):
+    """A number of NumPy's or torch's."""
+
+    def item(self) -> object:
+        """The same as one of Python's."""
+        ...
+
+
+def as_plain(value: object) -> object:
     """Settings that JSON has no word for: NumPy's numbers as numbers, anything else by its `repr`."""
-    return value.item() if hasattr(value, "item") else repr(value)
+    return value.item() if isinstance(value, Scalar) else repr(value)
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """Plain values, and what JSON has no word for, as one text."""
     return json.dumps(value, default=as_plain)

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import fsspec
 
@@ -32,7 +31,7 @@ class RemoteStore(RunStore):
     StoreError : the address cannot be reached, or holds a store of a newer format
     """
 
-    def __init__(self, address: str, **options: Any) -> None:
+    def __init__(self, address: str, **options: object) -> None:
         self.place = address.rstrip("/")
         try:
             self.system, root = fsspec.core.url_to_fs(self.place, **options)
@@ -65,8 +64,8 @@ class RemoteStore(RunStore):
         return sorted(str(path).split("/")[-2] for path in self.system.glob(f"{self.root}/*/{RUN}"))
 
     def plan_names(self) -> list[str]:
-        found = self.system.glob(f"{self.root}/plans/*.json")
-        return [f"plans/{str(path).rpartition('/')[2]}" for path in sorted(found, key=self._written)]
+        names = self.system.glob(f"{self.root}/plans/*.json")
+        return [f"plans/{str(path).rpartition('/')[2]}" for path in sorted(names, key=self._written)]
 
     def _written(self, path: str) -> tuple[str, str]:
         """Time at which a file was written, as far as the system tells, and its name."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +13,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ctsigprop.batch import tables
-from ctsigprop.batch.job import COSTS, Budget, Record
+from ctsigprop.batch.job import COSTS, Budget, Record, Settings, as_budget
 from ctsigprop.batch.measures import TRAINING
 from ctsigprop.batch.records import StoreError, UnreadableStore
 from ctsigprop.batch.remote import open_store
-from ctsigprop.batch.statistics import TESTS, Test, differences, summarise
+from ctsigprop.batch.statistics import TESTS, Level, Test, differences, summarise
 from ctsigprop.plot import batches
 from ctsigprop.rules.checks import lookup
 
@@ -49,7 +48,7 @@ class Runs:
     compared: str | None = None
     budget: Budget = field(default_factory=Budget)
     test: Test = "t"
-    reference: str | None = None
+    reference: Level | None = None
 
     def __post_init__(self) -> None:
         if self.test not in TESTS:
@@ -73,21 +72,25 @@ class Runs:
         plans = place.plans()
         if not plans:
             raise StoreError(f"{place.place} is not a store of runs: no comparison or sweep was started in it")
-        about, planned = plans[-1]["about"], plans[-1]["runs"]
-        records = [place.found(run["key"], run["settings"], run["seed"], about["metrics"]) for run in planned]
-        given = {name: about[name] for name in ("compared", "test", "reference")}
-        given["budget"] = Budget(*about["budget"])
-        keys = [run["key"] for run in planned]
+        about, planned = plans[-1].about, plans[-1].runs
+        records = [place.found(run.key, run.settings, run.seed, about.metrics) for run in planned]
+        runs = cls(records, [run.key for run in planned], tuple(about.metrics), tuple(about.factors))
         try:
-            return cls(records, keys, tuple(about["metrics"]), tuple(about["factors"]), **given)
+            return replace(
+                runs,
+                compared=about.compared,
+                test=about.test,
+                reference=about.reference,
+                budget=as_budget(about.budget),
+            )
         except ValueError as error:
             raise UnreadableStore(f"{place.place}/{place.plan_names()[-1]} is damaged: {error}") from None
 
-    def noted(self) -> dict[str, Any]:
+    def noted(self) -> Settings:
         """What `load` needs besides the records, for a store."""
         budget = (self.budget.kind, self.budget.amount)
-        given = {name: getattr(self, name) for name in ("metrics", "factors", "compared", "test", "reference")}
-        return {**given, "budget": budget}
+        compared = {"compared": self.compared, "test": self.test, "reference": self.reference}
+        return {"metrics": self.metrics, "factors": self.factors, **compared, "budget": budget}
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -97,10 +100,10 @@ class Runs:
         """
         rows = []
         for key, record, point in zip(self.keys, self.records, self._points, strict=True):
-            found = {name: record.curve[name][point] if record.curve else np.nan for name in self.metrics}
+            ends = {name: record.curve[name][point] if record.curve else np.nan for name in self.metrics}
             counts = {name: record.counts.get(name, 0) for name in COSTS}
             told = {"seed": record.seed, "status": record.status, "message": record.message}
-            rows.append({**record.settings, **told, **found, **counts, "run": key})
+            rows.append({**record.settings, **told, **ends, **counts, "run": key})
         return pd.DataFrame(rows)
 
     @cached_property
@@ -120,13 +123,13 @@ class Runs:
         return self.runs if self.compared is None else self.summary()
 
     @cached_property
-    def levels(self) -> list[Any]:
+    def levels(self) -> list[Level]:
         """The levels of what is compared, in order."""
         if self.compared is None:
             raise ValueError(f"nothing is compared: choose with .compare_by(one of {', '.join(self.factors)})")
         return list(dict.fromkeys(tables.plain(record.settings[self.compared]) for record in self.records))
 
-    def compare_by(self, name: str, reference: Any = None) -> Runs:
+    def compare_by(self, name: str, reference: Level | None = None) -> Runs:
         """The same runs, with the levels of one setting compared, pairing runs that agree in all else."""
         return replace(self, compared=name, reference=reference)
 
@@ -165,20 +168,20 @@ class Runs:
 
         Where a reference was chosen, also the paired difference from it, with its p-value before and after Holm.
         """
-        found = summarise(self.values(metric))
+        summary = summarise(self.values(metric))
         by = self._drawable(self.runs)[self.compared]
         broken = ~self.runs["status"].isin(COUNTED)
-        found["failed"] = broken.groupby(by, sort=False).sum().reindex(found.index)
+        summary["failed"] = broken.groupby(by, sort=False).sum().reindex(summary.index)
         costs = (
             self._drawable(self.costs)
             .groupby(self.compared, sort=False)[["rhs_evaluations", "seconds", "megabytes"]]
             .mean()
         )
-        found = found.join(costs)
+        summary = summary.join(costs)
         if self.reference is not None:
             apart = self.differences(metric).set_index("a")[["difference", "p", "p_holm"]]
-            found = found.join(apart)
-        return found
+            summary = summary.join(apart)
+        return summary
 
     def differences(self, metric: str | None = None) -> pd.DataFrame:
         """Paired differences a - b of all pairs of levels, or from the reference: mean, interval, p, p after Holm."""

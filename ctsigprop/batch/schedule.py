@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
 
 import joblib
 import torch
@@ -48,7 +47,7 @@ class Options:
     """
 
     store: RunStore | None = None
-    engine: Any = "local"
+    engine: object = "local"
     n_jobs: int = 1
     retry: bool = False
     keep: bool = False
@@ -133,13 +132,12 @@ class Batch:
     def _carry_out(self, options: Options) -> Runs:
         keys = [job.key for job in self.jobs]
         if options.store is not None:
-            planned = [{"key": job.key, "settings": job.settings, "seed": job.seed} for job in self.jobs]
             complete = all(key in options.store for key in keys)
             with suppress(StoreError) if complete else nullcontext():  # a complete store may be read-only
                 options.store.prepare()
-                options.store.plan(self.title, planned, self.runs.noted())
-        found = run_batch(self.jobs, options)
-        return replace(self.runs, records=[found[key] for key in keys], keys=keys)
+                options.store.plan(self.title, self.jobs, self.runs.noted())
+        records = run_batch(self.jobs, options)
+        return replace(self.runs, records=[records[key] for key in keys], keys=keys)
 
 
 def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
@@ -150,40 +148,40 @@ def run_batch(jobs: Sequence[Job], options: Options) -> dict[str, Record]:
     StoreError : the store is full, read-only, or no store of runs
     WorkerLost : worker processes died again and again
     """
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     again: frozenset[str] = frozenset()
     if options.store is not None:
-        found, again = done_before(jobs, options.store, options.retry)
-    waiting = {job.key: job for job in jobs if job.key not in found}
+        records, again = done_before(jobs, options.store, options.retry)
+    waiting = {job.key: job for job in jobs if job.key not in records}
     if options.store is not None and waiting:
         options.store.prepare()
     local = options.engine == "local"
     processes = options.processes if local else 0
     losses = 0
     told = Slowness({job.key: job for job in jobs})
-    with bar_of(len(jobs), options.progress, unit="run", initial=len(found)) as bar:
+    with bar_of(len(jobs), options.progress, unit="run", initial=len(records)) as bar:
         while waiting:
-            before = len(found)
+            before = len(records)
             work = Work(options.store, options.keep, again, own_process=local and processes == 1)
             try:
                 for key, record in execute(work, grouped(list(waiting.values()), processes), options.engine, processes):
                     if record is not None:
-                        found[key] = record
+                        records[key] = record
                         bar.update()
                         if not bar.disable and (line := told.line(key, record)):
                             bar.write(line, file=sys.stderr)
             except SchedulerLost as lost:
                 raise SchedulerLost(what_is_left(jobs, options, lost)) from None
             except WorkerLost as lost:
-                losses = 0 if len(found) > before else losses + 1
+                losses = 0 if len(records) > before else losses + 1
                 if losses == LOSSES:
                     raise WorkerLost(
                         f"workers died {LOSSES} times in a row, {len(waiting)} runs remain: {lost}"
                     ) from None
-            waiting = {key: job for key, job in waiting.items() if key not in found}
+            waiting = {key: job for key, job in waiting.items() if key not in records}
             if waiting and losses == 0:
                 time.sleep(PATIENCE)
-    return found
+    return records
 
 
 def what_is_left(jobs: Sequence[Job], options: Options, lost: SchedulerLost) -> str:
@@ -201,7 +199,7 @@ def what_is_left(jobs: Sequence[Job], options: Options, lost: SchedulerLost) -> 
 
 def done_before(jobs: Sequence[Job], store: RunStore, retry: bool) -> tuple[dict[str, Record], frozenset[str]]:
     """The records that the store has, and the keys of those that are to be done again."""
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     again = set()
     for job in jobs:
         if job.key not in store:
@@ -212,15 +210,15 @@ def done_before(jobs: Sequence[Job], store: RunStore, retry: bool) -> tuple[dict
             warnings.warn(f"{damaged}; the run is done again", stacklevel=4)
             continue
         if record.ok or not retry:
-            found[job.key] = record
+            records[job.key] = record
         else:
             again.add(job.key)
-    return found, frozenset(again)
+    return records, frozenset(again)
 
 
 def grouped(jobs: Sequence[Job], processes: int) -> list[list[Job]]:
     """Jobs of one shape together, in pieces that keep all processes busy (0: of a number that is not known)."""
-    alike: dict[Any, list[Job]] = {}
+    alike: dict[object, list[Job]] = {}
     for job in jobs:
         alike.setdefault(shape(job), []).append(job)
     most = LARGEST_GROUP if processes == 1 else max(1, min(LARGEST_GROUP, len(jobs) // (4 * (processes or 16))))

@@ -14,6 +14,8 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 Test = Literal["t", "permutation", "wilcoxon"]
+Level = bool | int | float | str
+"""A value of the setting that is compared."""
 TESTS = ("t", "permutation", "wilcoxon")
 
 
@@ -34,16 +36,16 @@ def interval(values: Array, level: float = 0.95, seed: int = 0) -> tuple[float, 
     ----------
     B. Efron, "Better bootstrap confidence intervals", J. Am. Stat. Assoc. 82, 1987.
     """
-    found = values[np.isfinite(values)]
-    if len(found) < 2:
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2:
         return float("nan"), float("nan")
-    if np.ptp(found) == 0:
-        return float(found[0]), float(found[0])
+    if np.ptp(finite) == 0:
+        return float(finite[0]), float(finite[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SciPy warns and returns NaN where BCa is degenerate
         for method in ("BCa", "percentile"):
             result = stats.bootstrap(
-                (found,), np.mean, confidence_level=level, method=method, random_state=np.random.default_rng(seed)
+                (finite,), np.mean, confidence_level=level, method=method, random_state=np.random.default_rng(seed)
             )
             low, high = result.confidence_interval
             if np.isfinite(low) and np.isfinite(high):
@@ -111,7 +113,7 @@ def summarise(values: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows, index=values.index, columns=["mean", "low", "high", "seeds"])
 
 
-def differences(values: pd.DataFrame, reference: str | None = None, test: Test = "t") -> pd.DataFrame:
+def differences(values: pd.DataFrame, reference: Level | None = None, test: Test = "t") -> pd.DataFrame:
     """Paired differences between the rows of `values`, with tests corrected together.
 
     Parameters
@@ -134,5 +136,5 @@ def differences(values: pd.DataFrame, reference: str | None = None, test: Test =
         low, high = interval(apart)
         mean = finite.mean() if len(finite) else np.nan
         rows.append((a, b, mean, low, high, len(finite), paired_test(x, y, test)))
-    found = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "pairs", "p"])
-    return found.assign(p_holm=holm(found["p"].tolist()))
+    table = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "pairs", "p"])
+    return table.assign(p_holm=holm(table["p"].tolist()))

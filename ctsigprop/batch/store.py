@@ -12,19 +12,19 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ctsigprop.batch.job import Record
+from ctsigprop.batch.job import Job, Record, Settings
 from ctsigprop.batch.records import (
     HEAD,
     RUN,
     SPENT,
     Damaged,
+    Plan,
     StoreError,
     as_plain,
     as_text,
@@ -102,7 +102,7 @@ class RunStore(ABC):
         """
         return decoded(self.text(f"{key}/{RUN}") or "", f"{self.place}/{key}/{RUN}", key)
 
-    def read_planned(self, key: str, settings: Mapping[str, Any], seed: int) -> Record:
+    def read_planned(self, key: str, settings: Settings, seed: int) -> Record:
         """The record of a run whose settings and seed are known.
 
         Raises
@@ -114,7 +114,7 @@ class RunStore(ABC):
             raise Damaged(f"{self.place}/{key}/{RUN} is damaged: it is the record of another run")
         return record
 
-    def found(self, key: str, settings: Mapping[str, Any], seed: int, metrics: Sequence[str] = ()) -> Record:
+    def found(self, key: str, settings: Settings, seed: int, metrics: Sequence[str] = ()) -> Record:
         """The record of a planned run, or one that says that it is missing or damaged."""
         if key not in self:
             return Record(settings, seed, "missing", "This run has not been done yet.")
@@ -134,13 +134,14 @@ class RunStore(ABC):
         except Damaged:
             return False
 
-    def plan(self, title: str, runs: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
+    def plan(self, title: str, runs: Sequence[Job], about: Settings) -> None:
         """Note what a sweep is made of, under the fingerprint of its runs."""
-        body = {"title": title, "about": about, "runs": list(runs)}
+        planned = [{"key": run.key, "settings": run.settings, "seed": run.seed} for run in runs]
+        body = {"title": title, "about": about, "runs": planned}
         text = sealed(json.loads(json.dumps(body, default=as_plain)))
-        self.put(f"plans/{digest(''.join(run['key'] for run in runs))[:20]}.json", text)
+        self.put(f"plans/{digest(''.join(run.key for run in runs))[:20]}.json", text)
 
-    def plans(self) -> list[dict[str, Any]]:
+    def plans(self) -> list[Plan]:
         """Every noted sweep, the latest last.
 
         Raises
@@ -235,17 +236,17 @@ class Store(RunStore):
             lock.release()
 
     def running(self) -> list[str]:
-        found = []
+        held = []
         for file in self._locks():
             lock = FileLock(file, timeout=0, thread_local=False)
             try:
                 lock.acquire()
                 lock.release()
             except Timeout:
-                found.append(file.stem)
+                held.append(file.stem)
             except OSError:
                 continue  # a store that may only be read: nobody is at it
-        return found
+        return held
 
     def _locks(self) -> list[Path]:
         """The lock files: no links, which may point anywhere."""

@@ -6,16 +6,14 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from ctsigprop.batch.designs import design_points
-from ctsigprop.batch.job import Curve, Trial
+from ctsigprop.batch.job import Curve, Trial, as_budget
 from ctsigprop.batch.measures import Metric, as_measures
 from ctsigprop.batch.plan import (
     Common,
     Planner,
     StimulusOrMaker,
-    as_budget,
     as_seeds,
     as_trial,
     measured,
@@ -24,28 +22,29 @@ from ctsigprop.batch.plan import (
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
+from ctsigprop.rules.checks import called
 from ctsigprop.solvers.base import Solver
 
-Build = Callable[..., Any]
+Build = Callable[..., object]
 
 
 def sweep(
     build: Build,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     stimulus: StimulusOrMaker | None = None,
     *,
     design: str | None = None,
     n: int | None = None,
     design_seed: int = 0,
     seeds: Iterable[int] | int = 1,
-    test: Any = None,
+    test: object = None,
     metrics: Sequence[str] | Mapping[str, Metric] | None = None,
-    budget: Any = "presentations",
+    budget: object = "presentations",
     solver: Solver | str = "auto",
     every: float | None = None,
     stop: Callable[[Curve, float], str | None] | None = None,
     store: str | Path | None = None,
-    engine: Any = "local",
+    engine: object = "local",
     n_jobs: int = 1,
     retry: bool = False,
     keep: bool = False,
@@ -101,7 +100,7 @@ def check_settings(build: Build, names: Sequence[str]) -> None:
     ------
     TypeError : a setting that it does not take, with the nearest argument; an argument that no setting gives
     """
-    named = getattr(build, "__name__", repr(build))
+    named = called(build)
     parameters = inspect.signature(build).parameters.values()
     taken = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -119,13 +118,13 @@ def check_settings(build: Build, names: Sequence[str]) -> None:
         raise TypeError(f"settings must name every argument of build: {named} also needs {', '.join(missing)}")
 
 
-def plan_sweep(build: Build, points: Sequence[Mapping[str, Any]], common: Common, seeds: Sequence[int]) -> Batch:
+def plan_sweep(build: Build, points: Sequence[Mapping[str, object]], common: Common, seeds: Sequence[int]) -> Batch:
     """A job for every point and seed; what `build` raises becomes a job that failed."""
     if not callable(build):
         raise TypeError(f"build must be a function of {', '.join(points[0])}, got {build!r}")
     takes_seed = "seed" in inspect.signature(build).parameters and "seed" not in points[0]
     check_settings(build, [*points[0], *(["seed"] if takes_seed else [])])
-    built: list[tuple[Mapping[str, Any], int, Trial | Exception]] = []
+    built: list[tuple[Mapping[str, object], int, Trial | Exception]] = []
     for point in points:
         trial: Trial | Exception | None = None
         for seed in seeds:

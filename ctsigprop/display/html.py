@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor
 
 STYLE = "border-collapse:collapse;font-size:90%;margin:0.3em 0"
 LARGE = 200_000_000
@@ -23,7 +24,7 @@ ENOUGH = 20
 CELL = "text-align:left;padding:2px 10px 2px 0;vertical-align:top"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """An HTML table; every cell is escaped."""
     top = "".join(f'<th style="{CELL}">{escape(str(cell))}</th>' for cell in head)
     body = "".join(
@@ -51,14 +52,14 @@ def of_network(network: Any) -> str:
     return f"<div>{lines}{table(head, rows)}</div>"
 
 
-def of_state(state: Any) -> str:
+def of_state(tensors: Mapping[str, Tensor], t: float) -> str:
     """Every tensor with its shape, type and range."""
     rows = []
-    for name, value in state.items():
+    for name, value in tensors.items():
         least, most = (f"{float(end):.4g}" for end in value.aminmax()) if value.numel() else ("", "")
         kind = str(value.dtype).removeprefix("torch.")
         rows.append((name, " x ".join(map(str, value.shape)), kind, least, most))
-    return f"<div><b>State</b> at t = {state.t:g}{table(('tensor', 'shape', 'type', 'least', 'most'), rows)}</div>"
+    return f"<div><b>State</b> at t = {t:g}{table(('tensor', 'shape', 'type', 'least', 'most'), rows)}</div>"
 
 
 def of_solution(sol: Any) -> str:
@@ -83,10 +84,10 @@ def of_solution(sol: Any) -> str:
 
 def drawable(dataset: xr.Dataset) -> xr.DataArray | None:
     """The weights of the first recorded layer (times, synapses), where they are small enough to be drawn at once."""
-    found = dataset.get("weights")
-    if found is None or "layer" not in found.dims or found.sizes[found.dims[0]] < 2 or found.nbytes > LARGE:
+    weights = dataset.get("weights")
+    if weights is None or "layer" not in weights.dims or weights.sizes[weights.dims[0]] < 2 or weights.nbytes > LARGE:
         return None
-    one = found.isel(layer=0)
+    one = weights.isel(layer=0)
     return one.stack(place=one.dims[1:], create_index=False)
 
 

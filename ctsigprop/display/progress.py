@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm as plain
@@ -40,21 +39,28 @@ def in_a_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def bar_of(total: float, shown: bool | None, **settings: Any) -> Any:
+def bar_of(total: float, shown: bool | None, unit: str, initial: int = 0, bar_format: str | None = None) -> plain:
     """A bar of tqdm's: in a notebook, on a terminal, or, where stderr is neither, as lines one minute apart.
 
     Parameters
     ----------
     total : what is 100 %
     shown : bool, whether there is one; None, only on a terminal
-    settings : as tqdm takes them
+    unit, initial, bar_format : as tqdm takes them
     """
     seen = on_a_terminal()
     disable = not (seen if shown is None else shown)
     if seen or in_a_notebook():
-        return tqdm(total=total, disable=disable, mininterval=0.2, **settings)
-    settings |= {"mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL}
-    return Lines(total=total, disable=disable, **settings)
+        return tqdm(total=total, disable=disable, unit=unit, initial=initial, bar_format=bar_format, mininterval=0.2)
+    return Lines(
+        total=total,
+        disable=disable,
+        unit=unit,
+        initial=initial,
+        bar_format=bar_format,
+        mininterval=LOG_INTERVAL,
+        maxinterval=LOG_INTERVAL,
+    )
 
 
 class Progress:
@@ -62,9 +68,9 @@ class Progress:
 
     def __init__(self, start: float, stop: float, shown: bool, unit: str) -> None:
         self.start, self.stop, self.shown, self.unit = start, stop, shown, unit
-        self.bar: Any = None
+        self.bar: plain | None = None
 
-    def drawn(self) -> Any:
+    def drawn(self) -> plain:
         """The bar, drawn when it is first asked for."""
         if self.bar is None:
             self.bar = bar_of(self.stop - self.start, self.shown, unit=self.unit, bar_format=BAR)

@@ -15,6 +15,7 @@ from ctsigprop.errors import naming
 from ctsigprop.model.layer import Layer
 from ctsigprop.model.network import Network
 from ctsigprop.model.steady import check_grid, step_size
+from ctsigprop.neurons.base import ExactStep
 from ctsigprop.neurons.integrate_and_fire import IntegrateAndFire, in_steps
 from ctsigprop.rules.base import Local, Rule, check_update
 from ctsigprop.rules.update import DenseUpdate, Update
@@ -40,7 +41,7 @@ class JumpField(Field):
     def margin(self, activities: Mapping[str, Tensor]) -> Tensor:
         """The largest margin of all units."""
         found = [
-            layer.neuron.margin(layer_variables(layer, activities)).amax()  # type: ignore[attr-defined]
+            layer.spiking_neuron.margin(layer_variables(layer, activities)).amax()
             for layer in self.network.layers
             if layer.jumps
         ]
@@ -86,7 +87,7 @@ class JumpField(Field):
             if kick is not None and len(kick) < len(variables["n"]):
                 kick = torch.nn.functional.pad(kick, (0, 0, 0, len(variables["n"]) - len(kick)))  # no target row
             with naming(layer.neuron_name, span[1]):
-                jumped, fired = layer.neuron.jump(variables, kick, slack)  # type: ignore[attr-defined]
+                jumped, fired = layer.spiking_neuron.jump(variables, kick, slack)
             for name, value in jumped.items():
                 found[layer.name(name)] = value
             if layer.rule is not None:
@@ -147,7 +148,7 @@ class JumpField(Field):
 def automatic(network: Network) -> Hybrid:
     """The grid solver for a network with resets: the exact step where every neuron has one, else Runge-Kutta."""
     neurons = [layer.neuron for layer in network.layers]
-    exact = all(hasattr(neuron, "exact") for neuron in neurons)
+    exact = all(isinstance(neuron, ExactStep) for neuron in neurons)
     return Hybrid(dt=step_size(neurons), flow="exponential" if exact else "rk4")
 
 
@@ -175,7 +176,7 @@ def check_jumps(network: Network, solver: Solver) -> None:
                 f"solver {name} knows no jumps, and neuron {neuron} of layer {layer.index} has a reset: use "
                 "solver='auto', ct.solvers.Hybrid(dt=...) or ct.solvers.EventDriven()"
             )
-        if isinstance(solver, Hybrid) and solver.flow == "exponential" and not hasattr(layer.neuron, "exact"):
+        if isinstance(solver, Hybrid) and solver.flow == "exponential" and not isinstance(layer.neuron, ExactStep):
             raise ValueError(
                 f"Hybrid(flow='exponential') needs the exact step of every neuron, and {neuron} of layer {layer.index} "
                 "has none: use flow='rk4'"

@@ -86,7 +86,7 @@ class Field:
         self.in_place = place if place is not None and self.fixed is not None and place.show(self.fixed) else None
 
     @property
-    def still(self) -> FrameInvariants | None:
+    def invariants(self) -> FrameInvariants | None:
         """What does not move during the frame: the inputs, and the traces of them that synapses of layer 1 keep."""
         if self.fixed is None or self.frame.events is not None:
             return None
@@ -163,7 +163,7 @@ class Field:
                 if now.dt is None:
                     now.rates.update({layer.name(name): slope for name, slope in slopes.items()})
                 else:
-                    found = layer.neuron.exact(variables, drive, now.dt)  # type: ignore[attr-defined]
+                    found = layer.exact_neuron.exact(variables, drive, now.dt)
                     now.after.update({layer.name(name): value for name, value in found.items()})
                 taught = layer.rule is not None and layer.rule.supervised
                 needs_gain = (taught and not layer.jumps) or (signal is not None and signal.gain_inside)
@@ -222,8 +222,8 @@ class Field:
             decay(layer.name(variable), trace.tau, now)
         if not rule.traces:
             return
-        if layer.name("k") in now.activities:
-            decay(layer.name("k"), float(layer.neuron.tau_syn), now)  # type: ignore[attr-defined]
+        if layer.tau_syn is not None and layer.name("k") in now.activities:
+            decay(layer.name("k"), float(layer.tau_syn), now)
         follow(layer, "x", part.below, now)
         if layer.name("g") in now.activities and part.gain is not None:
             follow(layer, "g", part.gain, now)
@@ -245,7 +245,7 @@ class Field:
         if pre is None:  # spikes have no value at an instant, and a rule that got this far has no use for one
             pre = now.shown.x.new_zeros(part.output.shape[-2], layer.n_pre)
         if rule.differential:
-            post_slope = layer.neuron.output_slope(part.variables, part.slopes)  # type: ignore[attr-defined]
+            post_slope = layer.sloped_neuron.output_slope(part.variables, part.slopes)
         samples = now.shown.x.shape[-2]
         share = label.sum(-1, keepdim=True) / samples
         both = Local(
@@ -257,7 +257,7 @@ class Field:
             bias=activities.get(layer.name("b")) if rule.dense else None,
             post_slope=post_slope,
             pre_slope=pre_slope,
-            distance=layer.neuron.distance(part.variables) if rule.potential else None,  # type: ignore[attr-defined]
+            distance=layer.spiking_neuron.distance(part.variables) if rule.potential else None,
             broadcast=(lambda function: function(activities, now.shown.target)) if rule.modulated else None,
             t=now.t,
             place=f" of layer {layer.index}",
@@ -311,8 +311,7 @@ def read(layer: Layer, variables: Mapping[str, Tensor], output: Tensor) -> Tenso
     """What the learning signal is read out of: the output, or the potential where the rule says so."""
     if layer.rule is None or not layer.rule.of_voltage:
         return output
-    voltage: Tensor = layer.neuron.voltage(variables)  # type: ignore[attr-defined]
-    return voltage
+    return layer.spiking_neuron.voltage(variables)
 
 
 def follow(layer: Layer, name: str, source: Tensor | None, now: EvaluationContext) -> Tensor:
@@ -324,8 +323,8 @@ def follow(layer: Layer, name: str, source: Tensor | None, now: EvaluationContex
     current = now.activities.get(layer.name("k")) if name == "x" else None
     if now.dt is not None:
         after = trace * math.exp(-now.dt / tau) if source is None else relaxed(trace, source, now.dt, tau)
-        if current is not None:
-            after = torch.add(after, current, alpha=charge(now.dt, tau, float(layer.neuron.tau_syn)) / tau)  # type: ignore[attr-defined]
+        if current is not None and layer.tau_syn is not None:
+            after = torch.add(after, current, alpha=charge(now.dt, tau, float(layer.tau_syn)) / tau)
         now.after[full] = after
         return trace
     if current is not None:

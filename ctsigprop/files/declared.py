@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ctsigprop.files.unreadable import Unreadable, as_object, read_text
+from ctsigprop.files.unreadable import JsonObject, Unreadable, as_object, read_text
 
 METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 """Files in which zarr's formats 3 and 2 describe arrays and groups."""
@@ -64,7 +63,7 @@ def declarations(folder: Path, names: Iterable[str]) -> dict[str, Declared]:
     ------
     Unreadable : metadata that cannot be read, of another kind, or with a codec or a type of values that is not read
     """
-    found = {}
+    declared = {}
     for name in names:
         above, _, last = name.rpartition("/")
         if last not in METADATA:
@@ -73,13 +72,13 @@ def declarations(folder: Path, names: Iterable[str]) -> dict[str, Declared]:
         if last == ".zarray" or (last == "zarr.json" and meta.get("node_type") != "group"):
             try:
                 read = version_2 if last == ".zarray" else version_3
-                found[above] = read(meta, above.rpartition("/")[2])
+                declared[above] = read(meta, above.rpartition("/")[2])
             except (ValueError, TypeError, LookupError, AttributeError) as error:
                 raise Unreadable(f"{folder / name} cannot be read: {error}") from None
-    return found
+    return declared
 
 
-def version_3(meta: Mapping[str, Any], name: str) -> Declared:
+def version_3(meta: JsonObject, name: str) -> Declared:
     """An array in zarr's format 3."""
     if meta["node_type"] != "array" or meta["zarr_format"] != 3:
         raise ValueError(f"node_type {meta['node_type']!r} of format {meta['zarr_format']!r} is not known")
@@ -99,7 +98,7 @@ def version_3(meta: Mapping[str, Any], name: str) -> Declared:
     return Declared(shape, chunk, size, meta.get("dimension_names") == [name])
 
 
-def version_2(meta: Mapping[str, Any], _: str) -> Declared:
+def version_2(meta: JsonObject, _: str) -> Declared:
     """An array in zarr's format 2, which has the names of its dimensions in another file."""
     if meta["zarr_format"] != 2:
         raise ValueError(f"format {meta['zarr_format']!r} is not known")
@@ -125,7 +124,7 @@ def item_size(name: object) -> int:
     return dtype.itemsize
 
 
-def sizes(shape: Any, chunk: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def sizes(shape: Sequence[object], chunk: Sequence[object]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The sizes of an array and of its chunks, checked."""
     if len(shape) != len(chunk):
         raise ValueError(f"a shape {shape} in chunks of shape {chunk}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -35,7 +34,7 @@ class StoredArray(BackendArray):
         )
         return values
 
-    def read(self, key: tuple[Any, ...]) -> np.ndarray:
+    def read(self, key: tuple[object, ...]) -> np.ndarray:
         """The values at an index of each dimension."""
         chosen = self.variable[key]
         need, free = max(chosen.nbytes, self.declared.chunk_nbytes), int(psutil.virtual_memory().available)
@@ -50,21 +49,25 @@ class StoredArray(BackendArray):
 class Guarded(BackendEntrypoint):
     """xarray's own reader of zarr, every array of it that is not read at once a `StoredArray`."""
 
-    def open_dataset(  # type: ignore[override]
-        self, filename_or_obj: Any, *, drop_variables: Any = None, arrays: Mapping[str, Declared]
+    def open_dataset(
+        self,
+        filename_or_obj: object,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        arrays: Mapping[str, Declared] | None = None,
     ) -> xr.Dataset:
-        path = Path(filename_or_obj)
+        path, declared = Path(str(filename_or_obj)), arrays or {}
         with warnings.catch_warnings():  # files that zarr does not know, such as those that a kill left
             warnings.simplefilter("ignore")
-            found = xr.open_zarr(
+            plain = xr.open_zarr(
                 path, consolidated=False, chunks=None, drop_variables=drop_variables, decode_timedelta=False
             )
-        lazy = {name: value for name, value in found.variables.items() if name not in found.indexes}
+        lazy = {name: value for name, value in plain.variables.items() if name not in plain.indexes}
         guarded = {}
         for name, value in lazy.items():
-            values = indexing.LazilyIndexedArray(StoredArray(value, path / str(name), arrays[f"{path.name}/{name}"]))
+            values = indexing.LazilyIndexedArray(StoredArray(value, path / str(name), declared[f"{path.name}/{name}"]))
             guarded[name] = xr.Variable(value.dims, values, value.attrs, value.encoding)
-        dataset: xr.Dataset = found.assign(guarded)
+        dataset: xr.Dataset = plain.assign(guarded)
         return dataset
 
 
@@ -87,7 +90,7 @@ def opened(path: Path, arrays: Mapping[str, Declared]) -> xr.Dataset:
 def damaged_chunk(place: Path) -> Path:
     """The first file of an array that cannot be read on its own, or the array's folder where there is none."""
     try:
-        array: Any = zarr.open_array(str(place), mode="r")
+        array = zarr.open_array(str(place), mode="r")
         for name in sorted(files_below(place)):
             match = CHUNK_NAME.fullmatch(name)
             if match is None:

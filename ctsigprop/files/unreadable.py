@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+JsonObject = dict[str, Any]
+"""A parsed JSON object; whoever reads it catches what a value of another kind leads to."""
 LARGEST_TEXT = 1 << 28
 """Bytes of a text that are read at most; a manifest takes some 100 for each file that it lists."""
 FAILURES = (
@@ -106,10 +108,10 @@ def files_below(root: Path, inside: str = "") -> Iterator[str]:
         above = waiting.pop()
         try:
             with os.scandir(folder / above) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                inside_it = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise Unreadable(f"{folder / above} cannot be read: {error.strerror}") from None
-        for entry in found:
+        for entry in inside_it:
             name = f"{above}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(f"{name}/")
@@ -121,7 +123,7 @@ def files_below(root: Path, inside: str = "") -> Iterator[str]:
                 raise Unreadable(f"{folder / name} is not a file")
 
 
-def as_object(text: str, where: Path | str) -> dict[str, Any]:
+def as_object(text: str, where: Path | str) -> JsonObject:
     """The one JSON object in a text.
 
     Raises
@@ -129,21 +131,21 @@ def as_object(text: str, where: Path | str) -> dict[str, Any]:
     Unreadable : it is none
     """
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        parsed = None
+    if not isinstance(parsed, dict):
         raise Unreadable(f"{where} cannot be read: it is damaged, or of something else")
-    return found
+    return parsed
 
 
-def sealed(head: Mapping[str, Any], indent: int | None = None) -> str:
+def sealed(head: Mapping[str, object], indent: int | None = None) -> str:
     """A JSON object as text, with a digest of all that is in it."""
     plain = json.loads(json.dumps(dict(head)))
     return json.dumps({**plain, "digest": digest_of(plain)}, indent=indent)
 
 
-def check_seal(head: Mapping[str, Any], where: Path | str) -> None:
+def check_seal(head: Mapping[str, object], where: Path | str) -> None:
     """Raise Unreadable where a parsed object is not what was sealed."""
     rest = {name: value for name, value in head.items() if name != "digest"}
     try:
@@ -154,6 +156,6 @@ def check_seal(head: Mapping[str, Any], where: Path | str) -> None:
         raise Unreadable(f"{where} is damaged: its digest is not that of its contents")
 
 
-def digest_of(head: Mapping[str, Any]) -> str:
+def digest_of(head: Mapping[str, object]) -> str:
     """Digest of a JSON object, however it is laid out as text."""
     return hashlib.blake2b(json.dumps(head, sort_keys=True).encode(), digest_size=16).hexdigest()

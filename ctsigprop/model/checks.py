@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from ctsigprop.model.layer import Layer
 from ctsigprop.model.synapses import Convolution
+from ctsigprop.neurons.base import OutputSlope
 from ctsigprop.rules.base import Rule, Scaled, Sum
 from ctsigprop.rules.bounds import Bounded
 from ctsigprop.rules.three_factor import ThreeFactor
 from ctsigprop.signals.feedback import Feedback, KolenPollack
 from ctsigprop.signals.target_stream import TargetStream
 
+T = TypeVar("T")
 
-def of_each(name: str, value: Any, count: int, what: str) -> list[Any]:
+
+def of_each(name: str, value: T | list[T] | tuple[T, ...], count: int, what: str) -> list[T]:
     """`value` for each of `count` layers or members, or one value each where a list or tuple is given."""
-    values = list(value) if isinstance(value, list | tuple) else [value] * count
+    values: list[T] = list(value) if isinstance(value, list | tuple) else [value] * count
     if len(values) != count:
         raise ValueError(f"{name} must be one for all {what} or a list of {count}, got a list of {len(values)}")
     return values
 
 
-def check_rule(name: str, rule: object, signal: object, first: bool) -> None:
-    """Raise unless `rule` is a rule or None, and goes with the signal; `first` says that its layer is the first one."""
+def check_rule(name: str, rule: object, signal: object, first: bool) -> Rule | None:
+    """The rule, if it is one or None, and goes with the signal; `first` says that its layer is the first one."""
     if rule is None:
-        return
+        return None
     if not isinstance(rule, Rule):
         raise TypeError(f"{name} must be a rule such as ct.rules.Oja(rate=0.01), or None, got {rule!r}")
     if rule.supervised and signal is None:
@@ -37,22 +40,23 @@ def check_rule(name: str, rule: object, signal: object, first: bool) -> None:
             f"{name} is {type(rule).__name__}, whose update has no factors, and KolenPollack gives B the factors of W: "
             "use signal=ct.FeedbackAlignment() or another rule"
         )
+    return rule
 
 
 def check_names(layers: Sequence[Layer]) -> None:
     """Raise where a neuron and a rule call two variables by one name, or a neuron lacks what a rule needs."""
     reserved = {"W", "b", "x", "y", "g", "c", "k", "B"}
     for layer in layers:
-        own = list(layer.neuron.variables())
-        own += list(layer.rule_shapes)
-        own += [] if layer.rule is None else list(layer.rule.spike_traces())
-        clash = sorted({name for name in own if name in reserved or own.count(name) > 1 or "." in name})
+        names = list(layer.neuron.variables())
+        names += list(layer.rule_shapes)
+        names += [] if layer.rule is None else list(layer.rule.spike_traces())
+        clash = sorted({name for name in names if name in reserved or names.count(name) > 1 or "." in name})
         if clash:
             raise ValueError(
                 f"layer {layer.index}: the variable name {clash[0]!r} is taken or has a dot; "
                 f"neuron and rule must use names of their own, other than {', '.join(sorted(reserved))}"
             )
-        if layer.rule is not None and layer.rule.differential and not hasattr(layer.neuron, "output_slope"):
+        if layer.rule is not None and layer.rule.differential and not isinstance(layer.neuron, OutputSlope):
             raise ValueError(
                 f"rule of layer {layer.index} multiplies derivatives: its neuron needs output_slope(variables, slopes)"
             )

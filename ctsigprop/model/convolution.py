@@ -60,8 +60,10 @@ class Conv2d(metaclass=Checked):
     pooling: Literal["average", "max"] = "average"
 
     def __post_init__(self) -> None:
-        for name in ("channels", "kernel", "stride", "pool"):
-            whole(f"Conv2d({name}=)", getattr(self, name), 1)
+        whole("Conv2d(channels=)", self.channels, 1)
+        whole("Conv2d(kernel=)", self.kernel, 1)
+        whole("Conv2d(stride=)", self.stride, 1)
+        whole("Conv2d(pool=)", self.pool, 1)
         whole("Conv2d(padding=)", self.padding, 0)
         if self.padding >= self.kernel:
             raise ValueError(

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.model.synapses import Synapses
-from ctsigprop.neurons.activations import Activation
-from ctsigprop.neurons.base import Neuron, jumps
+from ctsigprop.neurons.base import ExactStep, Neuron, OutputSlope, Spiking, jumps, refractory_time, synaptic_tau
 from ctsigprop.neurons.rate import Rate
 from ctsigprop.rules.base import Rule, Shapes
+from ctsigprop.rules.checks import called
 from ctsigprop.solvers.field import Weight
 
 
@@ -46,17 +46,53 @@ class Layer:
         return jumps(self.neuron)
 
     @cached_property
+    def spiking_neuron(self) -> Spiking:
+        """The neurons as ones with a reset.
+
+        Raises
+        ------
+        TypeError : they have none
+        """
+        if isinstance(self.neuron, Spiking):
+            return self.neuron
+        raise TypeError(f"{self.neuron_name} has no reset")
+
+    @cached_property
+    def exact_neuron(self) -> ExactStep:
+        """The neurons as ones with a closed form."""
+        if isinstance(self.neuron, ExactStep):
+            return self.neuron
+        raise TypeError(f"{self.neuron_name} has no exact step")
+
+    @cached_property
+    def sloped_neuron(self) -> OutputSlope:
+        """The neurons as ones whose output has a known derivative."""
+        if isinstance(self.neuron, OutputSlope):
+            return self.neuron
+        raise TypeError(f"{self.neuron_name} has no output_slope(variables, slopes)")
+
+    @cached_property
+    def tau_syn(self) -> float | None:
+        """Time constant of the synaptic current, None where there is none."""
+        return synaptic_tau(self.neuron)
+
+    @cached_property
+    def refractory(self) -> float:
+        """How long a unit rests after a spike."""
+        return refractory_time(self.neuron)
+
+    @cached_property
     def neuron_name(self) -> str:
         """The neuron in words, with an activation that is the user's own."""
-        own = self.neuron.activation if isinstance(self.neuron, Rate) else ""
-        function = own.function if isinstance(own, Activation) else own[0] if isinstance(own, tuple) else None
-        activation = "" if function is None else f" with activation {getattr(function, '__name__', repr(function))}"
-        return f"neuron {type(self.neuron).__name__}{activation} of layer {self.index}"
+        neuron = self.neuron
+        own = isinstance(neuron, Rate) and not isinstance(neuron.activation, str)
+        activation = f" with activation {called(neuron.phi.function)}" if isinstance(neuron, Rate) and own else ""
+        return f"neuron {type(neuron).__name__}{activation} of layer {self.index}"
 
     @cached_property
     def rule_name(self) -> str:
         """The rule in words."""
-        return f"rule {getattr(self.rule, 'name', type(self.rule).__name__)} of layer {self.index}"
+        return f"rule {None if self.rule is None else self.rule.name} of layer {self.index}"
 
     @cached_property
     def rule_shapes(self) -> Shapes:

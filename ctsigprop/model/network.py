@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ctsigprop.display import html
+from ctsigprop.model import shapes
 from ctsigprop.model.checks import (
     check_convolution,
     check_names,
@@ -25,7 +25,7 @@ from ctsigprop.model.layer import Layer
 from ctsigprop.model.state import State
 from ctsigprop.model.steady import check_grid, respond, settle
 from ctsigprop.model.synapses import arranged, inputs_below, structured
-from ctsigprop.neurons.base import Neuron, check_neuron
+from ctsigprop.neurons.base import Neuron, check_neuron, initial_gain
 from ctsigprop.neurons.izhikevich import Izhikevich
 from ctsigprop.neurons.rate import Rate
 from ctsigprop.rules.base import Rule, Shapes
@@ -79,9 +79,11 @@ class Network(metaclass=Checked):
         count = len(synapses)
         neurons = of_each("neuron", Rate() if neuron is None else neuron, count, "layers")
         rules = of_each("rule", rule, count, "layers")
+        layers = []
         for i in range(count):
-            check_neuron(f"neuron of layer {i + 1}", neurons[i])
-            check_rule(f"rule of layer {i + 1}", rules[i], signal, i == 0)
+            checked = check_neuron(f"neuron of layer {i + 1}", neurons[i])
+            learns_by = check_rule(f"rule of layer {i + 1}", rules[i], signal, i == 0)
+            layers.append(Layer(i + 1, synapses[i], checked, learns_by))
         if signal is not None and not isinstance(signal, Signal):
             raise TypeError(f"signal must be a signal such as ct.TargetStream(), or None, got {signal!r}")
         if n_classes is not None:
@@ -97,7 +99,7 @@ class Network(metaclass=Checked):
         self.signal = signal
         self.named_unit = time_unit
         self.bias = bool(bias)
-        self.layers = tuple(Layer(i + 1, synapses[i], neurons[i], rules[i]) for i in range(count))
+        self.layers = tuple(layers)
         self.any_traces = any(layer.rule is not None and layer.rule.traces for layer in self.layers)
         self.jumps = any(layer.jumps for layer in self.layers)
         check_names(self.layers)
@@ -129,10 +131,10 @@ class Network(metaclass=Checked):
     @cached_property
     def weight_shapes(self) -> dict[str, tuple[int, int]]:
         """Shape (post, pre) of each weight matrix in a state, by name; every other tensor is an activity or a bias."""
-        shapes = {layer.name("W"): layer.shape for layer in self.layers}
-        if self.signal is not None and self.n_classes is not None:
-            shapes.update(self.signal.weights(self.sizes, self.n_classes))
-        return shapes
+        of_layers = {layer.name("W"): layer.shape for layer in self.layers}
+        if self.signal is None or self.n_classes is None:
+            return of_layers
+        return {**of_layers, **self.signal.weights(self.sizes, self.n_classes)}
 
     @property
     def signal_names(self) -> list[str]:
@@ -171,7 +173,7 @@ class Network(metaclass=Checked):
         rows, device = whole("rows", rows, 1), as_device(device)
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
-        gains = {layer.name("W"): float(getattr(layer.neuron, "initial_gain", 1.0)) for layer in self.layers}
+        gains = {layer.name("W"): initial_gain(layer.neuron) for layer in self.layers}
         tensors = self.rest(rows, dtype, device)
         for name, (post, pre) in self.weight_shapes.items():
             deviation = gains.get(name, 1.0) / math.sqrt(pre)
@@ -185,51 +187,17 @@ class Network(metaclass=Checked):
 
     def rest(self, rows: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
         """All but the weights of a network at rest, by name."""
-        shapes = {**self.row_shapes(rows), **self.unit_shapes}
-        return {name: torch.full(shape, value, dtype=dtype, device=device) for name, (shape, value) in shapes.items()}
+        parts = {**self.row_shapes(rows), **self.unit_shapes}
+        return {name: torch.full(shape, value, dtype=dtype, device=device) for name, (shape, value) in parts.items()}
 
     def row_shapes(self, rows: int) -> Shapes:
         """Activities and traces, one row for each sample and target shown: shape and value at rest, by name."""
-        classes = self.n_classes or 1
-        width = 1 if self.signal is None else self.signal.label_width(rows, classes)
-        all_rows = rows + (0 if self.signal is None else self.signal.rows(rows, classes))
-        inside = self.signal is not None and self.signal.gain_inside
-        shapes: Shapes = {}
-        for layer in self.layers:
-            for variable, value in layer.neuron.variables().items():
-                shapes[layer.name(variable)] = ((all_rows, layer.n_post), value)
-            if self.any_traces:
-                shapes[layer.name("y")] = ((rows, width), 0.0)
-            if layer.rule is not None and layer.rule.traces:
-                shapes[layer.name("x")] = ((rows if layer.index == 1 else all_rows, layer.n_pre), 0.0)
-                if getattr(layer.neuron, "tau_syn", None) is not None:
-                    shapes[layer.name("k")] = shapes[layer.name("x")]
-                if layer.rule.supervised and not inside and not layer.jumps:
-                    shapes[layer.name("g")] = ((all_rows, layer.n_post), 0.0)
-                if layer.index == 1 and self.learns_generator and not self.per_class:
-                    shapes["c.1"] = ((rows, classes), 0.0)
-            if layer.rule is not None:
-                sides = {"pre": layer.n_pre, "post": layer.n_post}
-                for variable, trace in layer.rule.spike_traces().items():
-                    shapes[layer.name(variable)] = ((rows, sides[trace.side]), 0.0)
-        if self.signal is not None:
-            shapes.update({name: (shape, 0.0) for name, shape in self.signal.activities(self.sizes, rows).items()})
-        return shapes
+        return shapes.row_shapes(self.layers, self.signal, self.sizes, self.n_classes or 1, rows)
 
     @cached_property
     def unit_shapes(self) -> Shapes:
         """Biases and the rules' own variables, whatever is shown: shape and initial value, by name."""
-        shapes: Shapes = {}
-        for layer in self.layers:
-            if self.bias:
-                shapes[layer.name("b")] = ((layer.shape[0],), 0.0)
-            for variable, found in layer.rule_shapes.items():
-                shapes[layer.name(variable)] = found
-        first = self.layers[0]
-        if self.learns_generator and first.rule is not None:
-            for variable, found in first.rule.variables(first.n_post, self.n_classes or 1).items():
-                shapes[f"{variable}.S"] = found
-        return shapes
+        return shapes.unit_shapes(self.layers, self.signal, self.n_classes or 1, self.bias)
 
     @property
     def per_class(self) -> bool:
@@ -239,9 +207,7 @@ class Network(metaclass=Checked):
     @cached_property
     def learns_generator(self) -> bool:
         """Whether the target generator S is plastic: it follows the rule of layer 1, where that rule is supervised."""
-        rule = self.layers[0].rule
-        learned = isinstance(self.signal, TargetStream) and self.signal.generator == "learned"
-        return learned and rule is not None and rule.supervised
+        return shapes.learns_generator(self.layers, self.signal)
 
     def fit_rows(self, state: State, rows: int) -> State:
         """`state` for a stimulus of `rows` samples: with another number of rows, activities and traces start at rest.
@@ -252,27 +218,11 @@ class Network(metaclass=Checked):
         ------
         ValueError : a state of another network, naming the tensor that does not fit
         """
-        of_rows = self.row_shapes(rows)
-        kept: dict[str, tuple[int, ...]] = {name: shape for name, (shape, _) in self.unit_shapes.items()}
-        kept.update(self.weight_shapes)
-        state = state.under_new_names({*kept, *of_rows})
-        for name in (*kept, *of_rows, *state):
-            want = kept.get(name) or (of_rows[name][0] if name in of_rows else None)
-            had = tuple(state[name].shape) if name in state else None
-            fits = had == want if name in kept else None not in (had, want) and len(had or ()) == len(want or ())
-            if not fits:
-                raise ValueError(
-                    f"the state is of another network: for {name} it has {f'shape {had}' if had else 'no tensor'}, "
-                    f"this network needs {f'shape {want}' if want else 'none'}"
-                )
-        if all(state[name].shape == shape for name, (shape, _) in of_rows.items()):
-            return state
-        like = state[next(iter(self.weight_shapes))]
-        rest = {name: like.new_full(shape, value) for name, (shape, value) in of_rows.items()}
-        return State({**rest, **{name: state[name] for name in kept}}, state.t)
+        kept = {**{name: shape for name, (shape, _) in self.unit_shapes.items()}, **self.weight_shapes}
+        return shapes.fit_rows(state, kept, self.row_shapes(rows), like=next(iter(self.weight_shapes)))
 
     def transform(
-        self, state: State, x: Any, layer: int | None = None, dt: float | None = None
+        self, state: State, x: object, layer: int | None = None, dt: float | None = None
     ) -> Float[Tensor, "samples n"]:
         """Output of a layer (the top one by default) once the input stream has settled on x, plasticity off; `dt` as
         for `predict`.
@@ -280,7 +230,7 @@ class Network(metaclass=Checked):
         return self._settled(state, self._inputs(state, x), layer, dt=dt)
 
     def similarity(
-        self, state: State, x: Any, layer: int | None = None, candidates: Any = None, dt: float | None = None
+        self, state: State, x: object, layer: int | None = None, candidates: object = None, dt: float | None = None
     ) -> Float[Tensor, "samples targets"]:
         """How alike the settled input and target streams are in a layer, one column per class or candidate context;
         `dt` as for `predict`.
@@ -303,7 +253,7 @@ class Network(metaclass=Checked):
         return self.signal.similarity(h, self._settled(state, contexts, layer, generator, dt))
 
     def predict(
-        self, state: State, x: Any, layer: int | None = None, candidates: Any = None, dt: float | None = None
+        self, state: State, x: object, layer: int | None = None, candidates: object = None, dt: float | None = None
     ) -> Int[Tensor, " samples"]:
         """Index of the class (or candidate context) whose target stream is nearest to the settled input stream.
 
@@ -324,7 +274,7 @@ class Network(metaclass=Checked):
         """
         return self.similarity(state, x, layer, candidates, dt).argmax(-1)
 
-    def score(self, state: State, x: Any, y: Any, layer: int | None = None, dt: float | None = None) -> float:
+    def score(self, state: State, x: object, y: object, layer: int | None = None, dt: float | None = None) -> float:
         """Share of samples whose predicted class is the label y (samples,), between 0 and 1; `dt` as for `predict`."""
         if self.n_classes is None:
             raise ValueError("score compares with labels: this network has n_classes=None")
@@ -334,7 +284,7 @@ class Network(metaclass=Checked):
             raise ValueError(f"x and y must have as many samples as each other, got {len(guess)} and {len(labels)}")
         return float((guess.cpu() == labels).double().mean())
 
-    def _inputs(self, state: State, x: Any) -> Tensor:
+    def _inputs(self, state: State, x: object) -> Tensor:
         return as_inputs("x", x, self.sizes[0]).to(state["W.1"])
 
     def _settled(
@@ -350,8 +300,8 @@ class Network(metaclass=Checked):
         shared = [part.synapses.positions * part.shape[1] for part in layers if part.synapses.positions > 1]
         rows = max(1, AT_ONCE // max(shared)) if shared else max(1, len(x))
         with torch.inference_mode():
-            found = [self._answer(layers, state, part, generator, dt) for part in torch.split(x, rows)]
-        return torch.cat(found)  # outside of that mode, so that a readout may be trained on it
+            answers = [self._answer(layers, state, part, generator, dt) for part in torch.split(x, rows)]
+        return torch.cat(answers)  # outside of that mode, so that a readout may be trained on it
 
     def _answer(
         self, layers: Sequence[Layer], state: State, x: Tensor, generator: Tensor | None, dt: float | None

@@ -54,7 +54,7 @@ class State(Mapping[str, Tensor]):
         return f"State(t={self.t:g}: {parts})"
 
     def _repr_html_(self) -> str:
-        return html.of_state(self)
+        return html.of_state(self, self.t)
 
     def replace(self, tensors: Mapping[str, Tensor]) -> State:
         """A new state with some tensors exchanged for others of the same shape and dtype.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -148,10 +148,10 @@ class Convolution(Synapses):
         return post.reshape(*post.shape[:-2], -1, self.spec.channels)
 
     def local(self, rows: Local, traces: Mapping[str, SpikeTrace]) -> Local:
-        def post(values: Tensor | None) -> Any:
+        def post(values: Tensor | None) -> Tensor | None:
             return None if values is None else self.spread(values)
 
-        def pre(values: Tensor | None) -> Any:
+        def pre(values: Tensor | None) -> Tensor | None:
             return None if values is None else self.patches(values)
 
         share = rows.share.unsqueeze(-2) / self.positions
@@ -159,7 +159,7 @@ class Convolution(Synapses):
         patches = self.patches(rows.pre)
         variables = dict(rows.variables)
         for name, trace in traces.items():
-            variables[name] = post(variables[name]) if trace.side == "post" else pre(variables[name])
+            variables[name] = (self.spread if trace.side == "post" else self.patches)(variables[name])
         return replace(
             rows,
             post=self.spread(rows.post),
@@ -180,7 +180,7 @@ Structure = tuple[int | tuple[int, int, int] | Conv2d, ...]
 """Inputs and layers as `Network(sizes)` names them."""
 
 
-def structured(sizes: Any) -> Structure:
+def structured(sizes: Iterable[object]) -> Structure:
     """`Network(sizes)` as a tuple of plain values.
 
     Raises
@@ -193,20 +193,20 @@ def structured(sizes: Any) -> Structure:
         raise TypeError(f"sizes must be a sequence of integers [inputs, units, ...], got {sizes!r}") from None
     if len(values) < 2:
         raise ValueError(f"sizes must name the inputs and at least one layer, got {list(values)}")
-    found: list[Any] = []
+    structure: list[int | tuple[int, int, int] | Conv2d] = []
     for i, value in enumerate(values):
         if i == 0 and isinstance(value, tuple | list):
             if len(value) != 3:
                 raise ValueError(f"sizes[0] must be a number of inputs or (channels, height, width), got {value!r}")
-            for name, size in zip(("channels", "height", "width"), value, strict=True):
-                whole(f"sizes[0], {name},", size, 1)
-            found.append(tuple(int(size) for size in value))
+            channels, height, width = value
+            image = {"channels": channels, "height": height, "width": width}
+            channels, height, width = (whole(f"sizes[0], {name},", size, 1) for name, size in image.items())
+            structure.append((channels, height, width))
         elif i and isinstance(value, Conv2d):
-            found.append(value)
+            structure.append(value)
         else:
-            whole(f"sizes[{i}]", value, 1)
-            found.append(int(value))
-    return tuple(found)
+            structure.append(whole(f"sizes[{i}]", value, 1))
+    return tuple(structure)
 
 
 def arranged(structure: Structure) -> tuple[Synapses, ...]:
@@ -216,26 +216,28 @@ def arranged(structure: Structure) -> tuple[Synapses, ...]:
     ------
     ValueError : a layer that does not fit what is below it
     """
-    first: Any = structure[0]
-    below: int | Map = first
+    first = structure[0]
+    below: int | Map
     if isinstance(first, tuple):
         channels, height, width = first
         below = Map(height, width, channels, planes=True)
-    found: list[Synapses] = []
+    else:
+        below = whole("sizes[0]", first, 1)
+    arrangement: list[Synapses] = []
     for i, value in enumerate(structure[1:], start=1):
+        synapses: Synapses
         if isinstance(value, Conv2d):
-            made: Synapses = Convolution(fitting_map(f"sizes[{i}]", value, below), value)
+            synapses = Convolution(fitting_map(f"sizes[{i}]", value, below), value)
         else:
-            units: Any = value
-            made = Dense(inputs_below(below) if i == 1 else below, units)
-        found.append(made)
-        below = made.above
+            synapses = Dense(inputs_below(below) if i == 1 else below, whole(f"sizes[{i}]", value, 1))
+        arrangement.append(synapses)
+        below = synapses.above
         if isinstance(below, Map) and not prod(below.seen):
             raise ValueError(
                 f"sizes[{i}]: {value!r} has a map of {below.height} x {below.width} positions, which no window of "
                 f"pool={below.pool} fits into"
             )
-    return tuple(found)
+    return tuple(arrangement)
 
 
 def inputs_below(below: int | Map) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +30,10 @@ class Activation(metaclass=Checked):
         """Whether phi' jumps, looked at in steps of 0.01 over drives of -10 ... 10."""
         slope = self.derivative(torch.linspace(-10, 10, 2001, dtype=torch.float64))
         return bool((slope.diff().abs() > 0.1).any())
+
+
+Choice = str | Activation | tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+"""What a user may give: a name, an `Activation`, or a pair (function, derivative)."""
 
 
 def step(u: Tensor) -> Tensor:
@@ -63,7 +66,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def resolve(activation: Any) -> Activation:
+def resolve(activation: object) -> Activation:
     """The `Activation` meant by a name, an `Activation` or a pair (function, derivative).
 
     Raises

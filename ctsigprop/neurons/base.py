@@ -1,4 +1,4 @@
-"""What a layer asks of its neurons, and what one with a reset has beyond that."""
+"""What a layer asks of its neurons, what one with a reset has beyond that, and what else a neuron may have."""
 
 from __future__ import annotations
 
@@ -19,11 +19,8 @@ class Neuron(Protocol):
     """What a layer asks of its neurons. Any object with these members is one, an `nn.Module` too.
 
     `tau` is the time constant in units of time; the layer's traces use it. Every method is elementwise in
-    the rows, takes and returns tensors (..., rows, n), and changes none of its arguments. A neuron may also
-    have `steady(drive)`, its output at rest under a constant drive (without it, prediction integrates `flow`
-    for 20 tau); `exact(variables, drive, dt)`, the variables after a time dt under a constant drive, which
-    `Hybrid(flow="exponential")` needs; `initial_gain`, the factor on the initial weights' standard deviation; and
-    `output_slope(variables, slopes)`, the time derivative of its output, which differential rules need.
+    the rows, takes and returns tensors (..., rows, n), and changes none of its arguments. A neuron may have more:
+    `Steady`, `ExactStep`, `OutputSlope`, `InitialGain`, `LargestStep` and `SynapticCurrent` say what, and what for.
     """
 
     @property
@@ -48,31 +45,35 @@ class Neuron(Protocol):
         ...
 
 
-def check_neuron(name: str, neuron: object) -> None:
-    """Raise TypeError unless `neuron` has the members of the protocol, ValueError unless tau > 0."""
-    if isinstance(neuron, type) or not isinstance(neuron, Neuron):
-        members = ("tau", "variables", "flow", "output", "gain")
-        missing = [member for member in members if not hasattr(neuron, member)]
-        raise TypeError(
-            f"{name} must be a neuron such as ct.Rate(tau=1.0), got {neuron!r}"
-            + (f" without {', '.join(missing)}" if missing else "")
-        )
-    number(f"{name}.tau", neuron.tau, above=0)
+@runtime_checkable
+class SynapticCurrent(Protocol):
+    """Spikes from below move a current that decays with `tau_syn`; where that is None, they move the potential."""
+
+    @property
+    def tau_syn(self) -> float | None:
+        """Time constant of the current, in units of time."""
+        ...
 
 
 @runtime_checkable
-class Spiking(Protocol):
+class Refractory(Protocol):
+    """A unit rests after each of its spikes."""
+
+    @property
+    def refractory(self) -> float:
+        """How long, in units of time."""
+        ...
+
+
+@runtime_checkable
+class Spiking(SynapticCurrent, Refractory, Protocol):
     """What a neuron with a reset has beyond the protocol of `Neuron`. Every method is elementwise and pure.
 
     Among its variables is `n`, the number of spikes so far (`counted`), which the probe "spikes" reads.
 
     Its drive is continuous input alone (a current, a bias, the activity of a rate layer); spikes from below arrive
-    as a kick, once each. It may also have `exact(variables, drive, dt)`, its variables after a time dt under a
-    constant drive, in closed form: `Hybrid(flow="exponential")` needs it.
+    as a kick, once each.
     """
-
-    tau_syn: float | None
-    refractory: float
 
     def margin(self, variables: Variables) -> Tensor:
         """Negative between spikes; where it reaches 0 a jump is due. It has no unit of time."""
@@ -93,6 +94,94 @@ class Spiking(Protocol):
         ...
 
 
+@runtime_checkable
+class ExactStep(Protocol):
+    """A neuron with a closed form, which `Hybrid(flow="exponential")` needs."""
+
+    def exact(self, variables: Variables, drive: Units, dt: float) -> dict[str, Tensor]:
+        """The variables after a time dt under a constant drive."""
+        ...
+
+
+@runtime_checkable
+class Steady(Protocol):
+    """A neuron whose output at rest is known. Without it, prediction integrates `flow` for 20 tau."""
+
+    def steady(self, drive: Units) -> Tensor:
+        """Output at rest under a constant drive."""
+        ...
+
+
+@runtime_checkable
+class OutputSlope(Protocol):
+    """A neuron whose output has a known derivative, which differential rules need."""
+
+    def output_slope(self, variables: Variables, slopes: Variables) -> Tensor:
+        """Time derivative of the output, from those of the variables."""
+        ...
+
+
+@runtime_checkable
+class InitialGain(Protocol):
+    """A neuron that says how large the initial weights onto it are."""
+
+    @property
+    def initial_gain(self) -> float:
+        """Factor on their standard deviation."""
+        ...
+
+
+@runtime_checkable
+class LargestStep(Protocol):
+    """A neuron that needs short steps on a grid."""
+
+    @property
+    def largest_step(self) -> float:
+        """The longest one, in units of time."""
+        ...
+
+
+def check_neuron(name: str, neuron: object) -> Neuron:
+    """The neuron, if it is one.
+
+    Raises
+    ------
+    TypeError : it has not the members of `Neuron`; or it has a jump, and not the other members of `Spiking`
+    ValueError : tau is not positive
+    """
+    if isinstance(neuron, type) or not isinstance(neuron, Neuron):
+        missing = lacking(neuron, "tau", "variables", "flow", "output", "gain")
+        raise TypeError(
+            f"{name} must be a neuron such as ct.Rate(tau=1.0), got {neuron!r}"
+            + (f" without {', '.join(missing)}" if missing else "")
+        )
+    missing = lacking(neuron, "jump", "margin", "voltage", "distance", "tau_syn", "refractory")
+    if missing and "jump" not in missing:
+        raise TypeError(f"{name} has a jump, and so must have all that ct.LIF() has, got one without {missing}")
+    number(f"{name}.tau", neuron.tau, above=0)
+    return neuron
+
+
+def lacking(neuron: object, *members: str) -> list[str]:
+    """The members that a neuron does not have."""
+    return [member for member in members if not hasattr(neuron, member)]
+
+
 def jumps(neuron: object) -> bool:
     """Whether a neuron has a reset."""
-    return hasattr(neuron, "jump")
+    return isinstance(neuron, Spiking)
+
+
+def synaptic_tau(neuron: object) -> float | None:
+    """Time constant of the synaptic current of a neuron, None where spikes from below move the potential itself."""
+    return neuron.tau_syn if isinstance(neuron, SynapticCurrent) else None
+
+
+def refractory_time(neuron: object) -> float:
+    """How long a unit rests after a spike; 0 for not at all."""
+    return float(neuron.refractory) if isinstance(neuron, Refractory) else 0.0
+
+
+def initial_gain(neuron: object) -> float:
+    """Factor on the standard deviation of the initial weights onto a neuron; 1 where it does not say."""
+    return float(neuron.initial_gain) if isinstance(neuron, InitialGain) else 1.0

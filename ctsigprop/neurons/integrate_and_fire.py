@@ -76,9 +76,10 @@ class IntegrateAndFire(metaclass=Checked):
                 f"{name}(threshold=) must be above {'rest, 0' if self.reset == 'subtract' else 'the reset'}, "
                 f"got threshold={self.threshold!r}, reset={self.reset!r}"
             )
-        for field in ("tau_syn", "tau_rate"):
-            if getattr(self, field) is not None:
-                number(f"{name}({field}=)", getattr(self, field), above=0)
+        if self.tau_syn is not None:
+            number(f"{name}(tau_syn=)", self.tau_syn, above=0)
+        if self.tau_rate is not None:
+            number(f"{name}(tau_rate=)", self.tau_rate, above=0)
         number(f"{name}(refractory=)", self.refractory, least=0)
         number(f"{name}(v=)", self.v)
         if self.v >= self.threshold:
@@ -100,12 +101,12 @@ class IntegrateAndFire(metaclass=Checked):
         return self.tau if self.tau_rate is None else self.tau_rate
 
     def variables(self) -> dict[str, float]:
-        found = {"v": float(self.v), "r": 0.0, "n": 0.0}
+        initial = {"v": float(self.v), "r": 0.0, "n": 0.0}
         if self.tau_syn is not None:
-            found["i"] = 0.0
+            initial["i"] = 0.0
         if self.refractory > 0:
-            found["q"] = 0.0
-        return found
+            initial["q"] = 0.0
+        return initial
 
     def output(self, variables: Variables) -> Units:
         return variables["r"]
@@ -117,32 +118,32 @@ class IntegrateAndFire(metaclass=Checked):
     def flow(self, variables: Variables, drive: Drive) -> dict[str, Tensor]:
         current = drive + variables["i"] if "i" in variables else drive
         slope = (current - self.leak * variables["v"] if self.leak else current.expand_as(variables["v"])) / self.tau
-        found = {"v": slope, "r": variables["r"] * (-1 / self.rate_tau)}
+        slopes = {"v": slope, "r": variables["r"] * (-1 / self.rate_tau)}
         if "i" in variables:
-            found["i"] = variables["i"] * (-1 / float(self.tau_syn or 1.0))
+            slopes["i"] = variables["i"] * (-1 / float(self.tau_syn or 1.0))
         if "q" in variables:
             waiting = (
                 variables["q"] != 0
             )  # exactly 0 in a free unit; below 0, in a step that overshoots, it still waits
-            found["v"] = slope.masked_fill(waiting, 0.0)
-            found["q"] = -waiting.to(slope.dtype)
-        return found
+            slopes["v"] = slope.masked_fill(waiting, 0.0)
+            slopes["q"] = -waiting.to(slope.dtype)
+        return slopes
 
     def exact(self, variables: Variables, drive: Drive, dt: float) -> dict[str, Tensor]:
         """The variables after a time dt under a constant drive; a refractory unit moves for the rest of it."""
-        found = {"r": variables["r"] * math.exp(-dt / self.rate_tau)}
+        after = {"r": variables["r"] * math.exp(-dt / self.rate_tau)}
         tau, leak, v, i = self.tau, self.leak, variables["v"], variables.get("i")
         if i is not None:
-            found["i"] = i * math.exp(-dt / float(self.tau_syn or 1.0))
+            after["i"] = i * math.exp(-dt / float(self.tau_syn or 1.0))
         if "q" not in variables:
-            found["v"] = membrane_step(v, drive, i, dt, tau, leak, self.tau_syn)
-            return found
+            after["v"] = membrane_step(v, drive, (i, self.tau_syn), dt, tau, leak)
+            return after
         left = in_steps(variables["q"], dt)
         free = (dt - left).clamp(0.0, dt)
-        found["q"] = (left - dt).clamp_min(0.0)
+        after["q"] = (left - dt).clamp_min(0.0)
         start = None if i is None else i * torch.exp(left.clamp_max(dt) * (-1 / float(self.tau_syn or 1.0)))
-        found["v"] = membrane_step(v, drive, start, free, tau, leak, self.tau_syn)
-        return found
+        after["v"] = membrane_step(v, drive, (start, self.tau_syn), free, tau, leak)
+        return after
 
     def voltage(self, variables: Variables) -> Units:
         return variables["v"]
@@ -167,28 +168,28 @@ class IntegrateAndFire(metaclass=Checked):
         return torch.where(left != 0, left * (-1 / self.refractory), above)
 
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Units]:
-        found: dict[str, Tensor] = {}
+        jumped: dict[str, Tensor] = {}
         v, ready = variables["v"], None
         if "q" in variables:
             ready = variables["q"] <= max(FREE, slack) * self.refractory
         if kick is not None and "i" in variables:
-            found["i"] = variables["i"] + kick
+            jumped["i"] = variables["i"] + kick
         elif kick is not None:
             v = v + (kick if ready is None else kick * ready)
         fires = self.compared({**variables, "v": v}) >= self.threshold - slack
         if ready is not None:
             fires = fires & ready
-            found["q"] = variables["q"].masked_fill(ready, 0.0).masked_fill(fires, self.refractory)
+            jumped["q"] = variables["q"].masked_fill(ready, 0.0).masked_fill(fires, self.refractory)
         spikes = fires.to(v.dtype)
         if self.reset == "subtract":
-            found["v"] = torch.sub(v, spikes, alpha=self.gap)
+            jumped["v"] = torch.sub(v, spikes, alpha=self.gap)
         elif self.reset == 0:
-            found["v"] = torch.addcmul(v, v, spikes, value=-1)
+            jumped["v"] = torch.addcmul(v, v, spikes, value=-1)
         else:
-            found["v"] = v.masked_fill(fires, float(self.reset))
-        found["r"] = torch.add(variables["r"], spikes, alpha=1 / self.rate_tau)
-        found["n"] = counted(variables["n"], spikes)
-        return found, spikes
+            jumped["v"] = v.masked_fill(fires, float(self.reset))
+        jumped["r"] = torch.add(variables["r"], spikes, alpha=1 / self.rate_tau)
+        jumped["n"] = counted(variables["n"], spikes)
+        return jumped, spikes
 
 
 @final
@@ -300,5 +301,5 @@ class AdaptiveLIF(IntegrateAndFire):
         return variables["v"] - variables["a"]
 
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Units]:
-        found, spikes = super().jump(variables, kick, slack)
-        return {**found, "a": torch.add(variables["a"], spikes, alpha=self.step)}, spikes
+        jumped, spikes = super().jump(variables, kick, slack)
+        return {**jumped, "a": torch.add(variables["a"], spikes, alpha=self.step)}, spikes

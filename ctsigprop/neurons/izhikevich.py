@@ -61,9 +61,9 @@ class Izhikevich(metaclass=Checked):
         number("Izhikevich(d=)", self.d)
         number("Izhikevich(tau=)", self.tau, above=0)
         number("Izhikevich(v=)", self.v)
-        for name in ("c", "v"):
-            if getattr(self, name) >= self.peak:
-                raise ValueError(f"Izhikevich({name}=) must be below the peak, 30 mV, got {getattr(self, name)!r}")
+        for name, potential in (("c", self.c), ("v", self.v)):
+            if potential >= self.peak:
+                raise ValueError(f"Izhikevich({name}=) must be below the peak, 30 mV, got {potential!r}")
 
     def variables(self) -> dict[str, float]:
         return {"v": float(self.v), "u": float(self.b * self.v), "r": 0.0, "n": 0.0}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ctsigprop.neurons.activations import Activation, resolve
+from ctsigprop.neurons.activations import Activation, Choice, resolve
 from ctsigprop.neurons.base import Units, Variables
 from ctsigprop.neurons.relaxation import relaxed
 from ctsigprop.rules.checks import Checked, number
@@ -35,7 +34,7 @@ class Rate(metaclass=Checked):
     """
 
     tau: float = 1.0
-    activation: Any = "relu"
+    activation: Choice = "relu"
     phi: Activation = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

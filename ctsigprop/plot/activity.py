@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from ctsigprop.plot.records import configuration, of_layer, of_row, recorded, row_name, time_of
 from ctsigprop.plot.style import axis_label, legend, marks, palette, styled, tint
+from ctsigprop.recording.probes import KINDS
 from ctsigprop.results.solution import Solution
 
 MOST_BOUNDARIES = 60
@@ -29,7 +30,7 @@ def rates(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7)
     ------
     ValueError : no rates recorded, or not of that layer or row
     """
-    over_time(ax, sol, "rates", "post", layer, row, count)
+    over_time(ax, sol, "rates", (layer, row), count)
     ax.set_title(f"Activity of layer {layer}, {row_name(sol, row)}")
 
 
@@ -48,12 +49,13 @@ def traces(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7
     ------
     ValueError : no traces recorded, or not of that layer or row
     """
-    over_time(ax, sol, "traces", "pre", layer, row, count)
+    over_time(ax, sol, "traces", (layer, row), count)
     ax.set_title(f"Presynaptic traces of layer {layer}, {row_name(sol, row)}")
 
 
-def over_time(ax: Axes, sol: Solution, name: str, dim: str, layer: int, row: int, count: int) -> None:
-    """Some units of a record (time, row, units), one line each, with the boundaries of presentations."""
+def over_time(ax: Axes, sol: Solution, name: str, place: tuple[int, int], count: int) -> None:
+    """Some units of a record (time, row, units) in one (layer, row), with the boundaries of presentations."""
+    dim, (layer, row) = KINDS[name][0][1], place
     record = of_row(of_layer(recorded(sol, name, "layer", "row", dim), layer), row)
     if dim == "pre":
         spread = record.std(time_of(record)).values

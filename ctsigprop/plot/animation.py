@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import FFMpegWriter, FuncAnimation, HTMLWriter, PillowWriter
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from ctsigprop.files.paths import local
@@ -18,7 +18,8 @@ from ctsigprop.plot.synapses import mosaic
 from ctsigprop.results.solution import Solution
 from ctsigprop.rules.checks import lookup, whole
 
-WRITERS: dict[str, Any] = {".gif": PillowWriter, ".html": HTMLWriter, ".mp4": FFMpegWriter}
+Writer = type[PillowWriter] | type[HTMLWriter] | type[FFMpegWriter]
+WRITERS: dict[str, Writer] = {".gif": PillowWriter, ".html": HTMLWriter, ".mp4": FFMpegWriter}
 
 
 def animate(
@@ -76,14 +77,14 @@ def animate(
             figure.colorbar(image, ax=ax, label=axis_label(record))
             label_axes(ax, shape is None, axis_label(record["pre"]), axis_label(record["post"]))
 
-            def draw(k: int) -> tuple[object, ...]:
+            def draw(k: int) -> list[Artist]:
                 image.set_data(images[k])
                 ax.set_title(f"Weights of layer {layer}, {moment(clock[picked[k]], sol.time_unit)}")
-                return (image,)
+                return [image]
 
-            film = FuncAnimation(figure, draw, frames=len(picked), blit=False)  # type: ignore[arg-type]
-            options = {"embed_frames": True} if writer is HTMLWriter else {}
-            film.save(str(path), writer=writer(fps=fps, **options))
+            film = FuncAnimation(figure, draw, frames=len(picked), blit=False)
+            page = writer is HTMLWriter
+            film.save(str(path), writer=HTMLWriter(fps=fps, embed_frames=True) if page else writer(fps=fps))
         finally:
             plt.close(figure)
     return path

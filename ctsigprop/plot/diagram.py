@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
+from matplotlib.typing import ColorType
 
 from ctsigprop.model.convolution import Conv2d
 from ctsigprop.model.layer import Layer
@@ -23,6 +22,7 @@ WIDTH, HEIGHT, GAP = 1.8, 1.1, 2.0
 STEP = WIDTH + GAP
 TARGETS = 1.65
 """Height of the middle of the box of targets."""
+Point = tuple[float, float]
 LETTERS, LINES = 0.21, 1.25
 """Height of letters, in the units of boxes, and from line to line, in letters."""
 
@@ -64,7 +64,7 @@ def diagram(network: Network, ax: Axes | None = None) -> Axes:
         box(axes, 0, 0, f"input\n{units}", tint(axes, 0.08), tint(axes, 0.65))
         for layer, part in zip(network.layers, network.structure[1:], strict=True):
             box(axes, layer.index * STEP, 0, units_of(layer, part), paper(axes), ink(axes))
-            arrow(axes, (layer.index - 1) * STEP + WIDTH, 0, layer.index * STEP, 0, COLOURS[0])
+            arrow(axes, ((layer.index - 1) * STEP + WIDTH, 0), (layer.index * STEP, 0), COLOURS[0])
             note(axes, layer.index * STEP - GAP / 2, 0.1, f"W.{layer.index}", rule_name(layer.rule))
         if isinstance(network.signal, TargetStream):
             targets(axes, network, network.signal)
@@ -75,7 +75,7 @@ def diagram(network: Network, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def units_of(layer: Layer, part: Any) -> str:
+def units_of(layer: Layer, part: object) -> str:
     """Number, units, neuron and time constant of a layer."""
     neuron = type(layer.neuron).__name__
     if not isinstance(part, Conv2d):
@@ -105,11 +105,11 @@ def targets(axes: Axes, network: Network, signal: TargetStream) -> None:
     count = len(network.layers)
     orange = tint(axes, 0.15, COLOURS[1])
     box(axes, 0, TARGETS, f"targets, {network.n_classes}\nper {signal.per}", orange, COLOURS[1])
-    arrow(axes, WIDTH, TARGETS, STEP + 0.3, HEIGHT / 2, COLOURS[1])
+    arrow(axes, (WIDTH, TARGETS), (STEP + 0.3, HEIGHT / 2), COLOURS[1])
     learns = "learned" if network.learns_generator else "fixed"
     note(axes, STEP - GAP / 2 + 0.75, TARGETS - 0.35, "S", learns, COLOURS[1])
     for i in range(1, count):
-        arrow(axes, i * STEP + WIDTH, -0.3, (i + 1) * STEP, -0.3, COLOURS[1], "--")
+        arrow(axes, (i * STEP + WIDTH, -0.3), ((i + 1) * STEP, -0.3), COLOURS[1], "--")
     if count > 1:
         say(
             axes,
@@ -123,11 +123,12 @@ def errors(axes: Axes, network: Network) -> None:
     """A feedback signal: the error is formed at the top and comes back down."""
     top = len(network.layers)
     box(axes, top * STEP, TARGETS, "target\nerror at the top", tint(axes, 0.15, COLOURS[1]), COLOURS[1])
-    arrow(axes, top * STEP + WIDTH / 2, TARGETS - HEIGHT / 2, top * STEP + WIDTH / 2, HEIGHT / 2, COLOURS[1])
+    above = top * STEP + WIDTH / 2
+    arrow(axes, (above, TARGETS - HEIGHT / 2), (above, HEIGHT / 2), COLOURS[1])
     for i in range(top - 1, 0, -1):
         start = top if direct(network) else i + 1
         x, end = start * STEP + 0.3 + 0.15 * (start - i - 1), i * STEP + WIDTH - 0.3
-        arrow(axes, x, -HEIGHT / 2, end, -HEIGHT / 2, COLOURS[1], "--", depth(i, start))
+        arrow(axes, (x, -HEIGHT / 2), (end, -HEIGHT / 2), COLOURS[1], "--", depth(i, start))
     text = f"{type(network.signal).__name__}: errors come back"
     say(axes, STEP * (1 + top) / 2 + WIDTH / 2, heights(network)[0] + 0.2, text)
 
@@ -142,26 +143,24 @@ def depth(low: int, high: int) -> float:
     return 0.25 + 0.3 * (high - low - 1)
 
 
-def box(axes: Axes, x: float, y: float, text: str, face: Any, edge: Any) -> None:
+def box(axes: Axes, x: float, y: float, text: str, face: ColorType, edge: ColorType) -> None:
     """A rounded box with its left side at x and its middle at y."""
     style = "round,pad=0,rounding_size=0.12"
     axes.add_patch(FancyBboxPatch((x, y - HEIGHT / 2), WIDTH, HEIGHT, boxstyle=style, facecolor=face, edgecolor=edge))
-    write(axes, x + WIDTH / 2, y, text, ink(axes), (WIDTH - 0.35, HEIGHT - 0.1), "center")
+    write(axes, (x + WIDTH / 2, y), text, ink(axes), (WIDTH - 0.35, HEIGHT - 0.1), "center")
 
 
-def arrow(
-    axes: Axes, x0: float, y0: float, x1: float, y1: float, colour: str, line: str = "-", hang: float = 0.0
-) -> None:
+def arrow(axes: Axes, start: Point, end: Point, colour: str, line: str = "-", hang: float = 0.0) -> None:
     """An arrow from one point to another, hanging down in the middle by `hang`."""
     axes.add_patch(
         FancyArrowPatch(
-            (x0, y0),
-            (x1, y1),
+            start,
+            end,
             arrowstyle="-|>",
             mutation_scale=11,
             color=colour,
             linestyle=line,
-            connectionstyle=f"arc3,rad={-2 * hang / abs(x1 - x0) if hang else 0.0}",
+            connectionstyle=f"arc3,rad={-2 * hang / abs(end[0] - start[0]) if hang else 0.0}",
             shrinkA=1,
             shrinkB=1,
         )
@@ -170,27 +169,27 @@ def arrow(
 
 def say(axes: Axes, x: float, y: float, text: str) -> None:
     """What the dashed arrows are."""
-    write(axes, x, y, text, COLOURS[1], (2 * STEP, 0.3), "center")
+    write(axes, (x, y), text, COLOURS[1], (2 * STEP, 0.3), "center")
 
 
 def note(axes: Axes, x: float, y: float, above: str, below: str, colour: str = COLOURS[0]) -> None:
     """The name of a weight over an arrow, and its rule."""
-    write(axes, x, y, f"{above}\n{below}", colour, (GAP - 0.35, 0.7), "bottom")
+    write(axes, (x, y), f"{above}\n{below}", colour, (GAP - 0.35, 0.7), "bottom")
 
 
-def write(axes: Axes, x: float, y: float, text: str, colour: Any, room: tuple[float, float], align: str) -> None:
+def write(axes: Axes, place: Point, text: str, colour: ColorType, room: tuple[float, float], align: str) -> None:
     """A text no larger than there is room for, in the units of boxes."""
     lines = text.split("\n")
     widest = max(TextPath((0, 0), line, size=1).get_extents().width for line in lines)
     height = min(LETTERS, room[0] / widest, room[1] / (LINES * len(lines)))
-    axes.add_artist(Letters(height, x, y, text, color=colour, ha="center", va=align, linespacing=LINES))
+    axes.add_artist(Letters(height, place, text, colour, align))
 
 
 class Letters(Text):
     """A text whose letters have a height in the units of the axes, whatever size these are given."""
 
-    def __init__(self, height: float, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, height: float, place: Point, text: str, colour: ColorType, align: str) -> None:
+        super().__init__(*place, text, color=colour, ha="center", va=align, linespacing=LINES)
         self.height = height
         self.set_in_layout(False)
 

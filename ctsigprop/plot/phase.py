@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ RECORDS = {
     "r": ("rates", ("row", "post")),
     "x": ("traces", ("row", "pre")),
 }
-Place = tuple[str, tuple[Any, ...]]
+Place = tuple[str, tuple[int | slice, ...]]
 Range = tuple[float, float]
 
 
@@ -71,7 +70,7 @@ def phase(
     spans = ranges or (limits(paths[0], middles[0]), limits(paths[1], middles[1]))
     sides = [np.linspace(*span, points) for span in spans]
     when, unit = sol.final.t if t is None else t, sol.time_unit
-    u, v = slopes(sol.network, stimulus, sol.final, places, np.meshgrid(*sides), when, settled)
+    u, v = slopes(sol.network, stimulus, sol.final, list(zip(places, np.meshgrid(*sides), strict=True)), when, settled)
     with canvas(ax, (6.4, 5.0)) as axes:
         arrows = field_of_arrows(axes, sides, u, v)
         for slope, colour, name in ((u, COLOURS[1], x), (v, COLOURS[2], y)):
@@ -104,14 +103,14 @@ def parsed(name: str, state: State) -> Place:
     ------
     ValueError : no such number in this state
     """
-    found = re.fullmatch(r"\s*([\w.]+)\s*\[([\d,\s]*)\]\s*", str(name))
-    if found is None or found[1] not in state:
+    match = re.fullmatch(r"\s*([\w.]+)\s*\[([\d,\s]*)\]\s*", str(name))
+    if match is None or match[1] not in state:
         raise ValueError(f"a variable is a tensor of the state with an index, such as 'W.1[0, 2]', got {name!r}")
-    index = tuple(int(part) for part in found[2].split(","))
-    shape = tuple(state[found[1]].shape)
+    index = tuple(int(number) for number in match[2].split(","))
+    shape = tuple(state[match[1]].shape)
     if len(index) != len(shape) or any(i >= n for i, n in zip(index, shape, strict=True)):
-        raise ValueError(f"{found[1]} has shape {shape}, got the index {index}")
-    return found[1], index
+        raise ValueError(f"{match[1]} has shape {shape}, got the index {index}")
+    return match[1], index
 
 
 def recorded_path(sol: Solution, place: Place) -> np.ndarray | None:
@@ -139,21 +138,23 @@ def slopes(
     network: Network,
     stimulus: Stimulus,
     state: State,
-    places: list[Place],
-    grid: tuple[np.ndarray, ...],
+    grid: Sequence[tuple[Place, np.ndarray]],
     t: float,
     settled: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Time derivatives of the two numbers over the grid, in one evaluation with the grid as a leading dimension."""
+    """Time derivatives of two numbers, given with their values over a grid, in one evaluation with the grid as a
+    leading dimension.
+    """
     total = stimulus.duration_total
     frame = next(iter(stimulus.frames(max(0.0, min(t, total * (1 - 1e-6))), total)))
-    count = grid[0].size
+    sides = grid[0][1].shape
+    count = grid[0][1].size
     field = Field(network, replace(frame, at=lambda t: everywhere(frame.at(t), count)))
     with torch.inference_mode():
         tensors = {name: value.expand(count, *value.shape).clone() for name, value in state.items()}
 
         def pin() -> None:
-            for (name, index), values in zip(places, grid, strict=True):
+            for (name, index), values in grid:
                 tensors[name][(slice(None), *index)] = torch.as_tensor(values.ravel()).to(tensors[name])
 
         pin()
@@ -167,14 +168,14 @@ def slopes(
                     tensors[name] = tensors[name] + step * rates[name]
             pin()
         rates, updates = field(t, activities_of(tensors, network), weights)
-        found = []
-        for name, index in places:
+        derivatives = []
+        for (name, index), _ in grid:
             if name in updates:
                 change = updates[name].derivative(tensors[name])
             else:
                 change = rates.get(name, torch.zeros_like(tensors[name]))
-            found.append(change.expand_as(tensors[name])[(slice(None), *index)].cpu().numpy().reshape(grid[0].shape))
-    return found[0], found[1]
+            derivatives.append(change.expand_as(tensors[name])[(slice(None), *index)].cpu().numpy().reshape(sides))
+    return derivatives[0], derivatives[1]
 
 
 def everywhere(now: Input, count: int) -> Input:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import xarray as xr
 
+from ctsigprop.files.unreadable import JsonObject
 from ctsigprop.results.solution import Solution
 
 
@@ -65,7 +65,7 @@ def of_row(record: xr.DataArray, row: int) -> xr.DataArray:
     return record.sel(row=row).dropna("post" if "post" in record.dims else "pre", how="all")
 
 
-def configuration(sol: Solution) -> dict[str, Any]:
+def configuration(sol: Solution) -> JsonObject:
     """What a run says of itself: network, stimulus, solver, probes; empty where it says nothing."""
     text = sol.dataset.attrs.get("configuration")
     return dict(json.loads(text)) if text else {}

@@ -18,6 +18,8 @@ from matplotlib.colors import to_rgb, to_rgba
 
 from ctsigprop.results.solution import Solution
 
+Options = dict[str, Any]
+"""Arguments of matplotlib's, by keyword."""
 # Okabe and Ito's palette, which colour-blind readers can tell apart (Nature Methods 8, 2011, p. 441)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE: Any = {
@@ -32,7 +34,7 @@ STYLE: Any = {
 }
 """What matplotlib calls a style, for figures of your own beside ours: `plt.style.use(ct.plot.STYLE)`."""
 WRITING = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-BESIDE: dict[str, dict[str, Any]] = {
+BESIDE: dict[str, Options] = {
     "right": {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)},
     "below": {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 4},
 }
@@ -42,7 +44,7 @@ P = ParamSpec("P")
 
 
 @contextmanager
-def look(**more: Any) -> Iterator[None]:
+def look(**more: object) -> Iterator[None]:
     """The common style, and `more` settings, for as long as the context lasts.
 
     A notebook's backend turns the interactive mode on when it is first used: that outlasts the context.
@@ -57,20 +59,20 @@ def look(**more: Any) -> Iterator[None]:
 
 
 @contextmanager
-def canvas(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Axes]:
+def canvas(ax: object, size: tuple[float, float] = (6.4, 4.0)) -> Iterator[Axes]:
     """Given or new axes, inside this module's style; no empty figure is left behind where drawing fails.
 
     Given axes keep the size of their letters, and what is written beside them has the colour of their labels.
     """
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
-    theirs: dict[str, Any] = {}
-    if ax is not None:
+    theirs: dict[str, object] = {}
+    if isinstance(ax, Axes):
         theirs["font.size"] = mpl.rcParams["font.size"]
         if ink(ax) != to_rgb(mpl.rcParams["axes.labelcolor"]):
             theirs |= dict.fromkeys(WRITING, ink(ax))
     with look(**theirs):
-        axes: Axes = ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
+        axes: Axes = ax if isinstance(ax, Axes) else plt.subplots(figsize=size, layout="constrained")[1]
         try:
             yield axes
         except BaseException:
@@ -87,7 +89,7 @@ def styled(draw: Callable[Concatenate[Axes, Solution, P], None]) -> Callable[...
         ax = kwargs.pop("ax", None)
         if not isinstance(sol, Solution):
             raise TypeError(f"a plot takes the ct.Solution of a run, got {type(sol).__name__}")
-        with canvas(ax) as axes:  # type: ignore[arg-type]
+        with canvas(ax) as axes:
             draw(axes, sol, *args, **kwargs)
         return axes
 
@@ -145,7 +147,7 @@ def legend(ax: Axes, place: str = "best", title: str | None = None) -> None:
     if outside is not None and figure is not None and figure.get_layout_engine() is not None:
         ax.legend(title=title, fontsize="small", **outside)
         return
-    settings: dict[str, Any] = {"title": title, "loc": place}
+    settings: Options = {"title": title, "loc": place}
     size = float(mpl.rcParams["font.size"])
     if outside is not None:
         ground = {"frameon": True, "framealpha": 0.7, "facecolor": paper(ax), "edgecolor": "none"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import psutil
 import xarray as xr
 from torch import Tensor
 
-from ctsigprop.recording.schema import Layout, as_text, dataset
+from ctsigprop.recording.schema import Attributes, Layout, as_text, dataset
 
 PER_TIME = 150
 """Bytes that each time of a record takes while a run is prepared, beside what is recorded at it."""
@@ -24,11 +24,11 @@ LARGE = 100_000_000
 class Sink(Protocol):
     """What takes the values of the records, each numbered as in the list of layouts."""
 
-    def room(self, k: int) -> np.ndarray:
+    def next_slot(self, k: int) -> np.ndarray:
         """The place of the next sample of record k."""
         ...
 
-    def taken(self, k: int) -> None:
+    def commit(self, k: int) -> None:
         """That place is filled."""
         ...
 
@@ -38,7 +38,7 @@ class Sink(Protocol):
         """The run is over; where an error ended it, keep what can be kept."""
         ...
 
-    def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
+    def finish(self, attrs: Attributes, final: Mapping[str, Tensor], about: Mapping[str, object]) -> xr.Dataset:
         """What was recorded, up to the last time that all records of one clock have."""
         ...
 
@@ -55,10 +55,10 @@ class Memory:
         self.arrays = [np.empty((len(layout.clock), *layout.sizes), layout.dtype) for layout in layouts]
         self.counts = [0] * len(layouts)
 
-    def room(self, k: int) -> np.ndarray:
+    def next_slot(self, k: int) -> np.ndarray:
         return self.arrays[k][self.counts[k], ...]
 
-    def taken(self, k: int) -> None:
+    def commit(self, k: int) -> None:
         self.counts[k] += 1
 
     def __enter__(self) -> Memory:
@@ -70,7 +70,7 @@ class Memory:
     def discard(self) -> None:
         return
 
-    def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
+    def finish(self, attrs: Attributes, final: Mapping[str, Tensor], about: Mapping[str, object]) -> xr.Dataset:
         ends = lengths(self.layouts, self.counts)
         kept = [replace(layout, clock=layout.clock[: ends[layout.time]]) for layout in self.layouts]
         values = {}

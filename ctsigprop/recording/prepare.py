@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from ctsigprop.model.state import State
 from ctsigprop.recording.memory_sink import Memory, Sink, announce, check_clocks, check_memory
 from ctsigprop.recording.probes import Probe
 from ctsigprop.recording.recorder import Recorder, all_layers
-from ctsigprop.recording.schema import Layout, together
+from ctsigprop.recording.schema import Attributes, Layout, together
 from ctsigprop.recording.zarr_sink import Store
 from ctsigprop.solvers.base import Solver
 from ctsigprop.stimuli.stimulus import Stimulus
@@ -68,7 +67,7 @@ def lay_out(
 
 
 def sinks_of(
-    records: Sequence[tuple[Sequence[Layout], dict[str, Any]]],
+    records: Sequence[tuple[Sequence[Layout], Attributes]],
     store: Path | None,
     many: bool,
     solver: Solver,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -56,11 +55,11 @@ class Probe(metaclass=Checked):
         `every`, `times` and `log_spaced`, a dimension that the quantity does not have, a reduction that does not fit
     """
 
-    what: str | Callable[[State], Any]
+    what: str | Callable[[State], object]
     every: float | None = None
     times: Sequence[float] | np.ndarray | Tensor | None = None
     layers: Sequence[int] | None = None
-    select: Mapping[str, Any] = field(default_factory=dict)
+    select: Mapping[str, object] = field(default_factory=dict)
     name: str = ""
     log_spaced: int | tuple[int, float] | None = None
     reduce: str | Reduction | None = None
@@ -71,7 +70,8 @@ class Probe(metaclass=Checked):
             lookup("quantity of Probe(what=)", self.what, KINDS)
         elif not callable(self.what):
             raise TypeError(f"Probe(what=) must be a name or a function of a State, got {self.what!r}")
-        given = [name for name in ("every", "times", "log_spaced") if getattr(self, name) is not None]
+        clocks = {"every": self.every, "times": self.times, "log_spaced": self.log_spaced}
+        given = [name for name, value in clocks.items() if value is not None]
         if len(given) != 1:
             raise ValueError(
                 f"Probe needs one of every=, times= and log_spaced=, got {' and '.join(given) or 'none of them'}"
@@ -146,9 +146,10 @@ class Probe(metaclass=Checked):
         return 0 if self.times is None else len(self.times)
 
 
-def check_log_spaced(given: Any) -> None:
+def check_log_spaced(given: object) -> None:
     """Raise unless `given` is a count >= 2, or a pair of it and a first interval > 0."""
-    count, first = given, 1.0
+    count: object = given
+    first: object = 1.0
     if isinstance(given, tuple | list | np.ndarray):
         count, first = pair("Probe(log_spaced=)", given, "a count or a pair (count, first interval)")
     whole("Probe(log_spaced=)", count, 2)

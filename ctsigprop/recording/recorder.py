@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ class Recorder:
             for axis, dim in enumerate(self.probe.dims):
                 if dim in self.probe.select:
                     index = torch.from_numpy(self.chosen[layer][axis])
-                    steps.append(lambda value, a=axis, i=index: value.index_select(a, i.to(value.device)))  # type: ignore[misc]
+                    steps.append(partial(along, axis=axis, index=index))
         if self.probe.reduction is not None:
             steps.append(self.probe.reduction.of(self.kept_sizes[layer]))
 
@@ -167,7 +167,7 @@ class Recorder:
         every = {dim: [self.chosen[i][k] for i in self.layers] for k, dim in enumerate(probe.dims)}
         return probe.dims, {dim: np.unique(np.concatenate(index)) for dim, index in every.items()}
 
-    def _spot(self, layer: int, dims: tuple[str, ...], union: dict[str, np.ndarray]) -> tuple[Any, ...]:
+    def _spot(self, layer: int, dims: tuple[str, ...], union: dict[str, np.ndarray]) -> tuple[slice | np.ndarray, ...]:
         """Where a layer's values stand in the record: slices where they can be, else an open mesh."""
         if self.probe.reduction is not None or SYNAPSE in dims:
             return tuple(slice(0, size) for size in self.sizes[layer])
@@ -186,7 +186,7 @@ class Recorder:
         """Write the value at time t into `out`, the place of this sample in the record."""
         what = self.probe.what
         if self.first is not None:
-            out[...] = self.first.values if t == self.start else self._called(t, state)
+            out[...] = self.first.values if t == self.start else self._called(t, state, self.first)
             return
         if self.padded:
             out.fill(np.nan)
@@ -204,13 +204,13 @@ class Recorder:
                 value = state["S" if what == "target_generator" else f"{TENSOR[str(what)]}.{i}"]
             out[self.places[i]] = self.keep[i](value).cpu().numpy()
 
-    def _called(self, t: float, state: State) -> np.ndarray:
-        """What the probe's function gives at time t, of the shape that it had at the start."""
-        function: Any = self.probe.what
-        first: Any = self.first
-        value = as_array(function(state), self.probe.label)
+    def _called(self, t: float, state: State, first: xr.DataArray) -> np.ndarray:
+        """What the probe's function gives at time t, of the shape of its first value."""
+        if isinstance(self.probe.what, str):
+            raise TypeError(f"Probe({self.probe.what!r}) is no function")
+        value = as_array(self.probe.what(state), self.probe.label)
         if "layer" in value.dims:
-            value = spread(value, first["layer"].values)
+            value = spread(value, first["layer"].values.tolist())
         if value.dims != first.dims or value.shape != first.shape:
             raise ValueError(
                 f"Probe(what=) of {self.probe.label} must give the same shape at all times: "
@@ -225,8 +225,7 @@ class Recorder:
     def _voltage(self, i: int, state: State) -> Tensor:
         layer = self.network.layers[i - 1]
         variables = {name: state[layer.name(name)] for name in layer.neuron.variables()}
-        voltage: Tensor = layer.neuron.voltage(variables)  # type: ignore[attr-defined]
-        return voltage
+        return layer.spiking_neuron.voltage(variables)
 
     def _spikes(self, i: int, count: Tensor) -> Tensor:
         """How many spikes there were since the last record."""
@@ -237,13 +236,18 @@ class Recorder:
 
 def all_layers(recorders: Sequence[Recorder]) -> list[int]:
     """The layers of all records together, those that functions name included."""
-    found: set[int] = set()
+    layers: set[int] = set()
     for recorder in recorders:
         if recorder.first is None:
-            found |= set(recorder.layers)
+            layers |= set(recorder.layers)
         elif "layer" in recorder.first.coords and recorder.first["layer"].ndim:
-            found |= {int(i) for i in recorder.first["layer"].values}
-    return sorted(found)
+            layers |= {int(i) for i in recorder.first["layer"].values}
+    return sorted(layers)
+
+
+def along(value: Tensor, axis: int, index: Tensor) -> Tensor:
+    """Some entries of a value along one of its axes."""
+    return value.index_select(axis, index.to(value.device))
 
 
 def spread(value: xr.DataArray, layers: Sequence[int]) -> xr.DataArray:
@@ -257,7 +261,7 @@ def chosen_layers(probe: Probe, count: int) -> list[int]:
     """The layers of a probe in a network of `count` layers."""
     if probe.layers is None:
         return list(range(1, count + 1))
-    given: Any = probe.layers
+    given: object = probe.layers
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"Probe(layers=) of {probe.label} must be a sequence of layer numbers, got {probe.layers!r}")
     layers = [whole(f"Probe(layers=) of {probe.label}", layer, 1, count) for layer in given]
@@ -266,7 +270,7 @@ def chosen_layers(probe: Probe, count: int) -> list[int]:
     return layers
 
 
-def as_array(value: Any, label: str) -> xr.DataArray:
+def as_array(value: object, label: str) -> xr.DataArray:
     """What a probe's function returned, as an array that keeps the dimensions it may have names for."""
     if isinstance(value, xr.DataArray):
         return value

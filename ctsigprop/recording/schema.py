@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
+Attributes = Mapping[str, str | int | float]
+"""What stands beside the records of a dataset."""
 LONG_NAMES = {
     "layer": "layer",
     "post": "postsynaptic unit",
@@ -44,7 +45,7 @@ class Layout:
     sizes: tuple[int, ...]
     dtype: np.dtype
     coords: Mapping[str, xr.Variable] = field(default_factory=dict)
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, str] = field(default_factory=dict)
     time: str = "time"
     unit: str = "tau"
 
@@ -76,7 +77,7 @@ def together(layouts: Sequence[Layout]) -> list[Layout]:
     """
     seen: dict[str, tuple[int, xr.Variable | None]] = {}
     clock: np.ndarray | None = None
-    found = []
+    renamed = []
     for layout in layouts:
         clock = layout.clock if clock is None else clock
         time = "time" if np.array_equal(clock, layout.clock) else f"time_{layout.name}"
@@ -89,8 +90,8 @@ def together(layouts: Sequence[Layout]) -> list[Layout]:
             moved = any(str(d) in others for d in coord.dims)
             if key not in layout.dims and (moved or not same(seen.setdefault(key, (0, coord)), (0, coord))):
                 others[key] = f"{key}_{layout.name}"
-        found.append(layout.renamed(others, time))
-    return found
+        renamed.append(layout.renamed(others, time))
+    return renamed
 
 
 def aside(layout: Layout, dim: str, seen: Mapping[str, tuple[int, xr.Variable | None]]) -> bool:
@@ -109,7 +110,7 @@ def same(one: tuple[int, xr.Variable | None], other: tuple[int, xr.Variable | No
     return a.dims == b.dims and a.shape == b.shape and bool(np.array_equal(a.values, b.values))
 
 
-def dataset(layouts: Sequence[Layout], values: Mapping[str, Any], attrs: Mapping[str, Any]) -> xr.Dataset:
+def dataset(layouts: Sequence[Layout], values: Mapping[str, np.ndarray], attrs: Attributes) -> xr.Dataset:
     """The labelled dataset of all records, `values[name]` of shape (times, *sizes)."""
     coords: dict[str, xr.Variable] = {}
     data = {}

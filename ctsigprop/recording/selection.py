@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class Sample(metaclass=Checked):
         return np.sort(random.choice(size, self.count, replace=False)).astype(np.int64)
 
 
-def indices(wanted: Any, size: int, place: str) -> np.ndarray:
+def indices(wanted: object, size: int, place: str) -> np.ndarray:
     """The indices meant along a dimension of this size, in the order given; some may be too large for it.
 
     Raises
@@ -71,7 +70,7 @@ def indices(wanted: Any, size: int, place: str) -> np.ndarray:
     return index.astype(np.int64)
 
 
-def synapses(wanted: Any, shape: tuple[int, int], layer: int, place: str) -> np.ndarray:
+def synapses(wanted: object, shape: tuple[int, int], layer: int, place: str) -> np.ndarray:
     """The (post, pre) pairs meant in a layer of this shape, as an array (synapses, 2).
 
     Raises

@@ -26,7 +26,7 @@ from torch import Tensor
 from ctsigprop.files.paths import placed, remove, replace_text
 from ctsigprop.files.unreadable import sealed
 from ctsigprop.recording.memory_sink import lengths, shares
-from ctsigprop.recording.schema import Layout, as_text, dataset
+from ctsigprop.recording.schema import Attributes, Layout, as_text, dataset
 from ctsigprop.results import format as storage
 from ctsigprop.solvers.status import Status
 
@@ -82,8 +82,8 @@ class Store:
         self,
         path: Path,
         layouts: Sequence[Layout],
-        attrs: Mapping[str, Any],
-        about: dict[str, Any],
+        attrs: Attributes,
+        about: Mapping[str, object],
         start: float = -inf,
     ) -> None:
         self.path, self.layouts, self.about, self.start = path, layouts, about, start
@@ -93,10 +93,9 @@ class Store:
         self.listed = 0
         self.buffers = [np.full((chunk_length(one), *one.sizes), empty(one), one.dtype) for one in layouts]
         self.create(attrs)
-        group = zarr.open_group(str(path / storage.DATASET), mode="r+")
-        self.arrays: list[Any] = [group[layout.name] for layout in layouts]
+        self.arrays = [zarr.open_array(str(path / storage.DATASET / one.name), mode="r+") for one in layouts]
 
-    def create(self, attrs: Mapping[str, Any]) -> None:
+    def create(self, attrs: Attributes) -> None:
         """Write the empty records to a folder beside the path, then rename it."""
         with placed(self.path) as part:
             check_disk(self.path.parent, self.layouts)
@@ -104,10 +103,10 @@ class Store:
             self.checks = {name: storage.checksum(part / name) for name in storage.arrays_of(part)}
             self.note(part)
 
-    def room(self, k: int) -> np.ndarray:
+    def next_slot(self, k: int) -> np.ndarray:
         return self.buffers[k][self.filled[k], ...]
 
-    def taken(self, k: int) -> None:
+    def commit(self, k: int) -> None:
         self.filled[k] += 1
         if self.filled[k] == len(self.buffers[k]):
             try:
@@ -175,7 +174,7 @@ class Store:
         ends = zip(self.layouts, self.done, strict=True)
         return ", ".join(f"{one.name} up to t={one.clock[n - 1]:g}" for one, n in ends if n) or "no records yet"
 
-    def finish(self, attrs: Mapping[str, Any], final: Mapping[str, Tensor], about: dict[str, Any]) -> xr.Dataset:
+    def finish(self, attrs: Attributes, final: Mapping[str, Tensor], about: Mapping[str, object]) -> xr.Dataset:
         """Write what is left, the final state, and the manifest that makes it a saved solution; open it lazily.
 
         Raises
@@ -205,7 +204,7 @@ class Store:
         return storage.read(self.path)[0]
 
 
-def outline(path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any]) -> None:
+def outline(path: Path, layouts: Sequence[Layout], attrs: Attributes) -> None:
     """Write the arrays of all records, at their full length and without a chunk, and their coordinates."""
     values = {one.name: np.full((1, *one.sizes), empty(one), one.dtype) for one in layouts}
     labelled = dataset(
@@ -217,18 +216,17 @@ def outline(path: Path, layouts: Sequence[Layout], attrs: Mapping[str, Any]) -> 
     for one in layouts:
         encoding.setdefault(one.name, {})["chunks"] = (chunk_length(one), *one.sizes)
     rest.to_zarr(path, consolidated=False, encoding=encoding, write_empty_chunks=False)
-    group = zarr.open_group(str(path), mode="r+")
     for one in layouts:
-        array: Any = group[one.name]
-        array.resize((len(one.clock), *one.sizes))
+        zarr.open_array(str(path / one.name), mode="r+").resize((len(one.clock), *one.sizes))
     clocks = {one.time: labelled[one.time].variable for one in layouts}
     times = xr.Dataset(coords=clocks, attrs=dict(attrs))
     times.to_zarr(path, mode="a", consolidated=False, encoding=storage.checksummed(times))
 
 
-def empty(layout: Layout) -> Any:
+def empty(layout: Layout) -> np.ndarray:
     """What stands where nothing was recorded."""
-    return np.nan if layout.dtype.kind in "fc" else np.zeros((), layout.dtype)[()]
+    zero = np.zeros((), layout.dtype)
+    return np.full_like(zero, np.nan) if layout.dtype.kind in "fc" else zero
 
 
 def chunk_length(layout: Layout) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import pandas as pd
 import xarray as xr
 
 from ctsigprop.results.solution import Solution
 
+Value = TypeVar("Value", bound=Hashable)
 
-def concat(runs: Sequence[Solution] | Mapping[Any, Solution], dim: str = "seed") -> xr.Dataset:
+
+def concat(runs: Sequence[Solution] | Mapping[Value, Solution], dim: str = "seed") -> xr.Dataset:
     """The records of several runs in one dataset with one more dimension.
 
     Runs that recorded at other times, or ended earlier, are filled with NaN. Attributes that all runs share are kept;
@@ -43,7 +45,7 @@ def concat(runs: Sequence[Solution] | Mapping[Any, Solution], dim: str = "seed")
     if not named and dim != "seed":
         raise ValueError(f"runs along {dim!r} must be a mapping of its values to solutions, got a sequence")
     values = list(runs) if named else [one.dataset.attrs.get("seed") for one in solutions]
-    found = xr.concat(
+    dataset = xr.concat(
         [one.dataset for one in solutions],
         dim=pd.Index(values, name=dim),
         data_vars="all",
@@ -54,4 +56,4 @@ def concat(runs: Sequence[Solution] | Mapping[Any, Solution], dim: str = "seed")
     )
     attrs = [one.dataset.attrs for one in solutions]
     told = ("configuration_hash", "status")
-    return found.assign_coords({name: (dim, [one.get(name, "") for one in attrs]) for name in told})
+    return dataset.assign_coords({name: (dim, [one.get(name, "") for one in attrs]) for name in told})

@@ -50,5 +50,5 @@ class Ensemble(Sequence[Solution]):
         """What all members recorded, along a dimension `member` with their seeds; NaN after a member's end."""
         label = xr.DataArray(list(self.seeds), dims="member", attrs={"long_name": "seed of the member"})
         parts = [member.dataset for member in self.members]
-        found = xr.concat(parts, dim="member", join="outer", combine_attrs="drop_conflicts")
-        return found.assign_coords(seed=label)
+        dataset = xr.concat(parts, dim="member", join="outer", combine_attrs="drop_conflicts")
+        return dataset.assign_coords(seed=label)

@@ -16,7 +16,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from ctsigprop.files.declared import METADATA, Declared, check_plausible, declar
 from ctsigprop.files.lazy import opened
 from ctsigprop.files.paths import placed, replace_text
 from ctsigprop.files.unreadable import (
+    JsonObject,
     Unreadable,
     as_object,
     check_seal,
@@ -52,7 +52,7 @@ FOREIGN = ("Thumbs.db", "desktop.ini")
 """Files that file managers leave anywhere, besides those whose names begin with a dot."""
 
 
-def write(path: Path, dataset: xr.Dataset, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> Path:
+def write(path: Path, dataset: xr.Dataset, tensors: Mapping[str, Tensor], about: Mapping[str, object]) -> Path:
     """Write to a folder beside `path`, then rename it: `path` holds everything or does not exist."""
     with placed(path) as part:
         dataset.to_zarr(part / DATASET, consolidated=False, encoding=checksummed(dataset))
@@ -74,9 +74,9 @@ def write_final(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     )
 
 
-def checksummed(dataset: xr.Dataset, compress: bool = True) -> dict[str, dict[str, Any]]:
+def checksummed(dataset: xr.Dataset, compress: bool = True) -> dict[str, dict[str, object]]:
     """How each array is encoded: compressed or not, and every chunk with a checksum of what is written."""
-    encoding: dict[str, Any]
+    encoding: dict[str, object]
     if OLD_ZARR:
         from numcodecs import CRC32, Zstd
 
@@ -88,7 +88,7 @@ def checksummed(dataset: xr.Dataset, compress: bool = True) -> dict[str, dict[st
     return {str(name): dict(encoding) for name, value in dataset.variables.items() if value.dtype.kind != "O"}
 
 
-def write_manifest(folder: Path, about: dict[str, Any], lengths: Mapping[str, int]) -> None:
+def write_manifest(folder: Path, about: Mapping[str, object], lengths: Mapping[str, int]) -> None:
     """List every file, and the length of each clock where it is shorter than its arrays; from now on it is whole."""
     files = {name: (folder / name).stat().st_size for name in sorted(arrays_of(folder))}
     head = {"format": FORMAT, "version": VERSION, "about": about, "files": files, "lengths": dict(lengths)}
@@ -118,7 +118,7 @@ def checksum(file: Path) -> str:
         return (first + stream.read(4)).hex()
 
 
-def read(path: Path) -> tuple[xr.Dataset, dict[str, Tensor], dict[str, Any]]:
+def read(path: Path) -> tuple[xr.Dataset, dict[str, Tensor], JsonObject]:
     """(dataset, opened lazily; tensors of the final state; what else was noted).
 
     Of a store whose run has not ended: its whole chunks, no tensors, and `about["finished"]` is False.
@@ -150,7 +150,7 @@ def read(path: Path) -> tuple[xr.Dataset, dict[str, Tensor], dict[str, Any]]:
         return dataset.isel(ends), read_final(path, arrays), dict(head["about"])
 
 
-def head_of(path: Path) -> tuple[str, dict[str, Any]]:
+def head_of(path: Path) -> tuple[str, JsonObject]:
     """(name, contents) of the manifest, or of what stands in its place while the run goes on."""
     for name in (MANIFEST, PROGRESS, MANIFEST):  # the one may take the other's place meanwhile
         text = read_text(path, name)
@@ -198,9 +198,9 @@ def checked(path: Path, files: Mapping[str, int], checks: Mapping[str, str]) -> 
     Unreadable : a file that is missing, changed, a link or no file; arrays that cannot be what they declare
     """
     for name, size in files.items():
-        found = size_of(path, name)
-        if found != size:
-            state = "missing" if found is None else f"{found} bytes long instead of {size}"
+        held = size_of(path, name)
+        if held != size:
+            state = "missing" if held is None else f"{held} bytes long instead of {size}"
             raise Unreadable(f"{path} is cut short: {name} is {state}")
     for name, expected in checks.items():
         if size_of(path, name) is None or checksum(path / name) != expected:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctsigprop.display import html
 from ctsigprop.files.paths import local
-from ctsigprop.files.unreadable import readable
+from ctsigprop.files.unreadable import JsonObject, readable
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.results import format as storage
@@ -64,7 +64,7 @@ class Solution:
         return str(self.dataset.attrs.get("time_unit", "tau"))
 
     @property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, object]:
         """All but the arrays, as plain values."""
         return {"status": self.status.name, "message": self.message, "stats": self.stats, "t": self.final.t}
 
@@ -87,7 +87,7 @@ def load(path: str | Path) -> Solution:
         return assembled(dataset, tensors, about)
 
 
-def assembled(dataset: xr.Dataset, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Solution:
+def assembled(dataset: xr.Dataset, tensors: Mapping[str, Tensor], about: JsonObject) -> Solution:
     """A solution from what was read."""
     if not about.get("finished", True):
         ends = [

@@ -15,8 +15,6 @@ from ctsigprop.rules.contrasts import Contrast
 from ctsigprop.rules.table import CONTRASTS
 from ctsigprop.signals.base import Signal, Sizes
 
-CHOICES = {"per": ("class", "sample"), "generator": ("learned", "fixed")}
-
 
 @dataclass(frozen=True)
 class TargetStream(Signal):
@@ -51,10 +49,10 @@ class TargetStream(Signal):
     match: Literal["one", "all"] | int = "one"
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                known = " or ".join(map(repr, allowed))
-                raise ValueError(f"TargetStream({name}=) must be {known}, got {getattr(self, name)!r}")
+        if self.per not in ("class", "sample"):
+            raise ValueError(f"TargetStream(per=) must be 'class' or 'sample', got {self.per!r}")
+        if self.generator not in ("learned", "fixed"):
+            raise ValueError(f"TargetStream(generator=) must be 'learned' or 'fixed', got {self.generator!r}")
         if isinstance(self.contrast, str):
             object.__setattr__(self, "contrast", lookup("contrast", self.contrast, CONTRASTS)())
         if not isinstance(self.contrast, Contrast):

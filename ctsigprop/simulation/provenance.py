@@ -92,8 +92,11 @@ def shown(stimulus: Stimulus) -> dict[str, Any]:
     """What a stimulus is made of beyond its description."""
     if not isinstance(stimulus, Presentations):
         return {"rows": stimulus.rows}
-    x = stimulus.x.identity.encode() if isinstance(stimulus.x, Mapped) else stimulus.x
-    tensors = {"x": x} if stimulus.y is None else {"x": x, "y": stimulus.y}
+    tensors = {
+        name: values.identity.encode() if isinstance(values, Mapped) else values
+        for name, values in (("x", stimulus.x), ("y", stimulus.y))
+        if values is not None
+    }
     return {
         "rows": stimulus.rows,
         "duration": stimulus.duration,

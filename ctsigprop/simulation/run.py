@@ -113,11 +113,11 @@ class Run:
         for k, recorder in enumerate(self.recorders):
             schedule = self.schedules[k]
             while self.taken[k] < len(schedule) and schedule[self.taken[k]] <= t + self.near:
-                room = self.sink.room(k)
+                slot = self.sink.next_slot(k)
                 with naming(f"probe {recorder.probe.label!r}", schedule[self.taken[k]]):
-                    recorder.take(schedule[self.taken[k]], view, self.field, room)
-                self.bar.recorded(recorder.probe.label, room)
-                self.sink.taken(k)
+                    recorder.take(schedule[self.taken[k]], view, self.field, slot)
+                self.bar.recorded(recorder.probe.label, slot)
+                self.sink.commit(k)
                 self.taken[k] += 1
 
     def progress(self, t: float) -> None:

@@ -94,8 +94,8 @@ class Latency(Encoder):
     def __post_init__(self) -> None:
         number("Latency(first=)", self.first, above=0)
         number("Latency(last=)", self.last, above=self.first)
-        for name in ("first", "last"):
-            object.__setattr__(self, name, as_time(getattr(self, name)))
+        object.__setattr__(self, "first", as_time(self.first))
+        object.__setattr__(self, "last", as_time(self.last))
         number("Latency(threshold=)", self.threshold, least=0)
 
     def check(self, x: Samples, duration: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -71,7 +71,7 @@ def opening(gate: Gate, t: float) -> float:
     return value
 
 
-def check_gate(gate: Any, duration: float) -> tuple[float, float] | Gate | None:
+def check_gate(gate: object, duration: float) -> tuple[float, float] | Gate | None:
     """A gate as a window inside the presentation, a function of time, or None.
 
     Raises
@@ -79,7 +79,7 @@ def check_gate(gate: Any, duration: float) -> tuple[float, float] | Gate | None:
     ValueError, TypeError : a window outside the presentation, or neither of these
     """
     if gate is None or callable(gate):
-        return gate  # type: ignore[no-any-return]
+        return gate
     (start, stop), near = interval("gate", gate, "a pair (start, stop), a function of time or None"), slack(duration)
     if stop > duration + near:
         raise ValueError(f"gate must lie within the presentation, 0 ... {duration:g}, got {gate!r}")

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from ctsigprop.solvers.times import as_time, slack, steps_until
 from ctsigprop.stimuli.encoders import Encoder
 from ctsigprop.stimuli.frame import Frame, Gate, Input, check_gate, opening
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.stimuli.validation import Mapped, as_samples, as_targets
+from ctsigprop.stimuli.validation import Mapped, as_samples, as_shown_targets
 
 
 class Presentations(Stimulus):
@@ -31,7 +30,7 @@ class Presentations(Stimulus):
     ----------
     x : (samples, inputs) tensor or array, float32 or float64; integers become float32. Of a memory map,
         `np.load(path, mmap_mode="r")`, batches are read and checked when they are shown: it need not fit in memory
-    y : (samples,) integer labels, (samples, width) context vectors, or None
+    y : (samples,) integer labels, (samples, width) context vectors, or None. Contexts in a memory map are read as x is
     batch_size : int, samples shown at once, >= 1; more than there are samples: all of them, with a warning
     duration : float, length of one presentation in units of time, > 0; default 1
     epochs : int, passes through the data, >= 1; default 1
@@ -49,8 +48,8 @@ class Presentations(Stimulus):
 
     def __init__(
         self,
-        x: Any,
-        y: Any = None,
+        x: object,
+        y: object = None,
         batch_size: int = 32,
         duration: float = 1.0,
         epochs: int = 1,
@@ -60,7 +59,8 @@ class Presentations(Stimulus):
         encoder: Encoder | None = None,
     ) -> None:
         self.x = as_samples("x", x)
-        self.y = None if y is None else as_targets("y", y, len(self.x)).to(self.x.device)
+        targets = None if y is None else as_shown_targets("y", y, len(self.x))
+        self.y = targets.to(self.x.device) if isinstance(targets, Tensor) else targets
         for name, value in (("batch_size", batch_size), ("epochs", epochs)):
             whole(name, value, 1)
         number("duration", duration, above=0)
@@ -88,7 +88,7 @@ class Presentations(Stimulus):
         self.duration_total = self.count * self.duration
         if self.y is None:
             self.target_width = None
-        elif self.y.is_floating_point():
+        elif isinstance(self.y, Mapped) or self.y.is_floating_point():
             self.target_width = self.y.shape[1]
         else:
             self.target_width, self.largest_label = 0, int(self.y.max())
@@ -109,7 +109,7 @@ class Presentations(Stimulus):
         """What presentation k shows, given the order (..., samples) of its epoch."""
         first = (k % self.per_epoch) * self.rows
         index = order[..., first : first + self.rows].to(self.device)
-        x, y = self.x[index], None if self.y is None else self.y[index]
+        x, y = self.x[index], None if self.y is None else self.y[index].to(self.device)
         missing = self.rows - index.shape[-1]
         present = torch.ones(*index.shape[:-1], self.rows, 1, dtype=self.dtype, device=self.device)
         if missing:

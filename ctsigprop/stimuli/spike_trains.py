@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,9 @@ from ctsigprop.stimuli.encoders import Listed
 from ctsigprop.stimuli.frame import Frame, Input
 from ctsigprop.stimuli.stimulus import Stimulus
 from ctsigprop.stimuli.validation import as_targets
+
+Train = Sequence[float] | np.ndarray
+"""The times at which one input spikes."""
 
 
 class SpikeTrains(Stimulus):
@@ -35,7 +37,7 @@ class SpikeTrains(Stimulus):
     spikes = True
 
     def __init__(
-        self, trains: Sequence[Any], duration: float, y: Any = None, dtype: torch.dtype = torch.float32
+        self, trains: Sequence[object], duration: float, y: object = None, dtype: torch.dtype = torch.float32
     ) -> None:
         number("duration", duration, above=0)
         self.duration_total = stop = as_time(duration)
@@ -65,21 +67,21 @@ class SpikeTrains(Stimulus):
         interval = min(float(np.diff(clock).min(initial=stop)) for clock in times)
         place = np.concatenate(row_index), np.concatenate(unit_index)
         self.events = Listed(np.concatenate(times), *place, self.x, interval)
-        self.y = None if y is None else as_targets("y", y, self.rows)
-        self.target_width = None
-        if self.y is not None:
-            self.target_width = self.y.shape[1] if self.y.is_floating_point() else 0
-            self.largest_label = -1 if self.y.is_floating_point() else int(self.y.max())
+        targets = None if y is None else as_targets("y", y, self.rows)
+        self.y, self.target_width = targets, None
+        if targets is not None:
+            self.target_width = targets.shape[1] if targets.is_floating_point() else 0
+            self.largest_label = -1 if targets.is_floating_point() else int(targets.max())
+        self.shown = Input(self.x, targets, torch.ones(self.rows, 1, dtype=dtype))
 
     def __repr__(self) -> str:
         return f"SpikeTrains({self.rows} x {self.n_inputs}, duration={self.duration_total:g})"
 
     def frames(self, start: float, stop: float) -> Iterator[Frame]:
-        shown = Input(self.x, self.y, torch.ones(self.rows, 1, dtype=self.dtype))
-        yield Frame(start, stop, 0.0, lambda t: shown, True, self.events)
+        yield Frame(start, stop, 0.0, lambda t: self.shown, True, self.events)
 
 
-def as_rows(trains: Any) -> list[list[Any]]:
+def as_rows(trains: object) -> list[list[Train]]:
     """Trains as rows of inputs, a single row where no list lies within the lists.
 
     Raises

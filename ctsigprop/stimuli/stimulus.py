@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from ctsigprop.rules.checks import Checked, number
 from ctsigprop.solvers.times import as_time, as_times, slack
 from ctsigprop.stimuli.frame import Frame, Gate, Input, opening
-from ctsigprop.stimuli.validation import as_inputs, as_tensor
+from ctsigprop.stimuli.validation import Mapped, as_inputs, as_tensor
 
 
 class Stimulus(metaclass=Checked):
@@ -27,7 +26,7 @@ class Stimulus(metaclass=Checked):
     device: torch.device
     target_width: int | None
     """Width of context vectors; 0 for integer labels; None without targets."""
-    y: Tensor | None = None
+    y: Tensor | Mapped | None = None
     """Labels or contexts of the samples, where there are samples."""
     largest_label: int = -1
     spikes: bool = False
@@ -112,7 +111,7 @@ class Continuous(Stimulus):
         target = None if self.context is None else self.like("context", t, self.context(t), self.target_width)
         return Input(x, target, self.present, 1.0 if self.gate is None else opening(self.gate, t))
 
-    def like(self, name: str, t: float, value: Any, width: int | None) -> Tensor:
+    def like(self, name: str, t: float, value: object, width: int | None) -> Tensor:
         """What a function returned at time t, as a tensor of the type and shape that it had at time 0."""
         tensor = as_tensor(f"{name}({t:g})", "a tensor or array of numbers", value).to(self.present)
         if tensor.shape != (self.rows, width):

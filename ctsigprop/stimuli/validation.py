@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,17 @@ from ctsigprop.rules.checks import number, pair
 from ctsigprop.solvers.times import as_time
 
 
-def as_inputs(name: str, values: Any, width: int | None = None) -> Tensor:
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix or array of SciPy's."""
+
+    def toarray(self) -> np.ndarray: ...
+
+    @property
+    def nnz(self) -> int: ...
+
+
+def as_inputs(name: str, values: object, width: int | None = None) -> Tensor:
     """A tensor or array of samples as a finite float tensor (samples, features); integers become float32.
 
     Raises
@@ -65,7 +75,7 @@ def check_unscaled(name: str, tensor: Tensor) -> None:
         )
 
 
-def as_tensor(name: str, what: str, values: Any) -> Tensor:
+def as_tensor(name: str, what: str, values: object) -> Tensor:
     """`values` as a tensor: a tensor's own memory, of anything else a copy that later changes do not reach.
 
     Raises
@@ -85,7 +95,7 @@ def as_tensor(name: str, what: str, values: Any) -> Tensor:
             f"{name} must be {what}, got a {kind}: give x and y as two tensors, such as "
             "x, y = map(torch.cat, zip(*loader)) of a DataLoader of pairs, and batch_size= to ct.Presentations"
         )
-    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+    if isinstance(values, Sparse):
         raise TypeError(f"{name} must be dense, got a sparse {kind}: give {name}.toarray()")
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         raise ValueError(f"{name} must have a value everywhere, got a {kind} with masked ones: give {name}.filled(0.0)")
@@ -110,7 +120,7 @@ class Mapped:
 
     device = torch.device("cpu")
 
-    def __init__(self, name: str, array: np.memmap[Any, Any]) -> None:
+    def __init__(self, name: str, array: np.memmap) -> None:
         self.name, self.array = name, array
         first = as_tensor(name, "an array of numbers", array[:1])
         check_unscaled(name, first)
@@ -119,6 +129,10 @@ class Mapped:
 
     def __len__(self) -> int:
         return int(self.shape[0])
+
+    def is_floating_point(self) -> bool:
+        """Rows come as floats whatever the file holds."""
+        return True
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """The rows of an index of any shape, (..., features)."""
@@ -130,8 +144,8 @@ class Mapped:
     @property
     def identity(self) -> str:
         """What stands for the values without reading them: the file, its size and time of last change, and the part."""
-        whole: Any = self.array
-        while isinstance(whole.base, np.ndarray):
+        whole = self.array
+        while isinstance(whole.base, np.memmap):
             whole = whole.base
         stat = Path(str(self.array.filename)).stat()
         begin = self.array.ctypes.data - whole.ctypes.data + whole.offset
@@ -139,11 +153,20 @@ class Mapped:
         return f"{self.array.filename} {stat.st_size} {stat.st_mtime_ns} {part}"
 
 
-def as_samples(name: str, values: Any) -> Tensor | Mapped:
+def as_samples(name: str, values: object) -> Tensor | Mapped:
     """As `as_inputs`; a memory map stays in its file."""
     if isinstance(values, np.memmap) and values.filename is not None:
         return Mapped(name, values)
     return as_inputs(name, values)
+
+
+def as_shown_targets(name: str, values: object, samples: int) -> Tensor | Mapped:
+    """As `as_targets`; context vectors in a memory map stay in their file."""
+    if not isinstance(values, np.memmap) or values.filename is None or values.ndim != 2:
+        return as_targets(name, values, samples)
+    if len(values) != samples:
+        raise ValueError(f"{name} must have one entry for each of the {samples} samples, got {len(values)}")
+    return Mapped(name, values)
 
 
 def as_device(wanted: object) -> torch.device:
@@ -165,7 +188,7 @@ def as_device(wanted: object) -> torch.device:
     return device
 
 
-def as_targets(name: str, values: Any, samples: int, n_classes: int | None = None) -> Tensor:
+def as_targets(name: str, values: object, samples: int, n_classes: int | None = None) -> Tensor:
     """Class labels as int64 (samples,), or context vectors as a finite float tensor (samples, width).
 
     Raises
@@ -185,7 +208,7 @@ def as_targets(name: str, values: Any, samples: int, n_classes: int | None = Non
     return tensor
 
 
-def check_labels(name: str, values: Any, n_classes: int | None = None) -> Tensor:
+def check_labels(name: str, values: object, n_classes: int | None = None) -> Tensor:
     """Integer labels as an int64 tensor (samples,) on the CPU, each in 0 ... n_classes - 1.
 
     Raises

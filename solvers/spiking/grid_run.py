@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.apply_update import add, hold
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
 from ctsigprop.solvers.field import (
     CountingField,
     DenseWeight,
@@ -23,10 +21,9 @@ from ctsigprop.solvers.field import (
     VectorField,
     bounds_of,
 )
+from ctsigprop.solvers.guard import Guard, total
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.samples import Samples
-from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack
 
 Updates = Mapping[str, Update | DenseUpdate]
@@ -38,26 +35,15 @@ class GridRun:
     Where the field has `in_place` steps, the exact ones are taken there.
     """
 
-    def __init__(
-        self,
-        field: VectorField,
-        state: HybridState,
-        stretch: Stretch,
-        dt: float,
-        monitor: Monitor,
-        counts: Counts,
-        max_steps: int | None,
-    ) -> None:
-        self.field, self.dt, self.monitor, self.counts, self.max_steps = field, dt, monitor, counts, max_steps
+    def __init__(self, field: VectorField, state: HybridState, dt: float, guard: Guard) -> None:
+        self.field, self.dt, self.guard, self.counts = field, dt, guard, guard.counts
         self.bounds = bounds_of(field)
         self.jumping = field if isinstance(field, JumpingField) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
         self.shared = set(self.matrices)
-        self.samples = Samples(stretch.times)
-        self.good = (stretch.start, state)
-        self.reached = stretch.start
+        self.reached = guard.t
         self.updates: Updates = {}
         place = getattr(field, "in_place", None)
         self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None
@@ -77,19 +63,14 @@ class GridRun:
         self.shared = set(self.matrices)
         return HybridState(dict(self.activities), dict(self.matrices))
 
-    def stop(self, status: Status, detail: str) -> SolverStopped:
-        """The exception that carries the last good state."""
-        t, state = self.good
-        return SolverStopped(status, t, state, detail)
-
     def state(self) -> HybridState:
         """The state at hand; it changes with every step."""
         return HybridState(self.activities, self.matrices)
 
     def restore(self) -> None:
         """Go back to the last good state; nothing is sampled from there on."""
-        _, state = self.good
-        self.samples = Samples(())
+        state = self.guard.last_good()
+        self.guard.samples = Samples(())
         self.updates = {}
         if self.place is not None:
             self.place.load(state)
@@ -98,25 +79,22 @@ class GridRun:
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
         self.shared = set(self.matrices)
 
-    def check(self, t: float, state: HybridState) -> None:
-        """Raise if `state`, of time t, holds a NaN or an infinity."""
-        if not math.isfinite(float(torch.stack([value.sum() for _, value in state.items()]).sum())):
-            name = first_nonfinite(state)
-            if name is not None:
-                raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.good[0]:g}.")
+    def check(self, state: HybridState) -> None:
+        """Stop if `state` holds a NaN or an infinity."""
+        self.guard.check_finite(total(state), lambda: state)
 
     def give(self, t: float, state: HybridState) -> None:
         """Hand out a sample, which must be finite."""
-        self.check(t, state)
-        self.monitor.sample(t, state)
+        self.check(state)
+        self.guard.monitor.sample(t, state)
 
     def before_step(self, t: float) -> None:
         """Note how far the run has come, and stop where no more steps are allowed."""
         self.reached = t
-        self.monitor.progress(t)
-        if self.max_steps is not None and self.counts.steps >= self.max_steps:
-            self.good = (t, self.snapshot())
-            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={t:g}.")
+        self.guard.monitor.progress(t)
+        if self.guard.exhausted:
+            self.guard.keep(t, self.snapshot())
+        self.guard.check_limit()
         self.counts.steps += 1
 
     def learn(self, updates: Updates, share: float) -> None:
@@ -129,7 +107,7 @@ class GridRun:
             add(self.matrices[name], update, share)
             hold(self.matrices[name], self.bounds.get(name))
 
-    def land(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
+    def apply_jump(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
         """End the step at t1: learn what was noted at t0, then jump. Returns the activities that jumped."""
         self.learn(self.updates, dt)
         if self.jumping is None:
@@ -142,7 +120,7 @@ class GridRun:
     def due(self, t: float, inclusive: bool) -> Sequence[float]:
         """The sample times up to t that have not been taken; those equal to t up to rounding where inclusive."""
         near = slack(self.dt, t)
-        return self.samples.until(t + near if inclusive else t - near)
+        return self.guard.due(t + near if inclusive else t - near)
 
     def length(self, t0: float, t1: float) -> float:
         """The length of a step: exactly dt where it is a whole one."""
@@ -178,9 +156,9 @@ class GridRun:
             else:
                 flowed, self.updates = field.exact(t0, dt, self.activities, self.weights)
                 self.activities.update(flowed)
-                self.land(t0, t1, dt)
+                self.apply_jump(t0, t1, dt)
             self.sample(t1)
-        self.monitor.progress(points[-1])
+        self.guard.monitor.progress(points[-1])
 
     def by_odeint(self, method: str, points: Sequence[float]) -> None:
         """Take the steps between `points` in one call of odeint over the activities."""
@@ -193,7 +171,7 @@ class GridRun:
             flow, packing.pack(HybridState(self.activities, {})), ends, method=method, options=options
         )
         flow.arrive(out[-1])
-        self.monitor.progress(points[-1])
+        self.guard.monitor.progress(points[-1])
 
 
 class GridFlow:
@@ -244,7 +222,7 @@ class GridFlow:
         """Jump at the end of the step just taken, in the memory of y."""
         t0, t1 = self.points[self.step - 1], self.points[self.step]
         self.run.activities = {**self.packing.unpack(y).activities, **self.counted}
-        jumped = {**self.counted, **self.run.land(t0, t1, self.run.length(t0, t1))}
+        jumped = {**self.counted, **self.run.apply_jump(t0, t1, self.run.length(t0, t1))}
         if jumped:
             for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
                 if name in jumped:

@@ -26,7 +26,7 @@ def test_draws_follow_their_distributions(design: str) -> None:
     points = design_points(SPACE, design, n=512, seed=1)
     rates = [point["rate"] for point in points]
     assert stats.kstest(rates, SPACE["rate"].cdf).pvalue > 0.01
-    units = [point["units"] for point in points]
+    units: list[Any] = [point["units"] for point in points]
     assert set(units) == {4, 5, 6, 7, 8}
     assert all(type(value) is int for value in units)
     assert stats.chisquare(np.bincount(units)[4:]).pvalue > 0.01
