@@ -22,7 +22,8 @@ from ctsigprop.solvers.times import steps_covering
 from ctsigprop.stimuli.members import SAME, at_same_times
 from ctsigprop.stimuli.presentations import Presentations
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import Evaluation, NotTraceable
+from ctsigprop.trace.graph import NotTraceable
+from ctsigprop.trace.record import structure
 
 KNOWN: WeakKeyDictionary[Network, dict[object, str]] = WeakKeyDictionary()
 """What networks that are in use compute."""
@@ -231,10 +232,10 @@ def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
         rest = network.rest(stimulus.rows, stimulus.dtype, stimulus.device)
         weights = {name: shown.x.new_zeros(shape) for name, shape in network.weight_shapes.items()}
         try:
-            lines = Evaluation(network, shown, {**rest, **weights}, 1.0).log().lines
+            text = structure(network, shown, {**rest, **weights})
         except NotTraceable:
-            lines = []
-        known[key] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+            text = ""
+        known[key] = hashlib.sha256(text.encode()).hexdigest()
     return known[key]
 
 
