@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -38,6 +36,10 @@ class Counts:
     rhs_evaluations: int = 0
     rejected_steps: int = 0
 
+    def reset(self, before: Counts) -> None:
+        """Forget what was done since the copy `before` was made."""
+        vars(self).update(vars(before))
+
 
 class SolverStopped(Exception):
     """An integration that could not go on.
@@ -53,28 +55,6 @@ class SolverStopped(Exception):
     def __init__(self, status: Status, t: float, state: HybridState, detail: str) -> None:
         super().__init__(f"{status} {detail}")
         self.status, self.t, self.state, self.detail = status, t, state, detail
-
-
-class BreakingOff:
-    """A context that turns an error, or an interrupt from the keyboard, into the end of the run at its last good state.
-
-    Parameters
-    ----------
-    stop : makes the `SolverStopped` that carries that state; what was raised becomes its cause
-    """
-
-    def __init__(self, stop: Callable[[Status, str], SolverStopped]) -> None:
-        self.stop = stop
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, KeyboardInterrupt | Exception) and not isinstance(error, SolverStopped):
-            good = self.stop(broken_off(error), "")
-            raise SolverStopped(good.status, good.t, good.state, f"It stood at t={good.t:g}.") from error
 
 
 def broken_off(error: BaseException) -> Status:
@@ -127,26 +107,6 @@ class Solver(metaclass=Checked):
         """
 
 
-def check_compile(solver: Any, obstacle: str | None) -> None:
-    """Raise unless `compile` of a solver is True or False, and False where there is an obstacle."""
-    name = type(solver).__name__
-    if not isinstance(solver.compile, bool):
-        raise TypeError(f"{name}(compile=) must be True or False, got {solver.compile!r}")
-    if solver.compile and obstacle is not None:
-        raise ValueError(f"{name}(compile=) must be False: {obstacle}")
-
-
 def first_nonfinite(state: HybridState) -> str | None:
     """Name of the first tensor of `state` that holds a NaN or an infinity, or None."""
     return next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)
-
-
-def why_no_step(t: float, slope: HybridState) -> tuple[Status, str]:
-    """Why no step leads on from time t, where `slope` is the derivative: (how the run ends, what is too fast)."""
-    name = first_nonfinite(slope)
-    if name is not None:
-        return Status.DIVERGED, f"d({name})/dt is non-finite at t={t:g}."
-    sizes = {key: float(value.abs().max()) for key, value in slope.items()}
-    worst = max(sizes, key=lambda key: sizes[key])
-    status = Status.DIVERGED if sizes[worst] > 1e10 else Status.STEP_UNDERFLOW
-    return status, f"the fastest quantity at t={t:g} is {worst}, |d/dt| = {sizes[worst]:.3g}."

@@ -25,7 +25,7 @@ def digits_network(rule: Any, sizes: tuple[int, ...] = (64, 128, 128)) -> ct.Net
     return ct.Network(sizes, 10, neuron=ct.LIF(), signal=ct.TargetStream(per="class", contrast=contrast), rule=rule)
 
 
-def trained(rule: Any, seed: int = 0, epochs: int = 10) -> tuple[ct.Network, ct.Solution]:
+def trained(rule: Any, seed: int = 0, epochs: int = 5) -> tuple[ct.Network, ct.Solution]:
     data = ct.datasets.digits(seed=seed)
     network = digits_network(rule)
     stimulus = ct.Presentations(
@@ -37,7 +37,7 @@ def trained(rule: Any, seed: int = 0, epochs: int = 10) -> tuple[ct.Network, ct.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_digits_are_learned(name: str) -> None:
-    """20 steps of tau / 4 under a constant current, weights plastic after step 8."""
+    """20 steps of tau / 4 under a constant current, weights plastic after step 8, in five epochs."""
     rule, bar = RULES[name]
     scores = []
     for seed in range(2):
@@ -110,35 +110,32 @@ def test_neurons_of_every_kind_learn_with_every_rule() -> None:
 
 
 PEAK = """
-import resource, sys
-import torch
+import resource, torch
 import ctsigprop as ct
 
 torch.set_num_threads(1)
-steps, kind = int(sys.argv[1]), sys.argv[2]
 x = torch.rand(32, 50, generator=torch.Generator().manual_seed(0))
-if kind == "sigprop":
-    rule, signal, encoder = ct.rules.Surrogate(), ct.TargetStream(), None
-else:
-    rule, signal, encoder = ct.rules.STDP(rate=0.001), None, ct.Poisson(rate=1.0, dt=0.1)
-network = ct.Network([50, 200, 100], n_classes=10, neuron=ct.LIF(), signal=signal, rule=rule)
-shown = ct.Presentations(x, torch.arange(32) % 10, 32, duration=0.1 * steps, encoder=encoder)
-sol = ct.simulate(network, shown, ct.solvers.Hybrid(dt=0.1))
-assert sol.status.ok and sol.stats["steps"] == steps, sol
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+KINDS = {
+    "sigprop": (ct.rules.Surrogate(), ct.TargetStream(), None),
+    "stdp": (ct.rules.STDP(rate=0.001), None, ct.Poisson(rate=1.0, dt=0.1)),
+}
+for steps in (100, 1000):
+    for rule, signal, encoder in KINDS.values():
+        network = ct.Network([50, 200, 100], n_classes=10, neuron=ct.LIF(), signal=signal, rule=rule)
+        shown = ct.Presentations(x, torch.arange(32) % 10, 32, duration=0.1 * steps, encoder=encoder)
+        sol = ct.simulate(network, shown, ct.solvers.Hybrid(dt=0.1))
+        assert sol.status.ok and sol.stats["steps"] == steps, sol
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-
-
-def peak_memory(steps: int, kind: str) -> int:
-    done = subprocess.run([sys.executable, "-c", PEAK, str(steps), kind], check=True, capture_output=True, text=True)
-    return int(done.stdout)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is of Unix")
-@pytest.mark.parametrize("kind", ["sigprop", "stdp"])
-def test_peak_memory_of_a_thousand_steps_is_that_of_a_hundred(kind: str) -> None:
-    assert peak_memory(1000, kind) <= 1.05 * peak_memory(100, kind)
+def test_peak_memory_of_a_thousand_steps_is_that_of_a_hundred() -> None:
+    """In one process: after short runs of both kinds, long ones of each in turn."""
+    done = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
+    _, short, *long = map(int, done.stdout.split())
+    assert max(long) <= 1.05 * short
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.25, 0.5])

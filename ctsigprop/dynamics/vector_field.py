@@ -87,7 +87,7 @@ class Field:
         self.in_place = place if place is not None and self.fixed is not None and place.show(self.fixed) else None
 
     @property
-    def still(self) -> FrameInvariants | None:
+    def invariants(self) -> FrameInvariants | None:
         """What does not move during the frame: the inputs, and the traces of them that synapses of layer 1 keep."""
         if self.fixed is None or self.frame.events is not None:
             return None

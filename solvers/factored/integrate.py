@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from ctsigprop.rules.update import DenseUpdate, Update
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite, why_no_step
-from ctsigprop.solvers.factored.runge_kutta import RungeKutta, Slope, Stepper, Tolerances, dense
+from ctsigprop.solvers.base import SolverStopped
+from ctsigprop.solvers.factored.invariants import InvariantField
+from ctsigprop.solvers.factored.runge_kutta import RungeKutta, Slope, Stepper, dense
 from ctsigprop.solvers.factored.step_control import StepControl, first_step, largest, ratios
 from ctsigprop.solvers.field import HybridState, InPlace, VectorField, Weight
 from ctsigprop.solvers.grid import blocks
-from ctsigprop.solvers.samples import Samples
-from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.stretch import Stretch
+from ctsigprop.solvers.guard import Guard, total
+from ctsigprop.solvers.settings import Tolerances
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.solvers.times import share_of_step, slack
 
@@ -31,23 +31,13 @@ OVERFLOW = 1e-6
 
 
 class IntegrationRun:
-    """A run in progress: the right-hand side, counted, and the last good state for whoever must stop.
+    """A run in progress: the right-hand side, counted, and the guard that watches it.
 
     `dense_solver` is the solver to name where a rule has no factors.
     """
 
-    def __init__(
-        self,
-        field: VectorField,
-        state: HybridState,
-        t: float,
-        monitor: Monitor,
-        counts: Counts,
-        max_steps: int | None,
-        dense_solver: str,
-    ) -> None:
-        self.field, self.monitor, self.counts, self.max_steps = field, monitor, counts, max_steps
-        self.state, self.t = state, t
+    def __init__(self, field: VectorField, state: HybridState, guard: Guard, dense_solver: str) -> None:
+        self.field, self.start, self.guard, self.counts = field, state, guard, guard.counts
         self.dense_solver = dense_solver
 
     def slope(self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]) -> Slope:
@@ -69,147 +59,131 @@ class IntegrationRun:
 
     def runge_kutta(self, tableau: Tableau) -> RungeKutta:
         """A method at work on this run, which uses what the field says of itself."""
-        return RungeKutta(self.slope, tableau, self.state, getattr(self.field, "still", None))
-
-    def stop(self, status: Status, detail: str) -> SolverStopped:
-        """The exception that carries the last good state."""
-        return SolverStopped(status, self.t, self.state, detail)
+        invariants = self.field.invariants if isinstance(self.field, InvariantField) else None
+        return RungeKutta(self.slope, tableau, self.start, invariants)
 
     def before_step(self, t: float, state: HybridState) -> None:
         """Note the state a step starts from, and stop where no more steps are allowed."""
-        self.t, self.state = t, state
-        if self.max_steps is not None and self.counts.steps >= self.max_steps:
-            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={t:g}.")
-
-    def check(self, after: HybridState) -> None:
-        """Raise if `after` holds a NaN or infinity; the sums tell, and only their overflow needs a second look."""
-        if math.isfinite(float(torch.stack([value.sum() for _, value in after.items()]).sum())):
-            return
-        name = first_nonfinite(after)
-        if name is not None:
-            raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.t:g}.")
+        self.guard.keep(t, state)
+        self.guard.check_limit()
 
     def overflowing(self) -> bool:
         """Whether the last good state or its slope is near the largest number that its precision has."""
-        sizes = [value.abs().max() for _, value in (*self.state.items(), *self.slope_now().items()) if value.numel()]
+        both = (*self.guard.last_good().items(), *self.slope_uncounted().items())
+        sizes = [value.abs().max() for _, value in both if value.numel()]
         return float(torch.stack(sizes).max()) > OVERFLOW * torch.finfo(sizes[0].dtype).max
 
-    def slope_now(self) -> HybridState:
+    def slope_uncounted(self) -> HybridState:
         """The derivative of the last good state, uncounted."""
-        rates, updates = self.field(self.t, self.state.activities, dense(self.state.weights))
-        changes = {name: update.derivative(self.state.weights[name]) for name, update in updates.items()}
+        state = self.guard.last_good()
+        rates, updates = self.field(self.guard.t, state.activities, dense(state.weights))
+        changes = {name: update.derivative(state.weights[name]) for name, update in updates.items()}
         return HybridState(rates, changes)
 
     def failure(self) -> SolverStopped:
         """Why no step can be taken from here: a derivative that overflows, or one that no step resolves."""
-        return self.stop(*why_no_step(self.t, self.slope_now()))
+        return self.guard.no_step(self.slope_uncounted())
 
-    def sample(self, step: Stepper, t: float, t1: float, after: HybridState, times: Sequence[float]) -> None:
-        """Hand out the states at `times`, all within the step from (t, the last good state) to (t1, after)."""
+    def take(self, stepper: Stepper, t1: float, times: Sequence[float]) -> HybridState:
+        """One step from the last good state to t1, looked at, with the samples at `times` within it."""
+        self.counts.steps += 1
+        after = stepper.step(self.guard.t, t1, self.guard.last_good())
+        self.guard.check_finite(total(after), lambda: after)
+        self.sample(stepper, t1, after, times)
+        return after
+
+    def sample(self, stepper: Stepper, t1: float, after: HybridState, times: Sequence[float]) -> None:
+        """Hand out the states at `times`, all within the step from the last good state to (t1, after)."""
         for time in times:
-            theta = share_of_step(time, t, t1)
+            theta = share_of_step(time, self.guard.t, t1)
             if theta == 1.0:
-                self.monitor.sample(time, after)
+                self.guard.monitor.sample(time, after)
             else:
-                self.monitor.sample(time, self.state if theta == 0.0 else step.between(theta))
+                self.guard.monitor.sample(time, self.guard.last_good() if theta == 0.0 else stepper.between(theta))
 
 
-def advance_fixed(course: IntegrationRun, step: Stepper, dt: float, stretch: Stretch) -> HybridState:
-    """Advance on the grid origin + k dt; the last step ends at the end of the span."""
-    state, samples = course.state, Samples(stretch.times)
-    for points in blocks(stretch, dt):
+def advance_fixed(run: IntegrationRun, stepper: Stepper, dt: float) -> HybridState:
+    """Advance on the grid origin + k dt; the last step ends at the end of the stretch."""
+    state, guard = run.start, run.guard
+    for points in blocks(guard.stretch, dt):
         for t, t1 in pairwise(points):
-            course.before_step(t, state)
-            course.counts.steps += 1
-            state = step.step(t, t1, state)
-            course.check(state)
-            course.sample(step, t, t1, state, samples.until(t1))
-            course.monitor.progress(t1)
+            run.before_step(t, state)
+            state = run.take(stepper, t1, guard.due(t1))
+            guard.monitor.progress(t1)
     return state
 
 
-def advance_in_place(
-    course: IntegrationRun,
-    place: InPlace,
-    careful: Stepper,
-    dt: float,
-    stretch: Stretch,
-) -> HybridState:
+def advance_in_place(run: IntegrationRun, place: InPlace, careful: Stepper, dt: float) -> HybridState:
     """As `advance_fixed`, by Euler in place; `careful` takes the steps that a sample lies within."""
-    place.load(course.state)
-    samples = Samples(stretch.times)
-    for points in blocks(stretch, dt):
+    guard = run.guard
+    place.load(run.start)
+    for points in blocks(guard.stretch, dt):
         for t, t1 in pairwise(points):
-            due = samples.until(t1)
+            due = guard.due(t1)
             inner = any(time < t1 - slack(t1 - t, t1) for time in due)
-            last = course.max_steps is not None and course.counts.steps >= course.max_steps
-            if (inner or last) and not place.verify():
-                raise wrong_turn(course, place)
-            course.before_step(t, place.current)
-            course.counts.steps += 1
+            if (inner or guard.exhausted) and not place.verify():
+                raise wrong_turn(run, place)
+            run.before_step(t, place.current)
             if inner:
-                after = careful.step(t, t1, place.current)
-                course.check(after)
-                course.sample(careful, t, t1, after, due)
-                place.load(after)
+                place.load(run.take(careful, t1, due))
             else:
+                run.counts.steps += 1
                 good = place.step(t, t1 - t)
-                course.counts.rhs_evaluations += 1
-                course.t = t1
+                run.counts.rhs_evaluations += 1
+                guard.t = t1
                 if not good or (due and not place.verify()):
-                    raise wrong_turn(course, place)
+                    raise wrong_turn(run, place)
                 for time in due:
-                    course.monitor.sample(time, place.current)
-            course.monitor.progress(t1)
+                    guard.monitor.sample(time, place.current)
+            guard.monitor.progress(t1)
     return place.current
 
 
-def wrong_turn(course: IntegrationRun, place: InPlace) -> SolverStopped:
+def wrong_turn(run: IntegrationRun, place: InPlace) -> SolverStopped:
     """The exception of a run in place whose state is not finite, which may have happened some steps ago."""
-    given_up, course.t, name = place.rewind()
-    course.state = place.current
-    course.counts.steps -= given_up - 1
-    course.counts.rhs_evaluations -= given_up - 1
-    return course.stop(Status.DIVERGED, f"{name} became non-finite after t={course.t:g}.")
+    given_up, t, name = place.rewind()
+    run.guard.keep(t, place.current)
+    run.counts.steps -= given_up - 1
+    run.counts.rhs_evaluations -= given_up - 1
+    return run.guard.diverged(name)
 
 
-def advance_adaptive(course: IntegrationRun, tableau: Tableau, tol: Tolerances, stretch: Stretch) -> HybridState:
-    """Advance in steps as long as the local error stays within tolerance, the last one ending with the span."""
-    t, stop = stretch.span
-    state, samples = course.state, Samples(stretch.times)
-    step = course.runge_kutta(tableau)
-    slope = step.slope(t, state)
-    control = StepControl(tableau.order, first_step(step, t, state, slope, tol, stop - t))
+def advance_adaptive(run: IntegrationRun, tableau: Tableau, tol: Tolerances) -> HybridState:
+    """Advance in steps as long as the local error stays within tolerance, the last one ending with the stretch."""
+    guard, state = run.guard, run.start
+    t, stop = guard.stretch.span
+    method = run.runge_kutta(tableau)
+    slope = method.slope(t, state)
+    control = StepControl(tableau.order, first_step(method, (t, state, slope), tol, stop - t))
     while t < stop:
-        course.before_step(t, state)
-        step.begin(t, state, slope)
-        t1, after = accepted(course, step, control, tol, stop)
-        slope = step.end()
-        course.sample(step, t, t1, after, samples.until(t1))
-        course.monitor.progress(t1)
-        t, state = t1, after
+        run.before_step(t, state)
+        method.begin(t, state, slope)
+        t, state = accepted(run, method, control, tol)
+        slope = method.end()
+        run.sample(method, t, state, guard.due(t))
+        guard.monitor.progress(t)
     return state
 
 
 def accepted(
-    course: IntegrationRun, step: RungeKutta, control: StepControl, tol: Tolerances, stop: float
+    run: IntegrationRun, method: RungeKutta, control: StepControl, tol: Tolerances
 ) -> tuple[float, HybridState]:
     """Try shorter and shorter steps until one is within tolerance: (where it ends, the state there)."""
-    error = step.tableau.error
+    error = method.tableau.error
     if error is None:
         raise RuntimeError("step control needs a method with an error estimate")
     while True:
-        t1 = control.end(step.t, stop)
-        if not t1 - step.t > 4 * math.ulp(max(abs(step.t), abs(t1))):
-            raise course.failure()
-        after = step.attempt(t1)
-        step.end()
-        ratio = largest(ratios(step, error, after, step.y1, tol))
+        t1 = control.end(method.t, run.guard.stretch.stop)
+        if not t1 - method.t > 4 * math.ulp(max(abs(method.t), abs(t1))):
+            raise run.failure()
+        after = method.attempt(t1)
+        method.end()
+        ratio = largest(ratios(method, error, after, method.y1, tol))
         if ratio <= 1:
-            course.counts.steps += 1
-            control.accept(step.dt, ratio)
+            run.counts.steps += 1
+            control.accept(method.dt, ratio)
             return t1, after
-        course.counts.rejected_steps += 1
-        if not math.isfinite(ratio) and course.overflowing():
-            raise course.failure()
-        control.reject(step.dt, ratio)
+        run.counts.rejected_steps += 1
+        if not math.isfinite(ratio) and run.overflowing():
+            raise run.failure()
+        control.reject(method.dt, ratio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +15,7 @@ Goal = tuple[Tensor, float]
 
 @dataclass(frozen=True, slots=True)
 class FrameInvariants:
-    """What a field may say of itself, as its attribute `still`, to spare its solver work.
+    """What a field may say of itself, as its attribute `invariants`, to spare its solver work.
 
     Parameters
     ----------
@@ -32,6 +32,16 @@ class FrameInvariants:
             if same(pre, activities[name]):
                 return goal
         return None
+
+
+@runtime_checkable
+class InvariantField(Protocol):
+    """A vector field that says what does not move while it holds."""
+
+    @property
+    def invariants(self) -> FrameInvariants | None:
+        """The inputs that stay, and the traces that follow them; None where there is nothing to say."""
+        ...
 
 
 def same(a: Tensor, b: Tensor) -> bool:

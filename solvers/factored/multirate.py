@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, final
 
-import torch
-from torch import Tensor
-
-from ctsigprop.rules.checks import number, whole
-from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver
-from ctsigprop.solvers.factored.integrate import IntegrationRun
+from ctsigprop.rules.checks import whole
+from ctsigprop.solvers.base import Counts, Monitor, Solver
+from ctsigprop.solvers.factored.integrate import IntegrationRun, advance_fixed
 from ctsigprop.solvers.factored.invariants import CachedWeight
-from ctsigprop.solvers.factored.runge_kutta import Slope, dense
+from ctsigprop.solvers.factored.runge_kutta import Rhs, Stepper, dense, moved, on_the_line
 from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import HybridState, VectorField, Weight
-from ctsigprop.solvers.grid import blocks
-from ctsigprop.solvers.samples import Samples
+from ctsigprop.solvers.guard import Guard
+from ctsigprop.solvers.settings import check_limit, set_step
 from ctsigprop.solvers.stretch import Stretch
-from ctsigprop.solvers.times import as_time, share_of_step
-
-Activities = dict[str, Tensor]
 
 
 @final
@@ -57,11 +50,9 @@ class Multirate(Solver):
     order: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        number("Multirate(dt=)", self.dt, above=0)
-        object.__setattr__(self, "dt", as_time(self.dt))
+        set_step(self, self.dt)
         whole("Multirate(micro=)", self.micro, 1)
-        if self.max_steps is not None:
-            whole("Multirate(max_steps=)", self.max_steps, 1)
+        check_limit(self, self.max_steps)
 
     @property
     def step(self) -> float:
@@ -78,64 +69,52 @@ class Multirate(Solver):
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        course = IntegrationRun(field, state, stretch.start, monitor, counts, self.max_steps, "Heun2(dt=...)")
-        samples = Samples(stretch.times)
-        with BreakingOff(course.stop):
-            for points in blocks(stretch, self.dt):
-                for t, t1 in pairwise(points):
-                    course.before_step(t, state)
-                    counts.steps += 1
-                    after = macro_step(course, state, t, t1, max(1, round(self.micro * (t1 - t) / self.dt)))
-                    course.check(after)
-                    for time in samples.until(t1):
-                        theta = share_of_step(time, t, t1)
-                        monitor.sample(time, after if theta == 1.0 else on_the_line(state, after, theta))
-                    state = after
-                    monitor.progress(t1)
-        return state
+        guard = Guard(stretch, state, monitor, counts, self.max_steps)
+        run = IntegrationRun(field, state, guard, "Heun2(dt=...)")
+        with guard.breaking_off():
+            return advance_fixed(run, MultirateStepper(run.slope, self.dt, self.micro), self.dt)
 
 
-def macro_step(course: IntegrationRun, state: HybridState, t: float, t1: float, micro: int) -> HybridState:
-    """The state at t1, `state` being that at t."""
-    dt = t1 - t
-    first = course.slope(t, state.activities, dense(state.weights))
-    staged = {name: StagedWeight((0, 1)) for name in state.weights}
-    for name, weight in staged.items():
-        weight.begin(CachedWeight(state.weights[name]))
-        weight.push(first.updates.get(name))
+@final
+class MultirateStepper(Stepper):
+    """Heun's method in macro steps for the weights, in micro steps for the activities; a macro step of length dt has
+    `micro` of them, a shorter one fewer.
+    """
 
-    def weights(share: float) -> dict[str, Weight]:
-        """W + share dt k_1."""
-        return {name: weight.weight(*weight.combine((share,), dt, 1.0)) for name, weight in staged.items()}
+    def __init__(self, rhs: Rhs, dt: float, micro: int) -> None:
+        self.rhs, self.dt, self.micro = rhs, dt, micro
 
-    now, slope = dict(state.activities), first
-    for k in range(micro):
-        ahead = moved(now, slope, dt / micro)
-        later = course.slope(t + dt * (k + 1) / micro, ahead, weights((k + 1) / micro))
-        now = {
-            name: value if name not in slope.rates else value + dt / micro / 2 * (slope.rates[name] + later.rates[name])
-            for name, value in now.items()
-        }
-        if k + 1 < micro:
-            slope = course.slope(t + dt * (k + 1) / micro, now, weights((k + 1) / micro))
-    last = course.slope(t1, now, weights(1.0))
-    for name, weight in staged.items():
-        weight.stage((1.0,), dt)
-        weight.push(last.updates.get(name))
-    return HybridState(now, {name: weight.stage((0.5, 0.5), dt).dense() for name, weight in staged.items()})
+    def step(self, t: float, t1: float, state: HybridState) -> HybridState:
+        dt = t1 - t
+        micro = max(1, round(self.micro * dt / self.dt))
+        slope = self.rhs(t, state.activities, dense(state.weights))
+        staged = {name: StagedWeight((0, 1)) for name in state.weights}
+        for name, weight in staged.items():
+            weight.begin(CachedWeight(state.weights[name]))
+            weight.push(slope.updates.get(name))
 
+        def weights(share: float) -> dict[str, Weight]:
+            """W + share dt k_1."""
+            return {name: weight.weight(*weight.combine((share,), dt, 1.0)) for name, weight in staged.items()}
 
-def moved(activities: Activities, slope: Slope, dt: float) -> Activities:
-    """Activities after an Euler step."""
-    return {
-        name: torch.add(value, slope.rates[name], alpha=dt) if name in slope.rates else value
-        for name, value in activities.items()
-    }
+        activities = dict(state.activities)
+        for k in range(micro):
+            share = (k + 1) / micro
+            ahead = moved(activities, slope.rates, dt / micro)
+            later = self.rhs(t + dt * (k + 1) / micro, ahead, weights(share))
+            activities = {
+                name: value + dt / micro / 2 * (slope.rates[name] + later.rates[name]) if name in slope.rates else value
+                for name, value in activities.items()
+            }
+            if k + 1 < micro:
+                slope = self.rhs(t + dt * (k + 1) / micro, activities, weights(share))
+        last = self.rhs(t1, activities, weights(1.0))
+        for name, weight in staged.items():
+            weight.stage((1.0,), dt)
+            weight.push(last.updates.get(name))
+        formed = {name: weight.stage((0.5, 0.5), dt).dense() for name, weight in staged.items()}
+        self.ends = state, HybridState(activities, formed)
+        return self.ends[1]
 
-
-def on_the_line(before: HybridState, after: HybridState, theta: float) -> HybridState:
-    """The state at the share theta of a step."""
-    return HybridState(
-        {name: torch.lerp(value, after.activities[name], theta) for name, value in before.activities.items()},
-        {name: torch.lerp(value, after.weights[name], theta) for name, value in before.weights.items()},
-    )
+    def between(self, theta: float) -> HybridState:
+        return on_the_line(*self.ends, theta)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ctsigprop.rules.update import Update
+from ctsigprop.solvers.apply_update import added
 from ctsigprop.solvers.factored.invariants import CachedWeight, FrameInvariants
-from ctsigprop.solvers.factored.stage_weight import StagedWeight, form
+from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import DenseWeight, HybridState, Weight
 from ctsigprop.solvers.reference.flatten import Flat
 from ctsigprop.solvers.tableaus import Tableau
@@ -26,15 +27,6 @@ class Slope(NamedTuple):
 
 Rhs = Callable[[float, Mapping[str, Tensor], Mapping[str, Weight]], Slope]
 """The right-hand side as the steps call it: (t, activities, weights) -> slope."""
-
-
-class Tolerances(NamedTuple):
-    """Relative and absolute, of the activities and of the weights."""
-
-    rtol: float
-    atol: float
-    rtol_weights: float
-    atol_weights: float
 
 
 class Stepper(ABC):
@@ -69,34 +61,33 @@ class EulerStepper(Stepper):
     def step(self, t: float, t1: float, state: HybridState) -> HybridState:
         dt = t1 - t
         slope = self.rhs(t, state.activities, dense(state.weights))
-        self.ends = (
-            state,
-            HybridState(
-                {
-                    name: torch.add(value, slope.rates[name], alpha=dt) if name in slope.rates else value
-                    for name, value in state.activities.items()
-                },
-                {
-                    name: euler_weight(matrix, slope.updates[name], dt) if name in slope.updates else matrix
-                    for name, matrix in state.weights.items()
-                },
-            ),
+        after = HybridState(
+            moved(state.activities, slope.rates, dt),
+            {
+                name: added(matrix, slope.updates[name], dt) if name in slope.updates else matrix
+                for name, matrix in state.weights.items()
+            },
         )
-        return self.ends[1]
+        self.ends = state, after
+        return after
 
     def between(self, theta: float) -> HybridState:
-        before, after = self.ends
-        return HybridState(
-            {name: torch.lerp(value, after.activities[name], theta) for name, value in before.activities.items()},
-            {name: torch.lerp(value, after.weights[name], theta) for name, value in before.weights.items()},
-        )
+        return on_the_line(*self.ends, theta)
 
 
-def euler_weight(matrix: Tensor, update: Update, dt: float) -> Tensor:
-    """W + dt (post^T pre - diag(decay) W)."""
-    if isinstance(update.decay, Tensor) or matrix.dim() > 2:
-        return form(matrix, 1.0 - dt * update.decay, update.post * dt, update.pre)
-    return torch.addmm(matrix, update.post.mT, update.pre, beta=1.0 - dt * update.decay, alpha=dt)
+def moved(activities: Mapping[str, Tensor], rates: Mapping[str, Tensor], dt: float) -> dict[str, Tensor]:
+    """Activities after an Euler step; what has no rate stays."""
+    return {
+        name: torch.add(value, rates[name], alpha=dt) if name in rates else value for name, value in activities.items()
+    }
+
+
+def on_the_line(before: HybridState, after: HybridState, theta: float) -> HybridState:
+    """The state at the share theta of a step, read off the line between its ends."""
+    return HybridState(
+        {name: torch.lerp(value, after.activities[name], theta) for name, value in before.activities.items()},
+        {name: torch.lerp(value, after.weights[name], theta) for name, value in before.weights.items()},
+    )
 
 
 @final
@@ -106,8 +97,10 @@ class RungeKutta(Stepper):
     Activities stand in one flat vector, so that a stage is one product with the slopes before it.
     """
 
-    def __init__(self, rhs: Rhs, tableau: Tableau, state: HybridState, still: FrameInvariants | None = None) -> None:
-        self.rhs, self.tableau, self.still = rhs, tableau, still or FrameInvariants()
+    def __init__(
+        self, rhs: Rhs, tableau: Tableau, state: HybridState, invariants: FrameInvariants | None = None
+    ) -> None:
+        self.rhs, self.tableau, self.invariants = rhs, tableau, invariants or FrameInvariants()
         self.shapes = {name: value.shape for name, value in state.activities.items()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         like = next(value for _, value in state.items())
@@ -123,19 +116,19 @@ class RungeKutta(Stepper):
 
     def slope(self, t: float, state: HybridState) -> Slope:
         """The right-hand side at the start or end of a step."""
-        self.bases = {name: CachedWeight(matrix, self.still.inputs) for name, matrix in state.weights.items()}
+        self.bases = {name: CachedWeight(matrix, self.invariants.inputs) for name, matrix in state.weights.items()}
         return self.rhs(t, state.activities, self.bases)
 
     def views(self, flat: Flat) -> dict[str, Tensor]:
         """The activities in a flat vector, as views on it."""
-        parts = zip(self.shapes, torch.split(flat, self.sizes), strict=True)
-        return {name: part.view(self.shapes[name]) for name, part in parts}
+        vectors = zip(self.shapes, torch.split(flat, self.sizes), strict=True)
+        return {name: vector.view(self.shapes[name]) for name, vector in vectors}
 
     def begin(self, t: float, state: HybridState, first: Slope) -> None:
         """Start a step from `state` at time t, whose slope is `first`, found by `slope`."""
         self.t = t
-        parts = [value.reshape(-1) for value in state.activities.values()]
-        self.y = torch.cat(parts) if parts else self.scratch
+        vectors = [value.reshape(-1) for value in state.activities.values()]
+        self.y = torch.cat(vectors) if vectors else self.scratch
         for name, weight in self.weights.items():
             weight.begin(self.bases[name])
         self.push(0, first, state.activities)
@@ -147,7 +140,7 @@ class RungeKutta(Stepper):
             _ = place.zero_() if rate is None else place.copy_(rate)
         for name, weight in self.weights.items():
             update = slope.updates.get(name)
-            weight.push(update, None if update is None else self.still.goal(update.pre, activities))
+            weight.push(update, None if update is None else self.invariants.goal(update.pre, activities))
 
     def attempt(self, t1: float) -> HybridState:
         """Take the step that `begin` started to time t1; may be called again with another t1."""

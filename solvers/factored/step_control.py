@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from ctsigprop.solvers.factored.norm import frobenius, norm
-from ctsigprop.solvers.factored.runge_kutta import RungeKutta, Slope, Tolerances
+from ctsigprop.solvers.factored.runge_kutta import RungeKutta, Slope
 from ctsigprop.solvers.factored.stage_weight import FactoredWeight
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.reference.flatten import Flat
+from ctsigprop.solvers.settings import Tolerances
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 """Share of the step that the error would allow, and the bounds of its change from one step to the next."""
@@ -72,8 +73,7 @@ def relative(step: RungeKutta, flat: Flat, at: Flat, tol: Tolerances) -> list[fl
     """
     scale = at.mul_(tol.rtol).add_(tol.atol)
     parts = torch.split(torch.div(flat, scale, out=step.spare[0]), step.sizes)
-    found = torch.stack([*(torch.linalg.vector_norm(part) for part in parts), scale.sum()])
-    *norms, total = found.tolist()
+    *norms, total = torch.stack([*(torch.linalg.vector_norm(part) for part in parts), scale.sum()]).tolist()
     means = [norm / math.sqrt(max(1, n)) for norm, n in zip(norms, step.sizes, strict=True)]
     return [*means, 0.0 if math.isfinite(total) else math.inf]
 
@@ -92,21 +92,22 @@ def ratios(step: RungeKutta, row: Sequence[float], after: HybridState, y: Flat, 
     factors = step.slopes.new_tensor([step.dt * e for e in row])
     error = torch.mv(step.slopes[: len(row)].mT, factors, out=step.spare[0])
     at = torch.maximum(torch.abs(step.y, out=step.spare[1]), torch.abs(y, out=step.scratch), out=step.spare[1])
-    found = relative(step, error, at, tol)
+    sizes = relative(step, error, at, tol)
     for name, weight in step.weights.items():
         change = weight.weight(*weight.combine(row, step.dt, 0.0))
         if not isinstance(change, FactoredWeight):
-            found.append(0.0)
+            sizes.append(0.0)
             continue
         unit = weight_unit(after.weights[name], tol)
         size = frobenius(change.shared_post(), change.pre.matrix, change.base.matrix, change.scale)
-        found.append(size / unit if math.isfinite(unit) else math.inf)
-    return found
+        sizes.append(size / unit if math.isfinite(unit) else math.inf)
+    return sizes
 
 
-def first_step(step: RungeKutta, t: float, state: HybridState, slope: Slope, tol: Tolerances, limit: float) -> float:
-    """A first step, from the size of the state, of its slope and of the slope's change along an Euler step.
+def first_step(step: RungeKutta, start: tuple[float, HybridState, Slope], tol: Tolerances, limit: float) -> float:
+    """A first step, at most `limit`, from a start (time, state, slope).
 
+    It follows from the size of the state, of its slope and of the slope's change along an Euler step.
     That change tells the second derivatives and, as they are to the first ones, a rate at which all others grow: the
     method's own error constant then says which step has an error within tolerance, of which this takes `TRUSTED`.
     A guess from the second derivatives alone is safe for any method, and too short to be worth a step of this order.
@@ -116,7 +117,8 @@ def first_step(step: RungeKutta, t: float, state: HybridState, slope: Slope, tol
     E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 1993, section II.4, for the
     probe and for slopes of nearly 0.
     """
-    step.begin(t, state, slope)
+    _, state, _ = start
+    step.begin(*start)
     of_weights = [norm(matrix) / weight_unit(matrix, tol) for matrix in state.weights.values()]
     d0 = largest([*relative(step, step.y, step.y.abs(), tol), *of_weights])
     step.dt = 1.0

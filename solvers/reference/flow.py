@@ -3,55 +3,54 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite, why_no_step
+from ctsigprop.solvers.base import SolverStopped, first_nonfinite
 from ctsigprop.solvers.field import VectorField
+from ctsigprop.solvers.guard import Guard
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.status import Status
 
 
 class Flow:
-    """The right-hand side as torchdiffeq calls it; remembers the last good state for whoever must stop."""
+    """The right-hand side as torchdiffeq calls it. `y` is the last good state as one vector, of the time that the guard
+    keeps; `start` is when the clock of odeint begins.
+    """
 
     resumes_anywhere: ClassVar[bool] = True
     """Whether a run may go on from a sample: steps are on no grid."""
 
-    def __init__(
-        self,
-        field: VectorField,
-        packing: Packing,
-        y: Flat,
-        start: float,
-        max_steps: int | None,
-        counts: Counts,
-        monitor: Monitor,
-    ) -> None:
-        self.field, self.packing, self.counts, self.max_steps = field, packing, counts, max_steps
-        self.monitor, self.start = monitor, start
-        self.y, self.t = y, start
+    def __init__(self, field: VectorField, packing: Packing, y: Flat, guard: Guard) -> None:
+        self.field, self.packing, self.guard, self.counts = field, packing, guard, guard.counts
+        self.start = guard.t
+        self.reached = guard.t, y
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
         self.counts.rhs_evaluations += 1
         return self.packing.derivative(self.field, self.start + float(s), y)
 
-    def stop(self, status: Status, detail: str) -> SolverStopped:
-        """The exception that carries the last good state."""
-        return SolverStopped(status, self.t, self.packing.unpack(self.y), detail)
+    @property
+    def reached(self) -> tuple[float, Flat]:
+        """(time of the last good state, that state)."""
+        return self.guard.t, self.y
+
+    @reached.setter
+    def reached(self, reached: tuple[float, Flat]) -> None:
+        t, self.y = reached
+        self.guard.keep(t, partial(self.packing.unpack, self.y))
 
     def before_step(self, s: float, y: Flat) -> None:
         """Note the state a step starts from, within bounds, and stop where no more steps are allowed."""
-        self.y, self.t = self.packing.hold(y), self.start + s
-        self.monitor.progress(self.t)
-        if self.max_steps is not None and self.counts.steps >= self.max_steps:
-            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={self.t:g}.")
+        self.reached = self.start + s, self.packing.hold(y)
+        self.guard.monitor.progress(self.guard.t)
+        self.guard.check_limit()
 
     def failure(self) -> SolverStopped:
         """Why no step can be taken from here: a derivative that overflows, or one that no step resolves."""
-        slope = self.packing.unpack(self.packing.derivative(self.field, self.t, self.y))
-        return self.stop(*why_no_step(self.t, slope))
+        return self.guard.no_step(self.packing.unpack(self.packing.derivative(self.field, self.guard.t, self.y)))
 
 
 class FixedFlow(Flow):
@@ -72,8 +71,8 @@ class AdaptiveFlow(Flow):
     there is an interpolation, equal up to rounding only. The field is evaluated at the end itself for both.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, field: VectorField, packing: Packing, y: Flat, guard: Guard) -> None:
+        super().__init__(field, packing, y, guard)
         self.end = math.inf
         self.stepping = False
         self.end_y: Flat | None = None
@@ -110,12 +109,12 @@ class SciPyFlow(Flow):
     """
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
-        if self.max_steps is not None and self.counts.rhs_evaluations >= self.max_steps:
-            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} evaluations were reached.")
+        if self.guard.max_steps is not None and self.counts.rhs_evaluations >= self.guard.max_steps:
+            raise self.guard.stop(Status.MAX_STEPS, f"max_steps={self.guard.max_steps} evaluations were reached.")
         self.counts.steps += 1
         slope = super().__call__(s, self.packing.hold(y.clone()))
         if not math.isfinite(float(slope.sum())):
             name = first_nonfinite(self.packing.unpack(slope))
             if name is not None:
-                raise self.stop(Status.DIVERGED, f"d({name})/dt became non-finite after t={self.t:g}.")
+                raise self.guard.diverged(f"d({name})/dt")
         return slope

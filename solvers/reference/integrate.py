@@ -9,24 +9,25 @@ from __future__ import annotations
 import math
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from dataclasses import field as entry
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 import torchdiffeq
 from torch import Tensor
 
-from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, SolverStopped, first_nonfinite
+from ctsigprop.solvers.base import SolverStopped, first_nonfinite
 from ctsigprop.solvers.field import HybridState, VectorField, bounds_of
 from ctsigprop.solvers.grid import BLOCK_STEPS, blocks
+from ctsigprop.solvers.guard import Guard
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.reference.flow import AdaptiveFlow, FixedFlow, Flow, SciPyFlow
+from ctsigprop.solvers.settings import Tolerances
 from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack, steps_until
 
 SAMPLE_BYTES = 2**28
@@ -34,31 +35,41 @@ SAMPLE_BYTES = 2**28
 off further calls over the same time: what is looked at never changes the steps of the run itself."""
 HALVINGS = 12
 """How often a stretch is halved in which one of SciPy's methods fails, to find where."""
+Tolerance = float | Flat | np.ndarray
+"""One of the whole state, or one of each of its elements."""
 
 
-def solve(
-    flow: Flow,
-    method: str,
-    start: float,
-    times: Sequence[float],
-    rtol: Any,
-    atol: Any,
-    options: dict[str, Any],
-) -> Tensor:
+@dataclass(frozen=True)
+class Method:
+    """A method of torchdiffeq: its name, its options and the tolerances that it is called with."""
+
+    name: str
+    options: Mapping[str, object] = entry(default_factory=dict)
+    rtol: Tolerance = 0.0
+    atol: Tolerance = 0.0
+
+    def with_options(self, **more: object) -> Method:
+        """The same method with further options."""
+        return replace(self, options={**self.options, **more})
+
+
+def solve(flow: Flow, method: Method, start: float, times: Sequence[float]) -> Tensor:
     """One call of odeint from `flow.y` over `times`, counted from `start` (times[0] is now); (len(times), size)."""
     flow.start = start
     clock = torch.tensor(times, dtype=torch.float64, device=flow.packing.device)
     # times that the clock, which has the state's precision, cannot tell apart are one time: the last of them, which
     # may be where the stretch ends
     _, place = torch.unique_consecutive(clock.to(flow.packing.dtype), return_inverse=True)
-    apart = clock[torch.cat([place.diff(), place.new_ones(1)]) > 0]
-    apart[0] = clock[0]
-    if len(apart) == 1:
+    distinct = clock[torch.cat([place.diff(), place.new_ones(1)]) > 0]
+    distinct[0] = clock[0]
+    if len(distinct) == 1:
         return flow.y.expand(len(times), -1)
-    with BreakingOff(flow.stop):
-        out: Tensor = torchdiffeq.odeint(flow, flow.y, apart, rtol=rtol, atol=atol, method=method, options=options)
+    with flow.guard.breaking_off():
+        out: Tensor = torchdiffeq.odeint(
+            flow, flow.y, distinct, rtol=method.rtol, atol=method.atol, method=method.name, options=dict(method.options)
+        )
     flow.packing.hold(out)
-    return out if len(apart) == len(times) or len(out) < len(apart) else out[place]
+    return out if len(distinct) == len(times) or len(out) < len(distinct) else out[place]
 
 
 Run = Callable[[list[float]], Tensor]
@@ -67,58 +78,58 @@ Run = Callable[[list[float]], Tensor]
 
 def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Run) -> None:
     """Run from now to `stop`, hand the samples to the monitor and leave the state at `stop` in `flow`."""
+    guard, begin = flow.guard, flow.reached
     inner = [t for t in samples if t < stop]
-    begin = flow.t, flow.y
     together = inner if len(inner) + 2 <= states_at_once(flow.y) else []
     try:
-        out = run([flow.t, *together, stop])
+        out = run([guard.t, *together, stop])
         if out.shape[0] != len(together) + 2:
             raise flow.failure()
     except SolverStopped as stopped:
-        with suppress(SolverStopped), BreakingOff(flow.stop):  # if that stops too, what counts is why the first did
+        with suppress(SolverStopped), guard.breaking_off():  # if that stops too, what counts is why the first did
             resample(flow, begin, [s for s in inner if s <= stopped.t], run)
         raise
     finite = finite_rows(out)
     if finite < len(out):
         if flow.resumes_anywhere:  # else the block is taken once more, to find the step
-            hand_over(flow, [t for t in together if t <= flow.t][: max(0, finite - 1)], out[1:])
+            hand_over(flow, [t for t in together if t <= guard.t][: max(0, finite - 1)], out[1:])
         name = first_nonfinite(flow.packing.unpack(out[finite]))
-        raise flow.stop(Status.DIVERGED, f"{name} became non-finite after t={flow.t:g}.")
-    flow.y, flow.t = out[-1].clone() if inner else out[-1], stop
-    with BreakingOff(flow.stop):
+        raise guard.diverged(str(name))
+    flow.reached = stop, out[-1].clone() if inner else out[-1]
+    with guard.breaking_off():
         if together:
             hand_over(flow, inner, out[1:-1])
         elif inner:
             resample(flow, begin, inner, run)
         hand_over(flow, samples[len(inner) :], out[-1:])
-        flow.monitor.progress(stop)
+        guard.monitor.progress(stop)
 
 
 def hand_over(flow: Flow, times: Sequence[float], states: Tensor) -> None:
     """Give sampled states to the monitor."""
     for t, y in zip(times, states, strict=False):
-        flow.monitor.sample(t, flow.packing.unpack(y))
+        flow.guard.monitor.sample(t, flow.packing.unpack(y))
 
 
 def resample(flow: Flow, begin: tuple[float, Flat], samples: list[float], run: Run) -> None:
     """Hand out samples of a run that is over: run again, uncounted, from `begin`, as many at once as fit in memory."""
-    counts, max_steps = replace(flow.counts), flow.max_steps
-    ended = flow.t, flow.y
-    (flow.t, flow.y), flow.max_steps = begin, None
+    guard, ended = flow.guard, flow.reached
+    counted, max_steps = replace(flow.counts), guard.max_steps
+    flow.reached, guard.max_steps = begin, None
     size = states_at_once(flow.y) - 1
     try:
         for first in range(0, len(samples), size):
             group = samples[first : first + size]
-            out = run([flow.t, *group])
+            out = run([guard.t, *group])
             finite = finite_rows(out) - 1
             hand_over(flow, group[:finite], out[1:])
             if finite < len(group):
                 return
-            flow.t, flow.y = (group[-1], out[-1].clone()) if flow.resumes_anywhere else begin
+            flow.reached = (group[-1], out[-1].clone()) if flow.resumes_anywhere else begin
     finally:
-        flow.max_steps = max_steps
-        vars(flow.counts).update(vars(counts))
-        flow.t, flow.y = ended
+        guard.max_steps = max_steps
+        flow.counts.reset(counted)
+        flow.reached = ended
 
 
 def states_at_once(y: Flat) -> int:
@@ -133,38 +144,19 @@ def finite_rows(states: Tensor) -> int:
     return int(torch.isfinite(states).all(1).cumprod(0).sum())
 
 
-def check_finite(flow: Flow, y: Flat) -> None:
-    """Raise if `y` holds a NaN or infinity; the sum tells in one pass, and only its overflow needs a second."""
-    if math.isfinite(float(y.sum())):
-        return
-    name = first_nonfinite(flow.packing.unpack(y))
-    if name is not None:
-        raise flow.stop(Status.DIVERGED, f"{name} became non-finite after t={flow.t:g}.")
-
-
 def advance_adaptive(
-    method: str,
-    field: VectorField,
-    state: HybridState,
-    stretch: Stretch,
-    monitor: Monitor,
-    counts: Counts,
-    *,
-    tolerances: tuple[float, float, float, float],
-    max_steps: int | None,
-    options: dict[str, Any],
+    method: Method, tol: Tolerances, field: VectorField, state: HybridState, guard: Guard
 ) -> HybridState:
-    """Advance by an adaptive method; tolerances = (rtol, atol, rtol of weights, atol of weights)."""
-    packing = Packing(state, bounds_of(field))
-    y = packing.pack(state)
-    is_scipy = method == "scipy_solver"
-    flow = (SciPyFlow if is_scipy else AdaptiveFlow)(field, packing, y, stretch.start, max_steps, counts, monitor)
-    rtol: Any = packing.per_group(tolerances[0], tolerances[2])
-    atol: Any = packing.per_group(tolerances[1], tolerances[3])
+    """Advance by an adaptive method."""
+    packing, stretch = Packing(state, bounds_of(field)), guard.stretch
+    is_scipy = method.name == "scipy_solver"
+    flow = (SciPyFlow if is_scipy else AdaptiveFlow)(field, packing, packing.pack(state), guard)
+    rtol: Tolerance = packing.per_group(tol.rtol, tol.rtol_weights)
+    atol: Tolerance = packing.per_group(tol.atol, tol.atol_weights)
     if is_scipy:
-        rtol, atol = (tol.cpu().numpy() if isinstance(tol, Tensor) else tol for tol in (rtol, atol))
+        rtol, atol = (part.cpu().numpy() if isinstance(part, Tensor) else part for part in (rtol, atol))
 
-    run = smooth(flow, method, rtol, atol, options)
+    run = smooth(flow, replace(method, rtol=rtol, atol=atol))
     if is_scipy:
         in_halves(flow, stretch.times, stretch.stop, run, HALVINGS)
     else:
@@ -177,20 +169,20 @@ def in_halves(flow: Flow, samples: Sequence[float], stop: float, run: Run, halvi
 
     This is for methods that tell nothing while they run, not even how far they came.
     """
-    begin, counted = (flow.t, flow.y), replace(flow.counts)
+    begin, counted = flow.reached, replace(flow.counts)
     try:
         with_samples(flow, samples, stop, run)
     except SolverStopped as stopped:
         if stopped.status not in (Status.DIVERGED, Status.STEP_UNDERFLOW) or not halvings:
             raise
-        (flow.t, flow.y), middle = begin, begin[0] + (stop - begin[0]) / 2
-        vars(flow.counts).update(vars(counted))
+        flow.reached, middle = begin, begin[0] + (stop - begin[0]) / 2
+        flow.counts.reset(counted)
         for end in (middle, stop):
-            due = [t for t in samples if flow.t < t <= end]
+            due = [t for t in samples if flow.guard.t < t <= end]
             in_halves(flow, due, end, run, halvings - 1)
 
 
-def smooth(flow: Flow, method: str, rtol: Any, atol: Any, options: dict[str, Any]) -> Run:
+def smooth(flow: Flow, method: Method) -> Run:
     """An adaptive method at work on `flow`; its last step ends with the clock."""
 
     def run(clock: list[float]) -> Tensor:
@@ -199,10 +191,10 @@ def smooth(flow: Flow, method: str, rtol: Any, atol: Any, options: dict[str, Any
             with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
                 # torchdiffeq hands min_step to SciPy methods that have none
                 warnings.filterwarnings("ignore", "The following arguments have no effect for a chosen solver")
-                return solve(flow, method, clock[0], local, rtol, atol, options)
+                return solve(flow, method, clock[0], local)
         end = torch.tensor(local[-1:], dtype=torch.float64, device=flow.packing.device)
         flow.begin(float(end.to(flow.packing.dtype)))
-        out = solve(flow, method, clock[0], local, rtol, atol, {**options, "norm": flow.packing.norm, "jump_t": end})
+        out = solve(flow, method.with_options(norm=flow.packing.norm, jump_t=end), clock[0], local)
         if flow.end_y is not None:
             out[-1] = flow.packing.hold(flow.end_y.clone())
         return out
@@ -210,26 +202,17 @@ def smooth(flow: Flow, method: str, rtol: Any, atol: Any, options: dict[str, Any
     return run
 
 
-def advance_fixed(
-    method: str,
-    dt: float,
-    field: VectorField,
-    state: HybridState,
-    stretch: Stretch,
-    monitor: Monitor,
-    counts: Counts,
-    *,
-    max_steps: int | None,
-    options: dict[str, Any],
-) -> HybridState:
-    """Advance by a fixed-step method on the grid origin + k dt; the last step ends at the end of the stretch."""
-    packing, origin = Packing(state, bounds_of(field)), stretch.origin
-    flow = FixedFlow(field, packing, packing.pack(state), stretch.start, max_steps, counts, monitor)
-    resolution = 100 * torch.finfo(packing.dtype).eps  # of the implicit method's inner iteration
-    one_step = not method.endswith("adams")
+class FixedRun:
+    """A fixed-step method at work on the grid origin + k dt."""
 
-    def take(points: Sequence[float], samples: Sequence[float]) -> None:
+    def __init__(self, method: Method, dt: float, flow: FixedFlow) -> None:
+        resolution = 100 * torch.finfo(flow.packing.dtype).eps  # of the implicit method's inner iteration
+        self.method = replace(method, rtol=resolution, atol=resolution)
+        self.dt, self.origin, self.flow = dt, flow.guard.stretch.origin, flow
+
+    def take(self, points: Sequence[float], samples: Sequence[float]) -> None:
         """Take the steps between `points` in one call, on a clock that starts at the last multiple of a block."""
+        dt, origin = self.dt, self.origin
         anchor = steps_until(points[0], origin, dt) // BLOCK_STEPS * BLOCK_STEPS
 
         def local(t: float) -> float:
@@ -243,60 +226,65 @@ def advance_fixed(
             clock_end = next(p for p in points if p >= clock[-1])
             times = [local(t) for t in clock] + ([] if clock_end == clock[-1] else [local(clock_end)])
             grid = [local(p) for p in points if p <= clock_end]
-            own = {
-                **options,
-                "interp": "linear" if set(times) <= set(grid) else options["interp"],
-                "grid_constructor": lambda _func, _y, t: torch.tensor(grid, dtype=t.dtype, device=t.device),
-            }
-            return solve(flow, method, origin + anchor * dt, times, resolution, resolution, own)[: len(clock)]
+            method = self.method.with_options(
+                grid_constructor=lambda _func, _y, t: torch.tensor(grid, dtype=t.dtype, device=t.device)
+            )
+            if set(times) <= set(grid):
+                method = method.with_options(interp="linear")
+            return solve(self.flow, method, origin + anchor * dt, times)[: len(clock)]
 
-        with_samples(flow, samples, points[-1], run)
+        with_samples(self.flow, samples, points[-1], run)
 
-    def step_by_step(points: Sequence[float], samples: Sequence[float]) -> None:
+    def step_by_step(self, points: Sequence[float], samples: Sequence[float]) -> None:
         """Take the steps between `points` in one call each."""
         for pair in pairwise(points):
-            take(pair, [t for t in samples if pair[0] < t <= pair[1]])
+            self.take(pair, [t for t in samples if pair[0] < t <= pair[1]])
 
-    for points in blocks(stretch, dt):
-        samples = [t for t in stretch.times if points[0] < t <= points[-1]]
+    def find_divergence(self, points: Sequence[float], samples: list[float]) -> None:
+        """Stop at the last good point of a block that is known to diverge, and hand out the samples up to it.
+
+        How many steps are good is found by bisection, each time from the start of the block, as a method with a history
+        must not begin anywhere else.
+        """
+        flow = self.flow
+        begin, counted = flow.reached, replace(flow.counts)
+
+        def again(steps: int, samples: Sequence[float]) -> None:
+            flow.reached = begin
+            flow.counts.reset(counted)
+            self.take(points[: steps + 1], samples)
+
+        def diverges(steps: int) -> bool:
+            try:
+                again(steps, ())
+            except SolverStopped as stopped:
+                return stopped.status is Status.DIVERGED
+            return False
+
+        good = bisect_left(range(1, len(points) - 1), True, key=diverges)
+        if good:
+            again(good, [t for t in samples if t <= points[good]])
+        again(good + 1, ())
+
+
+def advance_fixed(method: Method, dt: float, field: VectorField, state: HybridState, guard: Guard) -> HybridState:
+    """Advance by a fixed-step method on the grid origin + k dt; the last step ends at the end of the stretch."""
+    packing = Packing(state, bounds_of(field))
+    flow = FixedFlow(field, packing, packing.pack(state), guard)
+    run = FixedRun(method, dt, flow)
+    one_step = not method.name.endswith("adams")
+    for points in blocks(guard.stretch, dt):
+        samples = [t for t in guard.stretch.times if points[0] < t <= points[-1]]
         if one_step and len(samples) + 2 > states_at_once(flow.y):
-            step_by_step(points, samples)
+            run.step_by_step(points, samples)
             continue
-        before, counted = flow.y, replace(counts)
+        before, counted = flow.y, replace(flow.counts)
         try:
-            take(points, samples)
+            run.take(points, samples)
         except SolverStopped as stopped:
             if stopped.status is not Status.DIVERGED or len(points) == 2:
                 raise
-            flow.y, flow.t = before, points[0]
-            vars(counts).update(vars(counted))
-            find_divergence(flow, take, points, samples)
+            flow.reached = points[0], before
+            flow.counts.reset(counted)
+            run.find_divergence(points, samples)
     return packing.unpack(flow.y)
-
-
-def find_divergence(
-    flow: Flow, take: Callable[[Sequence[float], Sequence[float]], None], points: Sequence[float], samples: list[float]
-) -> None:
-    """Stop at the last good point of a block that is known to diverge, and hand out the samples up to it.
-
-    `take` takes the steps between points. How many of them are good is found by bisection, each time from the start
-    of the block, as a method with a history must not begin anywhere else.
-    """
-    begin, counted = (flow.t, flow.y), replace(flow.counts)
-
-    def again(steps: int, samples: Sequence[float]) -> None:
-        flow.t, flow.y = begin
-        vars(flow.counts).update(vars(counted))
-        take(points[: steps + 1], samples)
-
-    def diverges(steps: int) -> bool:
-        try:
-            again(steps, ())
-        except SolverStopped as stopped:
-            return stopped.status is Status.DIVERGED
-        return False
-
-    good = bisect_left(range(1, len(points) - 1), True, key=diverges)
-    if good:
-        again(good, [t for t in samples if t <= points[good]])
-    again(good + 1, ())

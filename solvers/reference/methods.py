@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ctsigprop.rules.checks import lookup, number, whole
+from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers import tableaus
-from ctsigprop.solvers.base import Counts, Monitor, Solver, check_compile
+from ctsigprop.solvers.base import Counts, Monitor
 from ctsigprop.solvers.field import HybridState, VectorField
-from ctsigprop.solvers.reference.integrate import advance_adaptive, advance_fixed
+from ctsigprop.solvers.guard import Guard
+from ctsigprop.solvers.reference.integrate import Method, advance_adaptive, advance_fixed
+from ctsigprop.solvers.settings import STABILITY, FixedStep, StepControlled
 from ctsigprop.solvers.stretch import Stretch
-from ctsigprop.solvers.tableaus import Tableau
-from ctsigprop.solvers.times import as_time
 
 SCIPY_METHODS = {name: name for name in ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")}
 
-TABLEAU_FREE = "only explicit Runge-Kutta methods such as RK4 are compiled"
-
 
 @dataclass(frozen=True)
-class Adaptive(Solver, ABC):
+class Adaptive(StepControlled, ABC):
     """An adaptive method of torchdiffeq: steps as long as the local error stays within tolerance.
 
     Parameters
@@ -43,24 +42,7 @@ class Adaptive(Solver, ABC):
     Equations I, 1993, sections II.4 and II.5.
     """
 
-    rtol: float = 1e-5
-    atol: float = 1e-6
-    rtol_weights: float | None = None
-    atol_weights: float | None = None
-    max_steps: int | None = None
-    compile: bool = False
     method: ClassVar[str]
-    order: ClassVar[int]
-    tableau: ClassVar[Tableau | None] = None
-
-    def __post_init__(self) -> None:
-        check_compile(self, None if self.tableau else TABLEAU_FREE)
-        for name in ("rtol", "atol", "rtol_weights", "atol_weights"):
-            value = getattr(self, name)
-            if value is not None:
-                number(f"{type(self).__name__}({name}=)", value, above=0)
-        if self.max_steps is not None:
-            whole(f"{type(self).__name__}(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,
@@ -70,30 +52,16 @@ class Adaptive(Solver, ABC):
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        return advance_adaptive(
-            self.method,
-            field,
-            state,
-            stretch,
-            monitor,
-            counts,
-            tolerances=(
-                self.rtol,
-                self.atol,
-                self.rtol if self.rtol_weights is None else self.rtol_weights,
-                self.atol if self.atol_weights is None else self.atol_weights,
-            ),
-            max_steps=self.max_steps,
-            options=self.options(),
-        )
+        guard = Guard(stretch, state, monitor, counts, self.max_steps)
+        return advance_adaptive(Method(self.method, self.options()), self.tolerances, field, state, guard)
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> Mapping[str, object]:
         """Further options of torchdiffeq's method."""
         return {}
 
 
 @dataclass(frozen=True)
-class Fixed(Solver, ABC):
+class Fixed(FixedStep, ABC):
     """A fixed-step method of torchdiffeq. Steps end at every switch of the stimulus; the last one is shortened.
 
     Parameters
@@ -107,31 +75,9 @@ class Fixed(Solver, ABC):
     Raises
     ------
     ValueError, TypeError : a step or limit out of its range, compile=True for a method without compiled form
-
-    Beyond `stability` (a class attribute, in units of tau) a linear decay grows from step to step.
     """
 
-    dt: float
-    max_steps: int | None = None
-    compile: bool = False
     method: ClassVar[str]
-    order: ClassVar[int]
-    stability: ClassVar[float]
-    tableau: ClassVar[Tableau | None] = None
-
-    @property
-    def step(self) -> float:
-        return self.dt
-
-    def stable_step(self, tau: float, of_neuron: bool = True) -> float:
-        return self.stability * tau
-
-    def __post_init__(self) -> None:
-        check_compile(self, None if self.tableau else TABLEAU_FREE)
-        number(f"{type(self).__name__}(dt=)", self.dt, above=0)
-        object.__setattr__(self, "dt", as_time(self.dt))
-        if self.max_steps is not None:
-            whole(f"{type(self).__name__}(max_steps=)", self.max_steps, 1)
 
     def advance(
         self,
@@ -141,19 +87,10 @@ class Fixed(Solver, ABC):
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        return advance_fixed(
-            self.method,
-            self.dt,
-            field,
-            state,
-            stretch,
-            monitor,
-            counts,
-            max_steps=self.max_steps,
-            options=self.options(),
-        )
+        guard = Guard(stretch, state, monitor, counts, self.max_steps)
+        return advance_fixed(Method(self.method, self.options()), self.dt, field, state, guard)
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> Mapping[str, object]:
         """Further options of torchdiffeq's method; samples between grid points are read off a cubic."""
         return {"interp": "linear" if self.order == 1 else "cubic"}
 
@@ -213,7 +150,7 @@ class SciPy(Adaptive):
         super().__post_init__()
         lookup("SciPy(solver=)", self.solver, SCIPY_METHODS)
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> Mapping[str, object]:
         return {"solver": self.solver}
 
 
@@ -221,35 +158,35 @@ class SciPy(Adaptive):
 class Euler(Fixed):
     """Forward Euler, order 1. With dt = tau each layer takes the value of its drive in one step."""
 
-    method, order, tableau, stability = "euler", 1, tableaus.EULER, 2.0
+    method, order, tableau, stability = "euler", 1, tableaus.EULER, STABILITY[1]
 
 
 @final
 class Midpoint(Fixed):
     """Explicit midpoint, order 2."""
 
-    method, order, tableau, stability = "midpoint", 2, tableaus.MIDPOINT, 2.0
+    method, order, tableau, stability = "midpoint", 2, tableaus.MIDPOINT, STABILITY[2]
 
 
 @final
 class Heun2(Fixed):
     """Heun's method, order 2 (explicit trapezoid)."""
 
-    method, order, tableau, stability = "heun2", 2, tableaus.HEUN, 2.0
+    method, order, tableau, stability = "heun2", 2, tableaus.HEUN, STABILITY[2]
 
 
 @final
 class Heun3(Fixed):
     """Heun's third-order method."""
 
-    method, order, stability = "heun3", 3, 2.5127453
+    method, order, stability = "heun3", 3, STABILITY[3]
 
 
 @final
 class RK4(Fixed):
     """The classical family of fourth order, in Kutta's 3/8 form."""
 
-    method, order, tableau, stability = "rk4", 4, tableaus.RK4, 2.7852936
+    method, order, tableau, stability = "rk4", 4, tableaus.RK4, STABILITY[4]
 
 
 @final
@@ -258,7 +195,7 @@ class ExplicitAdams(Fixed):
 
     method, order, stability = "explicit_adams", 4, 0.3
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> Mapping[str, object]:
         return {"interp": "cubic", "max_order": 5}
 
 
@@ -268,5 +205,5 @@ class ImplicitAdams(Fixed):
 
     method, order, stability = "implicit_adams", 5, 1.8367347
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> Mapping[str, object]:
         return {"interp": "cubic", "max_iters": 50, "max_order": 5}

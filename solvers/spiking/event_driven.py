@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 import torchdiffeq
 from torch import Tensor
 
-from ctsigprop.rules.checks import number, whole
 from ctsigprop.solvers.apply_update import add
-from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped
+from ctsigprop.solvers.base import Counts, Monitor, Solver
 from ctsigprop.solvers.field import DenseWeight, HybridState, JumpingField, PacedField, VectorField, bounds_of
+from ctsigprop.solvers.guard import Guard
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.reference.flow import AdaptiveFlow
-from ctsigprop.solvers.reference.integrate import advance_adaptive, check_finite, resample, smooth
-from ctsigprop.solvers.samples import Samples
+from ctsigprop.solvers.reference.integrate import Method, advance_adaptive, resample, smooth
+from ctsigprop.solvers.settings import Tolerances, check_limit, check_tolerances
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack
@@ -58,10 +58,8 @@ class EventDriven(Solver):
     jumps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        number("EventDriven(rtol=)", self.rtol, above=0)
-        number("EventDriven(atol=)", self.atol, above=0)
-        if self.max_steps is not None:
-            whole("EventDriven(max_steps=)", self.max_steps, 1)
+        check_tolerances(self, {"rtol": self.rtol, "atol": self.atol})
+        check_limit(self, self.max_steps)
 
     def advance(
         self,
@@ -71,51 +69,43 @@ class EventDriven(Solver):
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
+        guard = Guard(stretch, state, monitor, counts, self.max_steps)
         if not isinstance(field, JumpingField):
-            tolerances = (self.rtol, self.atol, self.rtol, self.atol)
-            return advance_adaptive(
-                "dopri5",
-                field,
-                state,
-                stretch,
-                monitor,
-                counts,
-                tolerances=tolerances,
-                max_steps=self.max_steps,
-                options={},
-            )
+            tolerances = Tolerances(self.rtol, self.atol, self.rtol, self.atol)
+            return advance_adaptive(Method("dopri5"), tolerances, field, state, guard)
         packing = Packing(state, bounds_of(field))
-        flow = ScaledFlow(field, packing, packing.pack(state), stretch.start, self.max_steps, counts, monitor)
-        with BreakingOff(flow.stop):
-            self.until(flow, field, stretch.stop, Samples(stretch.times))
+        flow = ScaledFlow(field, packing, packing.pack(state), guard)
+        with guard.breaking_off():
+            self.until(flow, field, stretch.stop)
         return packing.unpack(flow.y)
 
-    def until(self, flow: ScaledFlow, field: JumpingField, goal: float, samples: Samples) -> None:
+    def until(self, flow: ScaledFlow, field: JumpingField, goal: float) -> None:
         """Integrate to `goal`, with every jump up to it and at it.
 
         Samples between two jumps are read off a second, uncounted integration from the first of them: a stop at each
         would move the jumps that follow.
         """
-        before = flow.t
-        watcher = AdaptiveFlow(field, flow.packing, flow.y, flow.t, None, Counts(), flow.monitor)
-        between_jumps = smooth(watcher, "dopri5", self.rtol, self.atol, {})
+        guard, before = flow.guard, flow.guard.t
+        unwatched = Guard(Stretch((before, goal), before), guard.last_good(), guard.monitor, Counts(), None)
+        watcher = AdaptiveFlow(field, flow.packing, flow.y, unwatched)
+        between_jumps = smooth(watcher, Method("dopri5", {}, self.rtol, self.atol))
         while True:
             known = field.next_jump(before)
             target = min(goal, known)
-            begin = flow.t, flow.y
+            begin = flow.reached
             self.glide(flow, field, target)
-            near = slack(flow.t - begin[0], flow.t)
-            resample(watcher, begin, [t for t in samples.until(flow.t - near) if t > begin[0]], between_jumps)
-            arrived = flow.t >= target
+            near = slack(guard.t - begin[0], guard.t)
+            resample(watcher, begin, [t for t in guard.due(guard.t - near) if t > begin[0]], between_jumps)
+            arrived = guard.t >= target
             # a jump from outside that counts as at the goal, if later by rounding, is not there any more after it
-            outside = arrived and (known <= goal or field.next_jump(flow.t) > known)
-            self.land(flow, field, (before, flow.t) if outside else (flow.t, flow.t))
-            for t in samples.until(flow.t + near):
-                flow.monitor.sample(t, flow.packing.unpack(flow.y))
+            outside = arrived and (known <= goal or field.next_jump(guard.t) > known)
+            self.apply_jump(flow, field, (before if outside else guard.t, guard.t))
+            for t in guard.due(guard.t + near):
+                guard.monitor.sample(t, flow.packing.unpack(flow.y))
             if arrived:
-                before = flow.t
+                before = guard.t
                 if target >= goal:
-                    flow.monitor.progress(goal)
+                    guard.monitor.progress(goal)
                     return
 
     def glide(self, flow: ScaledFlow, field: JumpingField, target: float) -> None:
@@ -123,7 +113,7 @@ class EventDriven(Solver):
 
         torchdiffeq locates it to an absolute tolerance, so its clock counts in units of the network's own pace.
         """
-        packing, start, y = flow.packing, flow.t, flow.y
+        packing, (start, y) = flow.packing, flow.reached
         ahead = (target - start) / flow.unit
         if ahead <= 0 or float(field.margin(packing.unpack(y).activities)) >= 0:
             return
@@ -132,23 +122,23 @@ class EventDriven(Solver):
             return torch.minimum(-field.margin(packing.unpack(z).activities), ahead - s)
 
         flow.start, flow.end = start, math.inf
-        options: dict[str, Any] = {"norm": packing.norm, "first_step": min(ahead, self.first(field, flow))}
+        options = {"norm": packing.norm, "first_step": min(ahead, self.first(field, flow))}
         clock = torch.tensor([0.0, ahead], dtype=packing.dtype, device=packing.device)
         s, states = torchdiffeq.odeint(
             flow, y, clock, rtol=self.rtol, atol=self.atol, method="dopri5", options=options, event_fn=event
         )
-        check_finite(flow, states[-1])
-        flow.y = packing.hold(states[-1])
-        late = float(s) >= ahead - 2 * self.atol and float(field.margin(packing.unpack(flow.y).activities)) < -self.atol
-        flow.t = target if late else min(start + float(s) * flow.unit, target)
+        flow.guard.check_finite(float(states[-1].sum()), lambda: packing.unpack(states[-1]))
+        end = packing.hold(states[-1])
+        late = float(s) >= ahead - 2 * self.atol and float(field.margin(packing.unpack(end).activities)) < -self.atol
+        flow.reached = target if late else min(start + float(s) * flow.unit, target), end
 
     def first(self, field: JumpingField, flow: ScaledFlow) -> float:
         """A first step for odeint, on its clock: what moves the state by about its tolerance's fifth root."""
-        slope = flow.packing.derivative(flow.field, flow.t, flow.y) * flow.unit
+        slope = flow.packing.derivative(flow.field, *flow.reached) * flow.unit
         size = float(flow.packing.norm(slope / (1 + flow.y.abs())))
         return float(0.5 * self.rtol**0.2 / max(size, 1e-6))
 
-    def land(self, flow: ScaledFlow, field: JumpingField, span: tuple[float, float]) -> None:
+    def apply_jump(self, flow: ScaledFlow, field: JumpingField, span: tuple[float, float]) -> None:
         """Jump as often as one is due at this instant."""
         state = flow.packing.unpack(flow.y)
         activities, matrices = dict(state.activities), dict(state.weights)
@@ -168,19 +158,18 @@ class EventDriven(Solver):
                 matrices[name] = matrices[name].clone()
                 add(matrices[name], update, 1.0)
         else:
-            raise SolverStopped(
-                Status.DIVERGED, flow.t, state, f"{AT_ONCE} jumps at t={flow.t:g}: spikes cause each other without end."
-            )
+            detail = f"{AT_ONCE} jumps at t={flow.guard.t:g}: spikes cause each other without end."
+            raise flow.guard.stop(Status.DIVERGED, detail)
         if changed:
-            flow.y = flow.packing.hold(flow.packing.pack(HybridState(activities, matrices)))
+            flow.reached = flow.guard.t, flow.packing.hold(flow.packing.pack(HybridState(activities, matrices)))
 
 
 class ScaledFlow(AdaptiveFlow):
     """The right-hand side on a clock that counts in units of the field's shortest time constant."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.unit = self.field.time_scale if isinstance(self.field, PacedField) else 1.0
+    def __init__(self, field: VectorField, packing: Packing, y: Flat, guard: Guard) -> None:
+        super().__init__(field, packing, y, guard)
+        self.unit = field.time_scale if isinstance(field, PacedField) else 1.0
 
     def __call__(self, s: Tensor, y: Flat) -> Flat:
         return super().__call__(s * self.unit, y) * self.unit

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
-import torchdiffeq
 from torch import Tensor
 
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.apply_update import add, hold
-from ctsigprop.solvers.base import Counts, Monitor, SolverStopped, first_nonfinite
 from ctsigprop.solvers.field import (
     CountingField,
     DenseWeight,
@@ -23,10 +20,10 @@ from ctsigprop.solvers.field import (
     VectorField,
     bounds_of,
 )
+from ctsigprop.solvers.guard import Guard, total
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.samples import Samples
-from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.stretch import Stretch
+from ctsigprop.solvers.spiking.flows import FLOWS, Rhs
 from ctsigprop.solvers.times import slack
 
 Updates = Mapping[str, Update | DenseUpdate]
@@ -38,26 +35,15 @@ class GridRun:
     Where the field has `in_place` steps, the exact ones are taken there.
     """
 
-    def __init__(
-        self,
-        field: VectorField,
-        state: HybridState,
-        stretch: Stretch,
-        dt: float,
-        monitor: Monitor,
-        counts: Counts,
-        max_steps: int | None,
-    ) -> None:
-        self.field, self.dt, self.monitor, self.counts, self.max_steps = field, dt, monitor, counts, max_steps
+    def __init__(self, field: VectorField, state: HybridState, dt: float, guard: Guard) -> None:
+        self.field, self.dt, self.guard, self.counts = field, dt, guard, guard.counts
         self.bounds = bounds_of(field)
         self.jumping = field if isinstance(field, JumpingField) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
         self.shared = set(self.matrices)
-        self.samples = Samples(stretch.times)
-        self.good = (stretch.start, state)
-        self.reached = stretch.start
+        self.reached = guard.t
         self.updates: Updates = {}
         place = getattr(field, "in_place", None)
         self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None
@@ -77,19 +63,14 @@ class GridRun:
         self.shared = set(self.matrices)
         return HybridState(dict(self.activities), dict(self.matrices))
 
-    def stop(self, status: Status, detail: str) -> SolverStopped:
-        """The exception that carries the last good state."""
-        t, state = self.good
-        return SolverStopped(status, t, state, detail)
-
     def state(self) -> HybridState:
         """The state at hand; it changes with every step."""
         return HybridState(self.activities, self.matrices)
 
     def restore(self) -> None:
         """Go back to the last good state; nothing is sampled from there on."""
-        _, state = self.good
-        self.samples = Samples(())
+        state = self.guard.last_good()
+        self.guard.samples = Samples(())
         self.updates = {}
         if self.place is not None:
             self.place.load(state)
@@ -98,25 +79,22 @@ class GridRun:
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
         self.shared = set(self.matrices)
 
-    def check(self, t: float, state: HybridState) -> None:
-        """Raise if `state`, of time t, holds a NaN or an infinity."""
-        if not math.isfinite(float(torch.stack([value.sum() for _, value in state.items()]).sum())):
-            name = first_nonfinite(state)
-            if name is not None:
-                raise self.stop(Status.DIVERGED, f"{name} became non-finite after t={self.good[0]:g}.")
+    def check(self, state: HybridState) -> None:
+        """Stop if `state` holds a NaN or an infinity."""
+        self.guard.check_finite(total(state), lambda: state)
 
     def give(self, t: float, state: HybridState) -> None:
         """Hand out a sample, which must be finite."""
-        self.check(t, state)
-        self.monitor.sample(t, state)
+        self.check(state)
+        self.guard.monitor.sample(t, state)
 
     def before_step(self, t: float) -> None:
         """Note how far the run has come, and stop where no more steps are allowed."""
         self.reached = t
-        self.monitor.progress(t)
-        if self.max_steps is not None and self.counts.steps >= self.max_steps:
-            self.good = (t, self.snapshot())
-            raise self.stop(Status.MAX_STEPS, f"max_steps={self.max_steps} was reached at t={t:g}.")
+        self.guard.monitor.progress(t)
+        if self.guard.exhausted:
+            self.guard.keep(t, self.snapshot())
+        self.guard.check_limit()
         self.counts.steps += 1
 
     def learn(self, updates: Updates, share: float) -> None:
@@ -129,7 +107,7 @@ class GridRun:
             add(self.matrices[name], update, share)
             hold(self.matrices[name], self.bounds.get(name))
 
-    def land(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
+    def apply_jump(self, t0: float, t1: float, dt: float) -> Mapping[str, Tensor]:
         """End the step at t1: learn what was noted at t0, then jump. Returns the activities that jumped."""
         self.learn(self.updates, dt)
         if self.jumping is None:
@@ -142,7 +120,7 @@ class GridRun:
     def due(self, t: float, inclusive: bool) -> Sequence[float]:
         """The sample times up to t that have not been taken; those equal to t up to rounding where inclusive."""
         near = slack(self.dt, t)
-        return self.samples.until(t + near if inclusive else t - near)
+        return self.guard.due(t + near if inclusive else t - near)
 
     def length(self, t0: float, t1: float) -> float:
         """The length of a step: exactly dt where it is a whole one."""
@@ -178,34 +156,38 @@ class GridRun:
             else:
                 flowed, self.updates = field.exact(t0, dt, self.activities, self.weights)
                 self.activities.update(flowed)
-                self.land(t0, t1, dt)
+                self.apply_jump(t0, t1, dt)
             self.sample(t1)
-        self.monitor.progress(points[-1])
+        self.guard.monitor.progress(points[-1])
 
-    def by_odeint(self, method: str, points: Sequence[float]) -> None:
-        """Take the steps between `points` in one call of odeint over the activities."""
-        packing = Packing(HybridState(self.activities, {}))
-        flow = GridFlow(self, packing, points, method)
-        clock = torch.tensor([t - points[0] for t in points], dtype=torch.float64).to(packing.dtype)
-        ends = torch.stack([clock[0], clock[-1]])
-        options = {"grid_constructor": lambda _func, _y, _t: clock, "interp": "linear"}
-        out = torchdiffeq.odeint(
-            flow, packing.pack(HybridState(self.activities, {})), ends, method=method, options=options
-        )
-        flow.arrive(out[-1])
-        self.monitor.progress(points[-1])
+    def by_stages(self, method: str, points: Sequence[float]) -> None:
+        """Take the steps between `points` by one of the methods in `FLOWS`."""
+        flow = GridFlow(self, FLOWS[method])
+        clock = torch.tensor([t - points[0] for t in points], dtype=torch.float64).to(flow.packing.dtype)
+        y = flow.packing.pack(HybridState(self.activities, {}))
+        for k, (t0, t1) in enumerate(pairwise(points)):
+            self.before_step(t0)
+            for time in self.due(t1, inclusive=False):
+                flow.between(time, t0, y)
+            dt = self.length(t0, t1)
+            counted = flow.counted(y, dt)
+            y, self.updates = flow.step(points[0], (clock[k], clock[k + 1]), y)
+            self.activities = {**flow.packing.unpack(y).activities, **counted}
+            flow.write(y, {**counted, **self.apply_jump(t0, t1, dt)})
+            self.activities = dict(flow.packing.unpack(y).activities)
+            self.sample(t1)
+        self.guard.monitor.progress(points[-1])
 
 
 class GridFlow:
-    """The activities' right-hand side as torchdiffeq calls it; jumps in place in the callback before each step."""
+    """The activities of a run as one flat vector, which a method in `FLOWS` moves."""
 
-    def __init__(self, run: GridRun, packing: Packing, points: Sequence[float], method: str) -> None:
-        self.run, self.packing, self.points, self.method = run, packing, points, method
-        self.step = 0
-        self.fresh = True
+    def __init__(self, run: GridRun, method: Callable[[Rhs, Tensor, Tensor, Flat], Flat]) -> None:
+        self.run, self.method = run, method
+        state = HybridState(run.activities, {})
+        self.packing = Packing(state)
         self.counting = run.field if isinstance(run.field, CountingField) else None
-        self.counted: Mapping[str, Tensor] = {}
-        self.held = set(self.count(packing.pack(HybridState(run.activities, {})), run.dt))
+        self.held = set(self.counted(self.packing.pack(state), run.dt))
 
     def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
         """The derivative of all activities, and the updates of the weights."""
@@ -218,43 +200,32 @@ class GridFlow:
                 place.zero_()
         return out, updates
 
-    def __call__(self, s: Tensor, y: Flat) -> Flat:
-        self.run.counts.rhs_evaluations += 1
-        out, updates = self.slope(self.points[0] + float(s), y)
-        if self.fresh:
-            self.run.updates, self.fresh = updates, False
-        return out
+    def step(self, start: float, clock: tuple[Tensor, Tensor], y: Flat) -> tuple[Flat, Updates]:
+        """(y after a step, in memory of its own; the updates at its beginning); the clock counts from `start`."""
+        first: list[Updates] = []
 
-    def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
-        if self.step:
-            self.arrive(y)
-        t0, t1 = self.points[self.step], self.points[self.step + 1]
-        self.run.before_step(t0)
-        for time in self.run.due(t1, inclusive=False):
-            self.between(time, t0, y)
-        self.counted = self.count(y, self.run.length(t0, t1))
-        self.step += 1
-        self.fresh = True
+        def rhs(s: Tensor, y: Flat) -> Flat:
+            self.run.counts.rhs_evaluations += 1
+            out, updates = self.slope(start + float(s), y)
+            if not first:
+                first.append(updates)
+            return out
 
-    def count(self, y: Flat, dt: float) -> Mapping[str, Tensor]:
+        return y + self.method(rhs, *clock, y), first[0]
+
+    def counted(self, y: Flat, dt: float) -> Mapping[str, Tensor]:
         """What counts time down, after a time dt: within a step it stays, as a stage may fall on its end or beyond."""
         return {} if self.counting is None else self.counting.counted(self.packing.unpack(y).activities, dt)
 
-    def arrive(self, y: Flat) -> None:
-        """Jump at the end of the step just taken, in the memory of y."""
-        t0, t1 = self.points[self.step - 1], self.points[self.step]
-        self.run.activities = {**self.packing.unpack(y).activities, **self.counted}
-        jumped = {**self.counted, **self.run.land(t0, t1, self.run.length(t0, t1))}
-        if jumped:
-            for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
-                if name in jumped:
-                    place.copy_(jumped[name])
-            self.run.activities = dict(self.packing.unpack(y).activities)
-        self.run.sample(t1)
+    def write(self, y: Flat, activities: Mapping[str, Tensor]) -> None:
+        """Put activities into their places in y."""
+        for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
+            if name in activities:
+                place.copy_(activities[name])
 
     def between(self, time: float, t0: float, y: Flat) -> None:
         """Hand out the state at a time within the step from t0: a shorter step of the same method leads there."""
-        ends = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
-        out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
-        after = {**self.packing.unpack(out[-1]).activities, **self.count(y, time - t0)}
-        self.run.hand_out(time, after, self.slope(t0, y)[1], time - t0)
+        start, end = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
+        after = y + self.method(lambda s, z: self.slope(t0 + float(s), z)[0], start, end, y)
+        activities = {**self.packing.unpack(after).activities, **self.counted(y, time - t0)}
+        self.run.hand_out(time, activities, self.slope(t0, y)[1], time - t0)

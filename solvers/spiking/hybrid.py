@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, Literal, final
 
-from ctsigprop.rules.checks import number, whole
-from ctsigprop.rules.update import DenseUpdate, Update
-from ctsigprop.solvers.base import BreakingOff, Counts, Monitor, Solver, SolverStopped, check_compile
-from ctsigprop.solvers.field import (
-    ExactField,
-    HybridState,
-    VectorField,
-)
+from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped
+from ctsigprop.solvers.field import ExactField, HybridState, VectorField
 from ctsigprop.solvers.grid import blocks
-from ctsigprop.solvers.reference.methods import RK4, Euler, Midpoint
+from ctsigprop.solvers.guard import BreakingOff, Guard
+from ctsigprop.solvers.settings import STABILITY, check_compile, check_limit, set_step
 from ctsigprop.solvers.spiking.grid_run import GridRun
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.stretch import Stretch
-from ctsigprop.solvers.times import as_time
 
-FLOWS = ("exponential", "euler", "midpoint", "rk4")
-STABILITY = {"exponential": math.inf, "euler": Euler.stability, "midpoint": Midpoint.stability, "rk4": RK4.stability}
+STABLE = {"exponential": math.inf, "euler": STABILITY[1], "midpoint": STABILITY[2], "rk4": STABILITY[4]}
 """Largest step with which a decay of tau = 1 does not grow. The exact flow takes a rule's variables by Euler."""
-Updates = Mapping[str, Update | DenseUpdate]
 
 
 @final
@@ -35,7 +27,7 @@ Updates = Mapping[str, Update | DenseUpdate]
 class Hybrid(Solver):
     """Flow between grid points, jumps (thresholds, resets, spikes, kicks) at them: order 1, as spikes fall on the grid.
 
-    Activities flow by an exact step for given input, or by one of torchdiffeq's fixed-step methods; weights take an
+    Activities flow by an exact step for given input, or by a step of one of torchdiffeq's methods; weights take an
     Euler step per grid step, in factor form and in place. A jump at the end of a step sees all that came from outside
     during the step. Without jumps this is a solver like any other. Steps end at every switch of the stimulus; the last
     one is shortened.
@@ -70,21 +62,21 @@ class Hybrid(Solver):
     jumps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        number("Hybrid(dt=)", self.dt, above=0)
-        object.__setattr__(self, "dt", as_time(self.dt))
-        if self.flow not in FLOWS:
-            raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
-        if self.max_steps is not None:
-            whole("Hybrid(max_steps=)", self.max_steps, 1)
+        set_step(self, self.dt)
+        if self.flow not in STABLE:
+            raise ValueError(f"Hybrid(flow=) must be one of {', '.join(STABLE)}, got {self.flow!r}")
+        check_limit(self, self.max_steps)
         exact = self.flow == "exponential"
-        check_compile(self, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}")
+        check_compile(
+            self, self.compile, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}"
+        )
 
     @property
     def step(self) -> float:
         return self.dt
 
     def stable_step(self, tau: float, of_neuron: bool = True) -> float:
-        return STABILITY[self.flow if of_neuron or self.flow != "exponential" else "euler"] * tau
+        return STABLE[self.flow if of_neuron or self.flow != "exponential" else "euler"] * tau
 
     def advance(
         self,
@@ -96,17 +88,17 @@ class Hybrid(Solver):
     ) -> HybridState:
         if self.flow == "exponential" and not isinstance(field, ExactField):
             raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
-        run = GridRun(field, state, stretch, self.dt, monitor, counts, self.max_steps)
-        with BreakingOff(lambda status, detail: self.back_to_reached(run, stretch.origin, status, detail)):
+        run = GridRun(field, state, self.dt, Guard(stretch, state, monitor, counts, self.max_steps))
+        with BreakingOff(lambda status, detail: self.back_to_reached(run, status, detail)):
             for points in blocks(stretch, self.dt):
                 counted = replace(counts)
-                run.good = (points[0], run.snapshot())
+                run.guard.keep(points[0], run.snapshot())
                 try:
                     self.take(run, points)
                 except SolverStopped as stopped:
                     if stopped.status is not Status.DIVERGED or len(points) == 2:
                         raise
-                    vars(counts).update(vars(counted))
+                    counts.reset(counted)
                     self.find_divergence(run, points)
                     raise
         return run.end()
@@ -116,28 +108,29 @@ class Hybrid(Solver):
         if self.flow == "exponential":
             run.exactly(points)
         else:
-            run.by_odeint(self.flow, points)
-        run.check(points[-1], run.state())
+            run.by_stages(self.flow, points)
+        run.check(run.state())
 
     def find_divergence(self, run: GridRun, points: Sequence[float]) -> None:
         """Take the steps once more from the last good state, looking after each; what was sampled stays so."""
         run.restore()
         for pair in pairwise(points):
-            run.good = (pair[0], run.snapshot())
+            run.guard.keep(pair[0], run.snapshot())
             self.take(run, pair)
 
-    def back_to_reached(self, run: GridRun, origin: float, status: Status, detail: str) -> SolverStopped:
+    def back_to_reached(self, run: GridRun, status: Status, detail: str) -> SolverStopped:
         """The exception of a run that broke off within a step, which may have left the state half changed.
 
         The whole steps since the last good state are taken again, unseen and uncounted.
         """
-        start, state = run.good
-        if run.reached > start:
+        guard = run.guard
+        if run.reached > guard.t:
             again = replace(self, max_steps=None)
-            stretch = Stretch((start, run.reached), origin)
+            stretch = Stretch((guard.t, run.reached), guard.stretch.origin)
             with suppress(SolverStopped):
-                run.good = (stretch.stop, again.advance(run.field, state, stretch, Unheard(), Counts()))
-        return run.stop(status, detail)
+                state = again.advance(run.field, guard.last_good(), stretch, Unheard(), Counts())
+                guard.keep(stretch.stop, state)
+        return guard.stop(status, detail)
 
 
 class Unheard:

@@ -50,8 +50,14 @@ def whole() -> pd.DataFrame:
 def test_a_cluster_finds_what_one_process_finds_given_as_client_or_address(
     client: Any, tmp_path: Path, whole: pd.DataFrame
 ) -> None:
-    exact(run(tmp_path / "a", engine=client).table, whole, check_exact=True)
-    exact(run(engine=client.scheduler.address).table, whole, check_exact=True)
+    ways: dict[int, dict[str, Any]] = {
+        2: {"store": tmp_path / "a", "engine": client},
+        1: {"engine": client.scheduler.address},
+    }
+    for seeds, given in ways.items():
+        alone = whole[whole["seed"] < seeds].reset_index(drop=True)
+        assert len(alone) == 16 * seeds
+        exact(run(seeds=seeds, **given).table, alone, check_exact=True)
 
 
 def fatal(units: int, flag: str) -> ct.Network:

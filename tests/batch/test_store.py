@@ -33,7 +33,7 @@ from tests.batch.sweeping import (
 )
 
 ROOT = Path(__file__).parents[2]
-KILLS = 4
+KILLS = 3
 exact = pd.testing.assert_frame_equal
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 

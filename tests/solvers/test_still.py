@@ -121,5 +121,5 @@ def test_a_field_says_so_only_of_what_stays(spoil: str, said: bool) -> None:
     )
     encoder = ct.Poisson(rate=0.1, dt=0.1) if spoil == "poisson" else None
     stimulus = ct.Presentations(torch.rand(5, 6), torch.arange(5) % 3, 5, duration=1.0, encoder=encoder)
-    still = Field(net, next(iter(stimulus.frames(0.0, 1.0)))).still
-    assert bool(still is not None and still.traces) is said
+    invariants = Field(net, next(iter(stimulus.frames(0.0, 1.0)))).invariants
+    assert bool(invariants is not None and invariants.traces) is said
