@@ -22,7 +22,8 @@ from ctsigprop.solvers.times import steps_covering
 from ctsigprop.stimuli.members import SAME, at_same_times
 from ctsigprop.stimuli.presentations import Presentations
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import Evaluation, NotTraceable
+from ctsigprop.trace.graph import NotTraceable
+from ctsigprop.trace.record import structure
 
 KNOWN: WeakKeyDictionary[Network, dict[object, str]] = WeakKeyDictionary()
 """What networks that are in use compute."""
@@ -143,6 +144,7 @@ def fit_together(jobs: Sequence[Job]) -> bool:
         not parts
         or len(parts) < len(jobs)
         or jobs[0].budget.kind == "seconds"
+        or jobs[0].execution == "plain"
         or not isinstance(jobs[0].solver, Solver)
     ):
         return False
@@ -190,16 +192,17 @@ def to_the_end(going: Sequence[LearningCurveRun], k: int, seconds: float = 0.0) 
 
 def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> float:
     """Take courses side by side through a piece of time; the seconds that it takes are shared out evenly."""
-    found = simulate(
+    solutions = simulate(
         [course.network for course in going],
         [course.stimulus for course in going],
         going[0].job.solver,
         state=[course.state for course in going],
         t_span=span,
         ensemble=len(going),
+        execution=going[0].job.execution,
     )
-    seconds = float(found[0].stats["wall_seconds"])
-    for course, sol in zip(going, found, strict=True):
+    seconds = float(solutions[0].stats["wall_seconds"])
+    for course, sol in zip(going, solutions, strict=True):
         course.take(replace(sol, stats={**sol.stats, "wall_seconds": seconds / len(going)}))
     return seconds
 
@@ -215,8 +218,8 @@ def shape(job: Job) -> tuple[object, ...]:
     shown = [getattr(stimulus, name, None) for name in ("duration_total", *SAME)]
     common = (repr(job.solver), job.every, job.budget, job.measures.names, job.test is None)
     whole = (network.structure, network.n_classes, network.bias, repr(network.signal), repr(variables(network)))
-    own = (type(stimulus), getattr(stimulus, "encoder", None) is None, operations(job, network, stimulus))
-    return (*whole, *parts, *map(repr, shown), *own, *common)
+    of_stimulus = (type(stimulus), getattr(stimulus, "encoder", None) is None, operations(job, network, stimulus))
+    return (*whole, *parts, *map(repr, shown), *of_stimulus, *common)
 
 
 def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
@@ -231,10 +234,10 @@ def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
         rest = network.rest(stimulus.rows, stimulus.dtype, stimulus.device)
         weights = {name: shown.x.new_zeros(shape) for name, shape in network.weight_shapes.items()}
         try:
-            lines = Evaluation(network, shown, {**rest, **weights}, 1.0).log().lines
+            text = structure(network, shown, {**rest, **weights})
         except NotTraceable:
-            lines = []
-        known[key] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+            text = ""
+        known[key] = hashlib.sha256(text.encode()).hexdigest()
     return known[key]
 
 
@@ -248,7 +251,10 @@ def run_job(job: Job) -> tuple[Record, Solution | None]:
         course = LearningCurveRun(job, job.network, job.stimulus)
         begun.append(course)
         for span in course.spans:
-            if not course.take(simulate(job.network, job.stimulus, job.solver, state=course.state, t_span=span)):
+            state, execution = course.state, job.execution
+            if not course.take(
+                simulate(job.network, job.stimulus, job.solver, state=state, t_span=span, execution=execution)
+            ):
                 break
         return course.result()
     except Exception as error:

@@ -37,7 +37,7 @@ from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.stimuli.frame import Frame
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import NotTraceable
+from ctsigprop.trace.graph import NotTraceable
 
 Execution = Literal["auto", "plain", "inplace", "compiled"]
 EXECUTIONS: dict[str, Execution] = {name: name for name in get_args(Execution)}
@@ -80,6 +80,22 @@ def for_execution(solver: Solver, execution: Execution, network: Network) -> Sol
         raise Refused(execution, obstacle)
     settings = {"compile": execution == "compiled"}
     return replace(solver, **settings) if isinstance(solver, Compilable) else solver
+
+
+def check_in_place(network: Network, solver: Solver, stimulus: Stimulus, execution: Execution) -> None:
+    """Refuse execution="inplace" where neither one run nor members side by side can take their steps in place; what the
+    network computes is looked at later.
+
+    Raises
+    ------
+    ValueError : with the obstacle
+    """
+    if execution != "inplace" or to_go_side_by_side([network], solver, [stimulus]) is None:
+        return
+    frame = next(stimulus.frames(0.0, stimulus.duration_total), None)
+    obstacle = None if frame is None else to_steps_in_place(network, solver, frame, stimulus.device.type)
+    if obstacle is not None:
+        raise Refused(execution, f"not in place, because {obstacle}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack
 from ctsigprop.stimuli.members import EnsembleStimulus
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import NotTraceable
+from ctsigprop.trace.graph import NotTraceable
 
 
 class SideBySide:

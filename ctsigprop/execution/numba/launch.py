@@ -15,7 +15,7 @@ from ctsigprop.solvers.settings import FixedStep, StepControlled
 from ctsigprop.stimuli.frame import Frame
 from ctsigprop.stimuli.members import EnsembleStimulus
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import NotTraceable
+from ctsigprop.trace.graph import NotTraceable
 
 
 class Compiled:
