@@ -18,7 +18,6 @@ from ctsigprop.solvers import EventDriven, Hybrid, HybridState, Weight
 from ctsigprop.solvers.base import Counts, Solver
 from ctsigprop.solvers.stretch import Stretch
 
-torch.set_num_threads(1)
 N, TAU, TAU_SYN, STOP = 20, 20.0, 5.0, 200.0
 
 
