@@ -90,7 +90,7 @@ class Hybrid(Solver):
 
     def advance(
         self,
-        field: VectorField,
+        field: VectorField | ExactField,
         state: HybridState,
         stretch: Stretch,
         monitor: Monitor,
