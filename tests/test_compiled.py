@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 import ctsigprop as ct
 from ctsigprop.execution.numba import emitter as code
-from ctsigprop.execution.numba.module_source import readers_first
 from ctsigprop.rules import ThreeFactor
 from ctsigprop.solvers.table import SOLVERS
+from ctsigprop.trace.passes import readers_first
 from tests.networks import rates, shown
 
 pytest.importorskip("numba", reason="numba, which compiles, is not installed")

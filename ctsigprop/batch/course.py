@@ -22,7 +22,8 @@ from ctsigprop.solvers.times import steps_covering
 from ctsigprop.stimuli.members import SAME, at_same_times
 from ctsigprop.stimuli.presentations import Presentations
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import Evaluation, NotTraceable
+from ctsigprop.trace.graph import NotTraceable
+from ctsigprop.trace.record import structure
 
 KNOWN: WeakKeyDictionary[Network, dict[object, str]] = WeakKeyDictionary()
 """What networks that are in use compute."""
@@ -190,7 +191,7 @@ def to_the_end(going: Sequence[LearningCurveRun], k: int, seconds: float = 0.0) 
 
 def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> float:
     """Take courses side by side through a piece of time; the seconds that it takes are shared out evenly."""
-    found = simulate(
+    solutions = simulate(
         [course.network for course in going],
         [course.stimulus for course in going],
         going[0].job.solver,
@@ -198,8 +199,8 @@ def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> flo
         t_span=span,
         ensemble=len(going),
     )
-    seconds = float(found[0].stats["wall_seconds"])
-    for course, sol in zip(going, found, strict=True):
+    seconds = float(solutions[0].stats["wall_seconds"])
+    for course, sol in zip(going, solutions, strict=True):
         course.take(replace(sol, stats={**sol.stats, "wall_seconds": seconds / len(going)}))
     return seconds
 
@@ -215,8 +216,8 @@ def shape(job: Job) -> tuple[object, ...]:
     shown = [getattr(stimulus, name, None) for name in ("duration_total", *SAME)]
     common = (repr(job.solver), job.every, job.budget, job.measures.names, job.test is None)
     whole = (network.structure, network.n_classes, network.bias, repr(network.signal), repr(variables(network)))
-    own = (type(stimulus), getattr(stimulus, "encoder", None) is None, operations(job, network, stimulus))
-    return (*whole, *parts, *map(repr, shown), *own, *common)
+    of_stimulus = (type(stimulus), getattr(stimulus, "encoder", None) is None, operations(job, network, stimulus))
+    return (*whole, *parts, *map(repr, shown), *of_stimulus, *common)
 
 
 def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
@@ -231,10 +232,10 @@ def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
         rest = network.rest(stimulus.rows, stimulus.dtype, stimulus.device)
         weights = {name: shown.x.new_zeros(shape) for name, shape in network.weight_shapes.items()}
         try:
-            lines = Evaluation(network, shown, {**rest, **weights}, 1.0).log().lines
+            text = structure(network, shown, {**rest, **weights})
         except NotTraceable:
-            lines = []
-        known[key] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+            text = ""
+        known[key] = hashlib.sha256(text.encode()).hexdigest()
     return known[key]
 
 

@@ -1,168 +1,67 @@
-"""The right-hand side of a network as a graph of tensor operations, recorded once from the code that states it."""
+"""The equations of a network as a graph of tensor operations, recorded once from the code that states them."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from ctsigprop.dynamics.vector_field import Field, FrameInput
+from ctsigprop.dynamics.event_field import JumpField
+from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.model.network import Network
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.stimuli.frame import Frame, Input
-from ctsigprop.trace.operations import Log
-
-INPUTS = ("x", "label", "context", "target")
-"""What a stimulus gives to a right-hand side, by the names of `FrameInput`."""
-KEPT = 64
-"""Graphs that are kept: to record one takes as long as some hundred steps."""
-GRAPHS: OrderedDict[Any, Recorded] = OrderedDict()
-"""By what was computed with data of which shapes, numbers left out: networks that differ in numbers share one."""
+from ctsigprop.trace.graph import INPUTS, SPIKES, NoTime, NotTraceable, Parts, Stage, StepGraph
+from ctsigprop.trace.passes import GraphBuilder, merged, outline
+from ctsigprop.trace.tracer import Line, Tracer
 
 
-class NotTraceable(Exception):
-    """A network or stimulus that has no compiled form; the message says why."""
-
-
-class NoTime:
-    """Stands for time while a graph is recorded: whatever asks for its value cannot be compiled."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotTraceable("something in the network depends on time itself")
-
-    def __float__(self) -> float:
-        raise NotTraceable("something in the network depends on time itself")
-
-    __array__ = __float__
-
-
-@dataclass(frozen=True)
-class MemberConstant:
-    """A number that differs between the members of an ensemble: the place of its value among their constants."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class Traced:
-    """One right-hand side as a graph.
-
-    Parameters
-    ----------
-    graph : of functional tensor operations
-    inputs : placeholder of each input that the graph uses, by name
-    state : placeholder of each tensor of the state, by name
-    rates : value of each activity's derivative, by name
-    updates : (post, pre, decay) or (change,) of each weight, by name
-    arguments : of each node, with `MemberConstant` where ensemble members differ
+class ExactStep(NamedTuple):
+    """A step in closed form and the jump at its end: its length in units of time, whether input comes as spikes, and
+    those that come in this step.
     """
 
-    graph: Graph
-    inputs: dict[str, Node]
-    state: dict[str, Node]
-    rates: dict[str, Any]
-    updates: dict[str, tuple[Any, ...]]
-    arguments: dict[Node, tuple[tuple[Any, ...], dict[str, Any]]]
+    dt: float
+    has_events: bool = False
+    spikes: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A graph whose numbers are those of the first network that was seen; `first` says which number of a right-hand
-    side is the first one of each node, None where they could not be told apart.
+class Trace(NamedTuple):
+    """What a tracer has written: the given tensors by name, lines of the flow and of the jump, and the results:
+    activities, updates of the flow and of the jump.
     """
 
-    trace: Traced
-    first: dict[Node, int] | None
+    given: dict[str, Tensor]
+    flow: list[Line]
+    jump: list[Line]
+    results: tuple[dict[str, Any], dict[str, Parts], dict[str, Parts]]
 
 
-class Evaluation:
-    """One network's right-hand side as a function of tensors alone, while `shown` is shown under a gate of 0 or 1."""
+class ArrivingSpikes:
+    """Input spikes of the step that is recorded."""
 
-    def __init__(self, network: Network, shown: Input, state: Mapping[str, Tensor], gate: float) -> None:
-        frame = Frame(0.0, 1.0, 0.0, lambda _t: Input(shown.x, shown.target, shown.present, gate), True)
-        self.field, self.gate, self.shapes = Field(network, frame), gate, network.weight_shapes
-        example = self.field.shown(0.0)
-        self.given = {name: value for name in INPUTS if isinstance(value := getattr(example, name), Tensor)}
-        self.names = list(state)
-        with torch.inference_mode(False):
-            self.values = [value.clone() for value in (*self.given.values(), *state.values())]
+    def __init__(self, spikes: Tensor | None) -> None:
+        self.spikes = spikes
 
-    def __call__(self, *values: Tensor) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
-        """(rates, factors or change of each weight)."""
-        seen = dict(zip(self.given, values, strict=False))
-        now = dict(zip(self.names, values[len(self.given) :], strict=True))
-        self.field.fixed = FrameInput(seen["x"], seen["label"], seen.get("target"), seen.get("context"), self.gate)
-        activities = {name: value for name, value in now.items() if name not in self.shapes}
-        weights = {name: DenseWeight(value) for name, value in now.items() if name in self.shapes}
-        rates, updates = self.field(NoTime(), activities, weights)  # type: ignore[arg-type]
-        return rates, {name: factors(update) for name, update in updates.items()}
+    def between(self, t0: float, t1: float) -> Tensor | None:
+        """The same in every interval."""
+        return self.spikes
 
-    def log(self) -> Log:
-        """What it computes, in order, and with which numbers.
-
-        Raises
-        ------
-        NotTraceable : code that cannot be recorded, such as a function of time
-        """
-        log = Log(self.values)
-        log.note([list(self.given), self.names, self.gate != 0.0])
-        with guarded(), torch.inference_mode(False), torch.no_grad():
-            with log:
-                found = self(*self.values)
-            log.note(found)
-        return log
-
-    def graph(self, numbers: Sequence[float]) -> Recorded:
-        """The graph, with the places of these numbers in it.
-
-        Raises
-        ------
-        NotTraceable : code that cannot be recorded, such as one with random numbers
-        """
-        functional = torch.func.functionalize(self, remove="mutations_and_views")
-        with guarded(), torch.inference_mode(False), torch.no_grad():
-            graph = make_fx(functional)(*self.values).graph
-        first: dict[Node, int] = {}
-        met: list[float] = []
-        for node in graph.nodes:
-            first[node] = len(met)
-            met += numbers_in([node.args, node.kwargs])
-        graph.eliminate_dead_code()
-        *placeholders, output = (node for node in graph.nodes if node.op in ("placeholder", "output"))
-        rates, updates = output.args[0]
-        calls = [node for node in graph.nodes if node.op == "call_function"]
-        if any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in calls):
-            raise NotTraceable("the right-hand side draws random numbers")
-        if any(node.op == "get_attr" for node in graph.nodes):
-            raise NotTraceable("the right-hand side holds tensors of its own")
-        trace = Traced(
-            graph,
-            {name: node for name, node in zip(self.given, placeholders, strict=False) if node.users},
-            dict(zip(self.names, placeholders[len(self.given) :], strict=True)),
-            rates,
-            updates,
-            {node: (node.args, dict(node.kwargs)) for node in calls},
-        )
-        return Recorded(trace, first if same_numbers(met, numbers) else None)
-
-
-def factors(update: Update | DenseUpdate) -> tuple[Any, ...]:
-    """(post, pre, decay) or (change,) of an update."""
-    return (update.post, update.pre, update.decay) if isinstance(update, Update) else (update.change,)
+    def after(self, t: float) -> float:
+        """Never."""
+        return math.inf
 
 
 def record(
     networks: Sequence[Network], shown: Input, state: Mapping[str, Tensor], gate: float, before: int = 0
-) -> tuple[Traced, list[list[float]]]:
-    """The graph of the right-hand side of networks that differ in numbers only, and the numbers of each.
+) -> StepGraph:
+    """The right-hand side of networks that differ in numbers only, under a gate of 0 or 1.
 
     `before` : number of constants that stand before these in a member's memory
 
@@ -170,32 +69,111 @@ def record(
     ------
     NotTraceable : code that cannot be recorded, networks that differ in more than numbers
     """
-    evaluations = [Evaluation(network, shown, state, gate) for network in networks]
-    logs = [evaluation.log() for evaluation in evaluations]
-    if any(log.lines != logs[0].lines for log in logs[1:]):
-        raise NotTraceable("the members of the ensemble differ in more than numbers")
-    key = tuple(logs[0].lines)
-    found = GRAPHS.get(key)
-    if found is None:
-        found = evaluations[0].graph(logs[0].numbers)
-        if found.first is not None:
-            GRAPHS[key] = found
-            if len(GRAPHS) > KEPT:
-                GRAPHS.popitem(last=False)
-    elif key in GRAPHS:
-        GRAPHS.move_to_end(key)
-    if found.first is None:
-        if len(networks) > 1:
-            raise NotTraceable("the numbers of the ensemble's members cannot be told apart")
-        return simplified(found.trace), [[]]
-    trace, columns = numbered(found.trace, found.first, list(zip(*(log.numbers for log in logs), strict=True)), before)
-    rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in networks]
-    return simplified(trace), rows
+    inputs = replace(shown, gate=gate)
+    first = traced(networks[0], FrameInput.to(networks[0], inputs), state)
+    others = (traced(network, FrameInput.to(network, inputs), state) for network in networks[1:])
+    merged_lines, constants = merged([*first.flow, first.results], ([*t.flow, t.results] for t in others), before)
+    *lines, results = merged_lines
+    return as_graph(Trace(first.given, lines, [], results), state, constants, exact=False)
+
+
+def record_step(network: Network, shown: FrameInput, state: Mapping[str, Tensor], step: ExactStep) -> StepGraph:
+    """One exact step of a network, and the jump at its end.
+
+    Raises
+    ------
+    NotTraceable : code that cannot be recorded
+    """
+    return as_graph(traced(network, shown, state, step), state, [[]], exact=True)
+
+
+def structure(network: Network, shown: Input, state: Mapping[str, Tensor]) -> str:
+    """What the right-hand side of a network computes, as text without its numbers.
+
+    Raises
+    ------
+    NotTraceable : code that cannot be recorded
+    """
+    return repr(outline(traced(network, FrameInput.to(network, replace(shown, gate=1.0)), state)))
+
+
+def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], step: ExactStep | None = None) -> Trace:
+    """What a network computes: the right-hand side, or an exact step.
+
+    Raises
+    ------
+    NotTraceable : code that cannot be recorded
+    """
+    tracer, never = Tracer(), NoTime()
+    given = {name: value for name in INPUTS if (value := getattr(shown, name)) is not None}
+    given |= state
+    if step is not None and step.spikes is not None:
+        given[SPIKES] = step.spikes
+    with guarded(), torch.inference_mode(False), torch.no_grad():
+        given = {name: value.clone() for name, value in given.items()}
+        names = [name for name in network.weight_shapes if name in state]
+        landed = {} if step is None else {f"{name}'": given[name].detach() for name in names}
+        given |= landed
+        for value in given.values():
+            tracer.give(value)
+        arriving = None if step is None or not step.has_events else ArrivingSpikes(given.get(SPIKES))
+        field = field_of(network, given, shown.gate, arriving)
+        activities = {name: given[name] for name in state if name not in network.weight_shapes}
+        weights = {name: DenseWeight(given[name]) for name in names}
+        changes: dict[str, Any] = {}
+        with tracer:
+            if step is None:
+                values, updates = field(never, activities, weights)  # type: ignore[arg-type]
+            else:
+                values, updates = field.exact(never, step.dt, activities, weights)  # type: ignore[arg-type]
+            length = len(tracer.lines)
+            if step is not None:
+                found = {name: DenseWeight(landed[f"{name}'"]) for name in names}
+                jumped, changes = field.jump((never, never), {**activities, **values}, found, 0.0)  # type: ignore[arg-type]
+                values = {**values, **jumped}
+        results = tracer.noted((values, *({n: parts_of(u) for n, u in part.items()} for part in (updates, changes))))
+    return Trace(given, tracer.lines[:length], tracer.lines[length:], results)
+
+
+def field_of(network: Network, given: Mapping[str, Tensor], gate: float, events: ArrivingSpikes | None) -> JumpField:
+    """The field of a network under given inputs."""
+    shown = FrameInput(given["x"], given["label"], given.get("target"), given.get("context"), gate)
+    seen = Input(shown.x, None, shown.label, gate)
+    field = JumpField(network, Frame(0.0, 1.0, 0.0, lambda _t: seen, True, events))
+    field.fixed = shown
+    return field
+
+
+def parts_of(update: Update | DenseUpdate) -> Parts:
+    """(post, pre, decay) or (change,) of an update."""
+    return (update.post, update.pre, update.decay) if isinstance(update, Update) else (update.change,)
+
+
+def as_graph(trace: Trace, state: Mapping[str, Tensor], constants: list[list[float]], exact: bool) -> StepGraph:
+    """The graph of what was written."""
+    builder = GraphBuilder(trace.given)
+    builder.add(trace.flow)
+    of_flow = set(builder.operations())
+    builder.add(trace.jump)
+    values, updates, changes = results = builder.resolved(trace.results)
+    builder.finish(results)
+    operations = builder.operations()
+    return StepGraph(
+        graph=builder.graph,
+        inputs={n: builder.given[n] for n in (*INPUTS, SPIKES) if n in builder.given and builder.given[n].users},
+        state={name: builder.given[name] for name in state},
+        landed={name.removesuffix("'"): node for name, node in builder.given.items() if name.endswith("'")},
+        constants=constants,
+        flow=Stage([node for node in operations if node in of_flow], updates),
+        jump=Stage([node for node in operations if node not in of_flow], changes),
+        rates={} if exact else values,
+        after=values if exact else {},
+    )
 
 
 def distinct(networks: Sequence[Network]) -> tuple[list[Network], list[int]]:
     """Networks without those that are equal to one before, and which of them each one is."""
-    found: dict[Any, int] = {}
+    known: dict[Any, int] = {}
     which: list[int] = []
     first: list[Network] = []
     for network in networks:
@@ -205,56 +183,11 @@ def distinct(networks: Sequence[Network]) -> tuple[list[Network], list[int]]:
             hash(key)
         except TypeError:  # something without a value to compare: it is equal to itself alone
             key = id(network)
-        if key not in found:
-            found[key] = len(first)
+        if key not in known:
+            known[key] = len(first)
             first.append(network)
-        which.append(found[key])
+        which.append(known[key])
     return first, which
-
-
-def numbered(
-    trace: Traced, first: Mapping[Node, int], numbers: Sequence[tuple[float, ...]], before: int
-) -> tuple[Traced, list[tuple[float, ...]]]:
-    """A copy of a graph with the numbers of all members, one where they agree, else a `MemberConstant`."""
-    copy = Graph()
-    copies: dict[Node, Node] = {}
-    copy.output(copy.graph_copy(trace.graph, copies))
-    columns: list[tuple[float, ...]] = []
-
-    def told(value: Any, rest: Iterator[tuple[float, ...]]) -> Any:
-        if isinstance(value, Node):
-            return copies[value]
-        if isinstance(value, float):
-            column = next(rest)
-            if all(number == column[0] for number in column):
-                return column[0]
-            columns.append(column)
-            return MemberConstant(before + len(columns) - 1)
-        if isinstance(value, dict):
-            return {key: told(part, rest) for key, part in value.items()}
-        return type(value)(told(part, rest) for part in value) if isinstance(value, tuple | list) else value
-
-    arguments = {}
-    for node, (args, kwargs) in trace.arguments.items():
-        rest = iter(numbers[first[node] :])
-        arguments[copies[node]] = (told(args, rest), told(kwargs, rest))
-    (output,) = (node for node in trace.graph.nodes if node.op == "output")
-    rates, updates = told(output.args[0], iter(numbers[first[output] :]))
-    inputs, state = ({name: copies[node] for name, node in found.items()} for found in (trace.inputs, trace.state))
-    return Traced(copy, inputs, state, rates, updates, arguments), columns
-
-
-def numbers_in(value: Any) -> list[float]:
-    """All numbers in some arguments, in order."""
-    if isinstance(value, float):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return [number for part in parts for number in numbers_in(part)]
-
-
-def same_numbers(left: Sequence[float], right: Sequence[float]) -> bool:
-    """Whether these are the same numbers in the same order, NaN included."""
-    return len(left) == len(right) and all(a == b or (a != a and b != b) for a, b in zip(left, right, strict=True))
 
 
 @contextmanager
@@ -264,31 +197,3 @@ def guarded() -> Iterator[None]:
         yield
     except Exception as error:  # user code under a tracer may fail in any way
         raise NotTraceable(str(error).split("\n")[0]) from None
-
-
-def simplified(trace: Traced) -> Traced:
-    """The same without products with 1 and without the same operation on the same operands a second time."""
-    instead: dict[Node, Node] = {}
-    seen: dict[tuple[Any, str, str], Node] = {}
-    arguments = {}
-
-    def now(value: Any) -> Any:
-        if isinstance(value, Node):
-            return instead.get(value, value)
-        return type(value)(map(now, value)) if isinstance(value, tuple | list) else value
-
-    for node, (args, kwargs) in trace.arguments.items():
-        own = (now(args), {key: now(value) for key, value in kwargs.items()})
-        key = (node.target, repr(own[0]), repr(own[1]))
-        same = seen.setdefault(key, node)
-        if node.target is torch.ops.aten.mul.Tensor and own[0][1] == 1.0 and isinstance(own[0][1], float):
-            same = own[0][0]
-        if same is node:
-            arguments[node] = own
-            continue
-        instead[node] = same
-        node.replace_all_uses_with(same)
-        trace.graph.erase_node(node)
-    rates = {name: now(value) for name, value in trace.rates.items()}
-    updates = {name: now(parts) for name, parts in trace.updates.items()}
-    return Traced(trace.graph, trace.inputs, trace.state, rates, updates, arguments)

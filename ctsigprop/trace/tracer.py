@@ -1,69 +1,78 @@
-"""Tensor operations written down while they are carried out, to be carried out again."""
+"""Tensor operations written down while they are carried out."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import defaultdict
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ctsigprop.execution.numba.templates import FILLS, FILLS_WITH
-from ctsigprop.execution.numba.view_lowering import is_view
-from ctsigprop.trace.record import NotTraceable
+from ctsigprop.trace.graph import NotTraceable
 
 aten = torch.ops.aten
-COMPARISONS = {getattr(aten, name).Scalar for name in ("gt", "ge", "lt", "le", "eq", "ne")}
-Operations = dict[Node, tuple[tuple[Any, ...], dict[str, Any]]]
+SEQUENCE = (tuple, list)
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down what is computed from given tensors, without what computes nothing: sums with zeros, products with
-    1, and the same operation on the same operands a second time.
+class Ref(NamedTuple):
+    """Stands for a tensor: its number among those that were given, and then those that were computed."""
+
+    number: int
+
+
+class Line(NamedTuple):
+    """One operation: what was done, with `Ref` for tensors, and a tensor like the result."""
+
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    value: Tensor
+
+
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down, in `lines`, every operation that is carried out on given tensors, as one that writes over nothing.
 
     Raises
     ------
-    NotTraceable : something that cannot be carried out again, such as a random number or a value looked at
+    NotTraceable : something that cannot be carried out again, such as a random number or a tensor that was not given
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.graph = Graph()
-        self.operations: Operations = {}
-        self.constants: dict[Node, Tensor] = {}
-        self.zeros: set[Node] = set()
-        self.nodes: dict[int, Node] = {}
-        self.alive: list[Tensor] = []
-        self.sharing: Counter[int] = Counter()
-        self.seen: dict[str, Node] = {}
+        self.given: list[Tensor] = []
+        self.lines: list[Line] = []
+        self.refs: dict[int, Ref | None] = {}  # by identity; None where something was written over the tensor
+        self.sharing: defaultdict[int, list[Tensor]] = defaultdict(list)  # all of them, held, by their memory
 
-    def given(self, name: str, value: Tensor) -> Node:
-        """Node of a tensor from which others are computed."""
-        node = self.graph.placeholder(name)
-        node.meta["val"] = value
-        return self.known(value, node)
+    def give(self, value: Tensor) -> Ref:
+        """A tensor from which others are computed; all of them come before the first operation."""
+        self.given.append(value)
+        return self.known(value)
 
-    def known(self, value: Tensor, node: Node) -> Node:
-        """`value` is what `node` stands for."""
-        if id(value) not in self.nodes:
-            self.alive.append(value)
-            self.sharing[value.untyped_storage().data_ptr()] += 1
-        self.nodes[id(value)] = node
-        return node
+    def known(self, value: Tensor) -> Ref:
+        """`value` is what was given or computed last."""
+        if id(value) not in self.refs:
+            self.sharing[value.untyped_storage()._cdata].append(value)
+        ref = self.refs[id(value)] = Ref(len(self.given) + len(self.lines) - 1)
+        return ref
 
     def noted(self, value: Any) -> Any:
-        """Arguments with nodes for tensors."""
-        if isinstance(value, Tensor):
-            if id(value) not in self.nodes:
-                raise NotTraceable("the step holds tensors of its own")
-            return self.nodes[id(value)]
-        if isinstance(value, tuple | list):
-            return type(value)(self.noted(part) for part in value)
+        """Arguments or results with a `Ref` for every tensor."""
+        ref = self.refs.get(id(value))
+        if ref is not None:
+            return ref
+        if isinstance(value, SEQUENCE):
+            return type(value)([self.noted(item) for item in value])
         if isinstance(value, dict):
-            return {key: self.noted(part) for key, part in value.items()}
+            return {key: self.noted(item) for key, item in value.items()}
+        if isinstance(value, Tensor):
+            written_over = id(value) in self.refs
+            why = (
+                "reads a tensor after it has written over a view of it" if written_over else "holds tensors of its own"
+            )
+            raise NotTraceable(f"the step {why}")
         return value
 
     @classmethod
@@ -74,93 +83,47 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        own, options = self.noted(args), self.noted(kwargs)
-        target = self.functional(func, args)
-        out = func(*args, **kwargs)
-        if not isinstance(out, Tensor) or torch.Tag.nondeterministic_seeded in func.tags:
+        noted_args, noted_kwargs = self.noted(args), self.noted(kwargs) if kwargs else {}
+        target = functional(func)
+        if target is not func:
+            self.write_over(args[0])
+        out = func(*args, **kwargs) if kwargs else func(*args)
+        if not isinstance(out, Tensor):
             raise NotTraceable(f"the operation {func} cannot be carried out again")
-        self.known(out, self.node(target, own, options, out))
+        self.lines.append(Line(target, noted_args, noted_kwargs, out))
+        self.known(out)
         return out
 
-    def functional(self, func: Any, args: tuple[Any, ...]) -> Any:
-        """The same operation with a result of its own, where `func` writes over its first operand."""
-        if not func._schema.is_mutable:
-            return func
-        name = str(func).removeprefix("aten.").split(".")[0]
-        packet = getattr(aten, name.removesuffix("_"), None) if name.endswith("_") else None
-        every = [] if packet is None else [getattr(packet, overload) for overload in packet.overloads()]
-        found = next((other for other in every if kinds(other) == kinds(func) and not other._schema.is_mutable), None)
-        if found is None:
-            raise NotTraceable(f"the operation {func} cannot be carried out again")
-        base = args[0]
-        if self.sharing[base.untyped_storage().data_ptr()] > 1 or self.nodes[id(base)].op == "placeholder":
-            raise NotTraceable("the step writes over a tensor that something else shows")
-        return found
-
-    def node(self, target: Any, args: tuple[Any, ...], options: dict[str, Any], out: Tensor) -> Node:
-        """The node of an operation: a new one, or a known one of the same value."""
-        same = self.neutral(target, args, options, out)
-        if same is not None:
-            return same
-        if target is aten._to_copy.default and args[0].target in COMPARISONS and out.is_floating_point():
-            target, (args, options) = args[0].target, self.operations[args[0]]  # as 0 and 1 at once
-        key = repr((target, args, options, out.dtype))
-        if key in self.seen:
-            return self.seen[key]
-        node = self.seen[key] = self.graph.call_function(target, args, options)
-        node.meta["val"] = out
-        self.operations[node] = (args, options)
-        given = nodes_in((args, options))
-        if target in FILLS or target in FILLS_WITH or all(n in self.constants for n in given):
-            self.constants[node] = out
-        if FILLS.get(target) == 0.0 or (is_view(node) and args[0] in self.zeros):
-            self.zeros.add(node)
-        return node
-
-    def neutral(self, target: Any, args: tuple[Any, ...], options: dict[str, Any], out: Tensor) -> Node | None:
-        """The operand that an operation leaves as it is."""
-        if target is aten.add.Tensor:
-            places = [k for k in (0, 1) if args[k] in self.zeros and (k == 1 or options.get("alpha", 1) == 1)]
-        else:
-            places = [1] if target is aten.mul.Tensor and args[1] == 1.0 else []
-        for k in places:
-            kept = args[1 - k]
-            if isinstance(kept, Node) and kept.meta["val"].shape == out.shape and kept.meta["val"].dtype == out.dtype:
-                return kept
-        return None
+    def write_over(self, value: Tensor) -> None:
+        """Forget all other tensors in the memory of `value`."""
+        for tensor in self.sharing[value.untyped_storage()._cdata]:
+            ref = self.refs[id(tensor)]
+            if ref is not None and ref.number < len(self.given):
+                raise NotTraceable("the step writes over a tensor that was given")
+            self.refs[id(tensor)] = None
 
 
-def kinds(func: Any) -> list[str]:
+@cache
+def functional(func: Any) -> Any:
+    """The same operation with a result of its own, where `func` writes over its first operand.
+
+    Raises
+    ------
+    NotTraceable : there is none, or it draws random numbers
+    """
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        raise NotTraceable(f"the operation {func} cannot be carried out again")
+    if not func._schema.is_mutable:
+        return func
+    name = str(func).removeprefix("aten.").split(".")[0]
+    packet = getattr(aten, name.removesuffix("_"), None) if name.endswith("_") else None
+    overloads = [] if packet is None else [getattr(packet, overload) for overload in packet.overloads()]
+    for overload in overloads:
+        if argument_types(overload) == argument_types(func) and not overload._schema.is_mutable:
+            return overload
+    raise NotTraceable(f"the operation {func} cannot be carried out again")
+
+
+def argument_types(func: Any) -> list[str]:
     """Types of an operation's arguments."""
     return [str(argument.type) for argument in func._schema.arguments]
-
-
-def nodes_in(value: Any) -> list[Node]:
-    """All nodes in some arguments."""
-    if isinstance(value, Node):
-        return [value]
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    parts: Iterable[Any] = value if isinstance(value, tuple | list) else ()
-    return [node for part in parts for node in nodes_in(part)]
-
-
-def needed(operations: Operations, wanted: Iterable[Node]) -> Operations:
-    """The operations on which some nodes depend, in order."""
-    left = set(wanted)
-    found = []
-    for node in reversed(list(operations)):
-        if node in left:
-            found.append(node)
-            left.update(nodes_in(operations[node]))
-    return {node: operations[node] for node in reversed(found)}
-
-
-def following(operations: Operations, fixed: Mapping[Node, Any]) -> set[Node]:
-    """The operations that depend on nothing but `fixed`."""
-    found: set[Node] = set()
-    for node, arguments in operations.items():
-        if all(n in fixed or n in found for n in nodes_in(arguments)):
-            found.add(node)
-    return found

@@ -12,46 +12,19 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.dynamics.event_field import JumpField
 from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.buffer_pool import Memory
-from ctsigprop.execution.inplace.out_calls import POINTWISE, Call, Program, computed, renames
+from ctsigprop.execution.inplace.out_calls import POINTWISE, Call, OutCalls, computed, renames
 from ctsigprop.execution.inplace.step import bounds_of_each, learning
 from ctsigprop.model.network import Network
-from ctsigprop.solvers.field import DenseWeight, HybridState
-from ctsigprop.stimuli.frame import Events, Frame, Input
-from ctsigprop.trace.record import INPUTS, NoTime, NotTraceable, factors
-from ctsigprop.trace.tracer import Operations, Tape, following, needed, nodes_in
+from ctsigprop.solvers.field import HybridState
+from ctsigprop.stimuli.frame import Events, Frame
+from ctsigprop.trace.graph import INPUTS, NotTraceable, StepGraph
+from ctsigprop.trace.passes import following, nodes_in
+from ctsigprop.trace.record import ExactStep, record_step
 
 Key = tuple[float, float, bool, bool]
 """What decides how a step goes: gate, length, whether input comes as spikes, whether there are any."""
-
-
-@dataclass
-class Recording:
-    """A step as operations.
-
-    Parameters
-    ----------
-    given : node of each input and tensor of the state, by name; of the weights as the jump finds them, "W.1'"
-    operations, jump : what computes the flow, and then the jump
-    constants : values that are always the same
-    after : node of each activity at the end of the step
-    flowed, jumped : (post, pre, decay) or (change,) of each weight, learned before the jump and in it
-    """
-
-    given: dict[str, Node]
-    operations: Operations
-    jump: Operations
-    constants: dict[Node, Tensor]
-    after: dict[str, Node]
-    flowed: dict[str, tuple[Any, ...]]
-    jumped: dict[str, tuple[Any, ...]]
-
-    @property
-    def learns(self) -> bool:
-        """Whether a step changes any weight."""
-        return bool(self.flowed or self.jumped)
 
 
 @dataclass
@@ -61,60 +34,6 @@ class Plan:
     before: list[Call]
     calls: list[Call]
     learns: bool
-
-
-class Arriving:
-    """Input spikes of the step that is recorded."""
-
-    def __init__(self, spikes: Tensor | None) -> None:
-        self.spikes = spikes
-
-    def between(self, t0: float, t1: float) -> Tensor | None:
-        """The same in every interval."""
-        return self.spikes
-
-    def after(self, t: float) -> float:
-        """Never."""
-        return math.inf
-
-
-def recorded(
-    network: Network, shown: FrameInput, state: HybridState, dt: float, events: bool, spikes: Tensor | None
-) -> Recording:
-    """One step of length dt as operations.
-
-    Raises
-    ------
-    NotTraceable : code that cannot be recorded
-    """
-    tape = Tape()
-    never: Any = NoTime()
-    with torch.inference_mode(False), torch.no_grad():
-        inputs = {n: value.clone() for n in INPUTS if (value := getattr(shown, n)) is not None}
-        activities = {name: value.clone() for name, value in state.activities.items()}
-        weights = {name: value.clone() for name, value in state.weights.items()}
-        later = {f"{name}'": value.detach() for name, value in weights.items()}
-        arriving = {} if spikes is None else {"spikes": spikes.clone()}
-        known = {**inputs, **activities, **weights, **later, **arriving}
-        given = {name: tape.given(f"given_{k}", value) for k, (name, value) in enumerate(known.items())}
-        now = FrameInput(inputs["x"], inputs["label"], inputs.get("target"), inputs.get("context"), shown.gate)
-        seen = Input(now.x, None, now.label, now.gate)
-        source: Events | None = Arriving(arriving.get("spikes")) if events else None
-        field = JumpField(network, Frame(0.0, 1.0, 0.0, lambda _t: seen, True, source))
-        field.fixed = now
-        try:
-            with tape:
-                flowed, updates = field.exact(never, dt, activities, {n: DenseWeight(w) for n, w in weights.items()})
-                half = dict.fromkeys(tape.operations)
-                found = {n: DenseWeight(later[f"{n}'"]) for n in weights}
-                jumped, changes = field.jump((never, never), {**activities, **flowed}, found, 0.0)
-        except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # of what cannot be written down
-            raise NotTraceable(str(error).split("\n")[0]) from None
-        after = {name: tape.noted(value) for name, value in {**flowed, **jumped}.items()}
-        parts = [{name: tape.noted(factors(update)) for name, update in u.items()} for u in (updates, changes)]
-    operations = needed(tape.operations, nodes_in([after, *parts]))
-    flow, jump = ({n: a for n, a in operations.items() if (n in half) == early} for early in (True, False))
-    return Recording(given, flow, jump, tape.constants, after, parts[0], parts[1])
 
 
 class JumpInPlaceStepper:
@@ -212,48 +131,52 @@ class JumpInPlaceStepper:
         key = (self.shown.gate, dt, self.events is not None, arriving)
         if key not in self.plans:
             spikes = self.spikes if arriving else None
-            self.plans[key] = self.planned(
-                recorded(self.network, self.shown, self.current, dt, self.events is not None, spikes), dt
-            )
+            step = ExactStep(dt, self.events is not None, spikes)
+            state = dict(self.current.items())
+            self.plans[key] = self.planned(record_step(self.network, self.shown, state, step), dt)
         return self.plans[key]
 
-    def planned(self, step: Recording, dt: float) -> Plan:
+    def planned(self, step: StepGraph, dt: float) -> Plan:
         """A recorded step as calls."""
-        memory = {**self.inputs, **self.activities, **self.weights, "spikes": self.spikes}
-        places = step.constants | {node: memory[name.removesuffix("'")] for name, node in step.given.items()}
-        everything = {**step.operations, **step.jump}
-        fixed = following(everything, dict.fromkeys([*self.still(step), *step.constants]))
-        final = [*step.after.values(), *nodes_in([step.flowed, step.jumped])]
-        ahead = {n: a for n, a in everything.items() if n in fixed}
-        before = Program(ahead, set(ahead), places, memory=Memory())
-        flow, jump = ({n: a for n, a in part.items() if n not in fixed} for part in (step.operations, step.jump))
+        places = {node: self.inputs[name] for name, node in step.inputs.items() if name in self.inputs}
+        places |= {node: self.spikes for name, node in step.inputs.items() if name not in self.inputs}
+        places |= {node: self.tensor(name) for name, node in (*step.state.items(), *step.landed.items())}
+        operations = [*step.flow.operations, *step.jump.operations]
+        fixed = following(operations, self.still(step))
+        final = [*step.after.values(), *nodes_in([step.flow.updates, step.jump.updates])]
+        ahead = [node for node in operations if node in fixed]
+        before = OutCalls(ahead, fixed, places, memory=Memory())
+        flow, jump = ([n for n in stage.operations if n not in fixed] for stage in (step.flow, step.jump))
         into = self.written_in_place(step, flow, jump)
-        first = Program(flow, {*final, *nodes_in(list(jump.values()))}, before.at, into, self.memory)
-        second = Program(jump, set(final), first.at, into, self.memory)
-        calls = [*first.calls, *self.changes(step.flowed, first, dt)]
-        calls += [*second.calls, *self.changes(step.jumped, second, 1.0), *self.copies(step, second, into)]
+        read_later = {*final, *(source for node in jump for source in node.all_input_nodes)}
+        first = OutCalls(flow, read_later, before.at, into, self.memory)
+        second = OutCalls(jump, set(final), first.at, into, self.memory)
+        calls = [*first.calls, *self.changes(step.flow.updates, first, dt)]
+        calls += [*second.calls, *self.changes(step.jump.updates, second, 1.0), *self.copies(step, second, into)]
         self.memory.give_all()
         return Plan(before.calls, calls, step.learns)
 
-    def still(self, step: Recording) -> set[Node]:
+    def still(self, step: StepGraph) -> set[Node]:
         """What no step under this plan changes: the inputs, and weights that do not learn."""
-        kept = {*self.inputs, *self.weights} - {*step.flowed, *step.jumped}
-        return {node for name, node in step.given.items() if name.removesuffix("'") in kept}
+        changed = {*self.activities, *step.flow.updates, *step.jump.updates}
+        state = (*step.state.items(), *step.landed.items())
+        inputs = {node for name, node in step.inputs.items() if name in self.inputs}
+        return inputs | {node for name, node in state if name not in changed}
 
-    def written_in_place(self, step: Recording, flow: Operations, jump: Operations) -> dict[Node, Tensor]:
+    def written_in_place(self, step: StepGraph, flow: list[Node], jump: list[Node]) -> dict[Node, Tensor]:
         """Results that may be written over the activity that they replace: nothing reads its old value later."""
         last: dict[Node, float] = {}
         roots: dict[Node, Node] = {}
         order: dict[Node, int] = {}
         after_flow = len(flow) - 0.5
-        for k, (node, arguments) in enumerate([*flow.items(), *jump.items()]):
+        for k, node in enumerate([*flow, *jump]):
             order[node] = k
-            for n in nodes_in(arguments):
+            for n in nodes_in([node.args, node.kwargs]):
                 last[roots.get(n, n)] = max(last.get(roots.get(n, n), -1.0), k + 0.25 * (n in roots))
             if renames(node):
-                source = nodes_in(arguments)[0]
+                source = nodes_in(node.args)[0]
                 roots[node] = roots.get(source, source)
-        for nodes, when in ((nodes_in(step.flowed), after_flow), (nodes_in(step.jumped), math.inf)):
+        for nodes, when in ((nodes_in(step.flow.updates), after_flow), (nodes_in(step.jump.updates), math.inf)):
             for n in nodes:
                 last[roots.get(n, n)] = max(last.get(roots.get(n, n), -1.0), when)
         for n in step.after.values():
@@ -264,19 +187,19 @@ class JumpInPlaceStepper:
             value = self.activities[name]
             if node in into or node not in order or not computed(node) or node.meta["val"].shape != value.shape:
                 continue
-            read = last.get(step.given[name], -1.0)
+            read = last.get(step.state[name], -1.0)
             if read < order[node] or (read == order[node] and node.target in POINTWISE):
                 into[node] = value
         return into
 
-    def changes(self, parts: Mapping[str, tuple[Any, ...]], program: Program, share: float) -> list[Call]:
+    def changes(self, parts: Mapping[str, tuple[Any, ...]], program: OutCalls, share: float) -> list[Call]:
         """What learning does to the weights."""
         calls: list[Call] = []
         for name, found in parts.items():
             calls += learning(self.weights[name], program.actual(found), share, self.bounds.get(name))
         return calls
 
-    def copies(self, step: Recording, program: Program, into: Mapping[Node, Tensor]) -> list[Call]:
+    def copies(self, step: StepGraph, program: OutCalls, into: Mapping[Node, Tensor]) -> list[Call]:
         """What brings results to the state that are not there yet.
 
         Raises

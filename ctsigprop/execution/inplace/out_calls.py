@@ -12,12 +12,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from ctsigprop.execution.inplace.buffer_pool import Memory
-from ctsigprop.execution.numba.templates import FILLS, FILLS_WITH, SAME
-from ctsigprop.execution.numba.view_lowering import is_view
-from ctsigprop.trace.record import MemberConstant, NotTraceable
-from ctsigprop.trace.tracer import Operations, nodes_in
+from ctsigprop.trace.aten import SAME, aten, is_fill, is_view
+from ctsigprop.trace.graph import MemberConstant, NotTraceable
+from ctsigprop.trace.passes import nodes_in
 
-aten = torch.ops.aten
 Call = Callable[[], Any]
 
 ARITHMETIC: dict[Any, Callable[..., Any]] = {
@@ -26,7 +24,7 @@ ARITHMETIC: dict[Any, Callable[..., Any]] = {
     aten.mul.Tensor: torch.mul,
     aten.div.Tensor: torch.div,
 }
-COMPARISONS: dict[Any, Callable[..., Any]] = {
+COMPARED: dict[Any, Callable[..., Any]] = {
     aten.gt.Scalar: torch.gt,
     aten.ge.Scalar: torch.ge,
     aten.lt.Scalar: torch.lt,
@@ -63,7 +61,7 @@ OUT: dict[Any, Callable[..., Any]] = {
     aten.clamp_max.default: torch.clamp_max,
     aten.reciprocal.default: torch.reciprocal,
     aten.abs.default: torch.abs,
-    **COMPARISONS,
+    **COMPARED,
 }
 """Operations that write into memory that they are given: torch's own functions, not the overloads, which take a
 microsecond more. Any other one is carried out and its result copied.
@@ -79,18 +77,18 @@ POINTWISE = {
     aten.clamp_min.default,
 }
 """Operations that may write over an operand."""
-WINDOWS = {aten.unfold.default, aten.unfold_copy.default}
+WINDOWS = {aten.unfold.default}
 """Views that compiled code does not know."""
-SHAPES = {aten.view.default, aten.view_copy.default, aten._unsafe_view.default, aten.reshape.default}
+SHAPES = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 """Views of another shape, which elements in another order do not have."""
 
 
-class Program:
+class OutCalls:
     """The calls that carry out operations, from given places on.
 
     Parameters
     ----------
-    operations : of a graph, in order, with their arguments
+    operations : of a graph, in order
     kept : nodes whose values stay until the next time
     places : memory of nodes that are known
     into : memory for results of some of the operations
@@ -104,7 +102,7 @@ class Program:
 
     def __init__(
         self,
-        operations: Operations,
+        operations: Sequence[Node],
         kept: Set[Node],
         places: Mapping[Node, Tensor],
         into: Mapping[Node, Tensor] | None = None,
@@ -120,26 +118,25 @@ class Program:
         self.owned: set[Node] = set()
         self.last = last_reads(operations, kept)
         self.parts = rows_of_others(operations, {*kept, *self.into, *self.at})
-        for k, (node, (args, kwargs)) in enumerate(operations.items()):
-            if node in places:
-                continue
+        for k, node in enumerate(operations):
+            args, kwargs = node.args, node.kwargs
             shape = tuple(node.meta["val"].shape) if isinstance(node.meta["val"], Tensor) else ()
             given, options = self.actual(args, shape), {key: self.actual(v, shape) for key, v in kwargs.items()}
-            view = given[0] if compared(node) else as_view(node, given, options) if renames(node) else None
+            view = as_view(node, given, options) if renames(node) else None
             if view is not None:
                 self.at[node] = view
                 self.owner[node] = self.root(nodes_in(args)[0])
             elif renames(node):  # elements that no view shows in this order: they are put in order at every step
                 self.at[node] = given[0].new_empty(node.meta["val"].shape)
                 self.calls.append(partial(self.at[node].view(given[0].shape).copy_, given[0]))
-            elif node.target in FILLS or node.target in FILLS_WITH:
+            elif is_fill(node):
                 filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
                 self.at[node] = filled(*given, **options)
             elif node.target is aten.constant_pad_nd.default:
                 self.at[node], call = padded(given, node.meta["val"])
                 self.calls.append(call)
             elif node.target is aten.cat.default and any(n in self.parts for n in nodes_in(args)):
-                self.together(node, args[0], along(args))
+                self.together(node, nodes_in(args[0]), along(args))
                 self.free(k, args)
             else:
                 if node.target in POINTWISE:
@@ -164,7 +161,7 @@ class Program:
             if node in self.into:
                 self.at[node] = self.into[node]
             else:
-                self.at[node] = self.memory.take(value_of(node))
+                self.at[node] = self.memory.take(node.meta["val"])
                 self.owned.add(node)
         return self.at[node]
 
@@ -205,39 +202,40 @@ class Program:
         return value
 
 
-def last_reads(operations: Operations, kept: Set[Node]) -> dict[Node, int]:
+def last_reads(operations: Sequence[Node], kept: Set[Node]) -> dict[Node, int]:
     """Number of the operation that reads each node's memory for the last time; none for what is kept."""
     roots: dict[Node, Node] = {}
     last: dict[Node, int] = {}
-    for k, (node, (args, _)) in enumerate(operations.items()):
-        read = [roots.get(n, n) for n in nodes_in(args)]
+    for k, node in enumerate(operations):
+        read = [roots.get(source, source) for source in nodes_in(node.args)]
         if renames(node) and read:
             roots[node] = read[0]
-        for n in read:
-            last[n] = k
+        for source in read:
+            last[source] = k
     for node in kept:
         last.pop(roots.get(node, node), None)
     return last
 
 
-def rows_of_others(operations: Operations, apart: Set[Node]) -> dict[Node, tuple[Node, int, int]]:
+def rows_of_others(operations: Sequence[Node], apart: Set[Node]) -> dict[Node, tuple[Node, int, int]]:
     """Results that only stand below one another in a larger one: that one, along which dimension, and their first row.
 
     Rows of matrices of an ensemble lie apart, where torch puts only what is computed element by element.
     """
-    readers = Counter(n for arguments in operations.values() for n in nodes_in(arguments))
-    found: dict[Node, tuple[Node, int, int]] = {}
-    for node, (args, _) in operations.items():
-        dim = along(args) if node.target is aten.cat.default else -1
+    readers = Counter(source for node in operations for source in nodes_in([node.args, node.kwargs]))
+    rows: dict[Node, tuple[Node, int, int]] = {}
+    known = set(operations)
+    for node in operations:
+        dim = along(node.args) if node.target is aten.cat.default else -1
         if dim != 0 and (dim, node.meta["val"].dim()) != (1, 3):
             continue
         first = 0
-        for part in args[0]:
-            fitting = part in operations and part not in apart and readers[part] == 1 and computed(part)
+        for part in nodes_in(node.args[0]):
+            fitting = part in known and part not in apart and readers[part] == 1 and computed(part)
             if fitting and (dim == 0 or part.target in POINTWISE):
-                found[part] = (node, dim, first)
+                rows[part] = (node, dim, first)
             first += part.meta["val"].shape[dim]
-    return found
+    return rows
 
 
 def along(args: tuple[Any, ...]) -> int:
@@ -248,30 +246,13 @@ def along(args: tuple[Any, ...]) -> int:
 
 def computed(node: Node) -> bool:
     """Whether the result of an operation has memory of its own that the operation writes."""
-    laid_out = renames(node) or node.target in FILLS or node.target in FILLS_WITH
-    return not laid_out and node.target is not aten.constant_pad_nd.default and node.op == "call_function"
-
-
-def value_of(node: Node) -> Tensor:
-    """A tensor like the result of a node."""
-    found: Tensor = next(iter(node.users)).meta["val"] if as_number(node) else node.meta["val"]
-    return found
-
-
-def as_number(node: Node) -> bool:
-    """Whether a comparison can be written as 1 and 0 at once: its only readers turn it into numbers."""
-    readers = [user.target is aten._to_copy.default and user.meta["val"].is_floating_point() for user in node.users]
-    return node.target in COMPARISONS and bool(readers) and all(readers)
-
-
-def compared(node: Node) -> bool:
-    """Whether a node turns a comparison that was written as numbers into numbers."""
-    return node.target is aten._to_copy.default and isinstance(node.args[0], Node) and as_number(node.args[0])
+    apart = renames(node) or is_fill(node) or node.target is aten.constant_pad_nd.default
+    return not apart and node.op == "call_function"
 
 
 def renames(node: Node) -> bool:
     """Whether a node's value lies where that of its first operand does."""
-    return node.target in SAME or is_view(node) or node.target in WINDOWS or compared(node) or of_one(node)
+    return is_view(node) or node.target in WINDOWS or of_one(node)
 
 
 def of_one(node: Node) -> bool:
@@ -302,12 +283,11 @@ def as_view(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor |
         return first
     if of_one(node):
         return first.reshape(node.meta["val"].shape)
-    packet, overload = str(node.target).removeprefix("aten.").split(".")
-    operation: Any = getattr(getattr(aten, packet.removesuffix("_copy")), overload, node.target)
     if node.target in SHAPES and not viewable(first, node.meta["val"].shape):
         return None
-    found: Tensor = operation(*args, **kwargs)
-    return found
+    operation: Any = node.target
+    view: Tensor = operation(*args, **kwargs)
+    return view
 
 
 def viewable(tensor: Tensor, shape: Sequence[int]) -> bool:
@@ -353,7 +333,7 @@ def call_of(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Ten
         return partial(torch.addcmul, args[0], args[1], alpha, value=sign, out=out)
     if target is aten.clamp_min.default and isinstance(args[1], Tensor):
         return partial(torch.maximum, *args, out=out)
-    if target in ARITHMETIC or target in COMPARISONS:  # a number would be made a tensor at every call
+    if target in ARITHMETIC or target in COMPARED:  # a number would be made a tensor at every call
         kind = args[0].dtype
         args = tuple(torch.tensor(a, dtype=kind) if isinstance(a, int | float) else a for a in args)
     operation = ARITHMETIC.get(target) or OUT.get(target)

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.buffer_pool import Memory, laid_out
-from ctsigprop.execution.inplace.out_calls import Call, Program
+from ctsigprop.execution.inplace.out_calls import Call, OutCalls
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.base import first_nonfinite
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.stimuli.frame import Input
-from ctsigprop.trace.record import INPUTS, distinct, record
-from ctsigprop.trace.tracer import following, nodes_in
+from ctsigprop.trace.graph import INPUTS
+from ctsigprop.trace.passes import following, nodes_in
+from ctsigprop.trace.record import distinct, record
 
 BETWEEN = 16
 """Steps from one look at the state to the next."""
@@ -92,25 +93,24 @@ class InPlaceStepper:
         """What a step does under a gate."""
         both = dict(self.current.items())
         ensemble = bool(self.alive)
-        trace, rows = record(self.networks, self.example, both, gate)
-        constants = torch.tensor(rows, dtype=next(iter(both.values())).dtype)[self.which]
-        places = {node: self.inputs[name] for name, node in trace.inputs.items()}
-        places |= {node: both[name] for name, node in trace.state.items()}
-        still = following(trace.arguments, dict.fromkeys(trace.inputs.values()))
-        shown, moving = ({n: a for n, a in trace.arguments.items() if (n in still) == early} for early in (True, False))
-        ends = {*nodes_in(trace.rates), *nodes_in(trace.updates)}
-        once = Program(
-            shown, {*ends, *nodes_in(list(moving.values()))}, places, memory=Memory(ensemble), constants=constants
-        )
-        program = Program(moving, ends, once.at, memory=Memory(ensemble), constants=constants)
+        graph = record(self.networks, self.example, both, gate)
+        constants = torch.tensor(graph.constants, dtype=next(iter(both.values())).dtype)[self.which]
+        places = {node: self.inputs[name] for name, node in graph.inputs.items()}
+        places |= {node: both[name] for name, node in graph.state.items()}
+        still = following(graph.flow.operations, list(graph.inputs.values()))
+        shown, moving = ([n for n in graph.flow.operations if (n in still) == early] for early in (True, False))
+        ends = {*nodes_in(graph.rates), *nodes_in(graph.flow.updates)}
+        read_later = {*ends, *(source for node in moving for source in node.all_input_nodes)}
+        once = OutCalls(shown, read_later, places, memory=Memory(ensemble), constants=constants)
+        program = OutCalls(moving, ends, once.at, memory=Memory(ensemble), constants=constants)
         calls, own = list(program.calls), {value.data_ptr() for value in both.values()}
         rates: dict[str, Tensor] = {}
-        for name, node in trace.rates.items():
+        for name, node in graph.rates.items():
             rates[name] = program.at[node]
             if rates[name].data_ptr() in own or rates[name].shape != both[name].shape:
                 rates[name] = torch.empty_like(both[name])
                 calls.append(partial(rates[name].copy_, program.at[node]))
-        parts = {name: program.actual(found) for name, found in trace.updates.items()}
+        parts = {name: program.actual(found) for name, found in graph.flow.updates.items()}
         return Plan(once.calls, calls, rates, parts, constants)
 
     def load(self, state: HybridState) -> None:

@@ -16,14 +16,15 @@ from ctsigprop.execution.numba.module_cache import load
 from ctsigprop.execution.numba.module_source import Layout, module_source
 from ctsigprop.model.network import Network
 from ctsigprop.stimuli.frame import Input
-from ctsigprop.trace.record import NotTraceable, distinct, record
+from ctsigprop.trace.graph import NotTraceable, StepGraph
+from ctsigprop.trace.record import distinct, record
 
-KNOWN: WeakKeyDictionary[Network, dict[Any, Program]] = WeakKeyDictionary()
-"""Programs of networks that are still in use: to record a network's graph takes longer than a short run."""
+KNOWN: WeakKeyDictionary[Network, dict[Any, CompiledModule]] = WeakKeyDictionary()
+"""Modules of networks that are still in use: to record a network's graph takes longer than a short run."""
 
 
 @dataclass(frozen=True)
-class Program:
+class CompiledModule:
     """A compiled network: its module, where everything lies, and the constants of each member (members, constants)."""
 
     module: ModuleType
@@ -34,8 +35,8 @@ class Program:
 
 def compiled(
     networks: Sequence[Network], shown: Input, state: Mapping[str, Tensor], gates: Sequence[float], euler: bool
-) -> Program:
-    """The program of networks of one structure, whose numbers may differ, for data of the shape of `shown`: steps of
+) -> CompiledModule:
+    """The module of networks of one structure, whose numbers may differ, for data of the shape of `shown`: steps of
     Euler, or derivatives for the other methods.
 
     Raises
@@ -48,19 +49,18 @@ def compiled(
     known = KNOWN.setdefault(networks[0], {})
     if len(first) == 1 and key in known:
         return replace(known[key], constants=[[]] * len(networks))
-    variants = []
+    variants: list[StepGraph] = []
     constants: list[list[float]] = [[] for _ in first]
     for gate in gates:
-        trace, rows = record(first, shown, state, gate, len(constants[0]))
-        variants.append(trace)
-        for row, more in zip(constants, rows, strict=True):
+        variants.append(record(first, shown, state, gate, len(constants[0])))
+        for row, more in zip(constants, variants[-1].constants, strict=True):
             row += more
     source, layout = module_source(variants, len(constants[0]), euler)
-    members = [constants[place] for place in which]
-    found = Program(load(source), layout, members, {gate: k for k, gate in enumerate(gates)})
+    of_members = [constants[index] for index in which]
+    module = CompiledModule(load(source), layout, of_members, {gate: k for k, gate in enumerate(gates)})
     if len(first) == 1:
-        known[key] = found
-    return found
+        known[key] = module
+    return module
 
 
 def check_machine(like: Tensor) -> None:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import Graph, Node
+from torch.fx import Node
 
-from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper, Plan, Recording
+from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper, Plan
 from ctsigprop.execution.numba.compiled_module import check_machine
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.module_cache import load
 from ctsigprop.execution.numba.module_source import assembled, broadcast, change_weight, factors, indented
 from ctsigprop.execution.numba.symbols import Buffer, Value, contiguous, in_memory
-from ctsigprop.execution.numba.templates import FILLS, FILLS_WITH, literal
-from ctsigprop.execution.numba.view_lowering import consumers, is_view
+from ctsigprop.execution.numba.templates import literal
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.field import Bounds, HybridState
 from ctsigprop.stimuli.frame import Frame
-from ctsigprop.trace.record import INPUTS, NotTraceable, Traced
-from ctsigprop.trace.tracer import Operations, following, needed, nodes_in
+from ctsigprop.trace.aten import aten, is_fill, is_view
+from ctsigprop.trace.graph import SPIKES, NotTraceable, Parts, StepGraph
+from ctsigprop.trace.passes import consumers, following, needed, nodes_in
 
 Places = dict[str, tuple[int, tuple[int, ...]]]
 """Offset in memory and shape, by name."""
@@ -47,7 +47,7 @@ class NumbaGridStepper(JumpInPlaceStepper):
         self.array = np.zeros(0, str(like.dtype).removeprefix("torch."))
         super().__init__(network, frame, state, dt)
 
-    def planned(self, step: Recording, dt: float) -> Plan:
+    def planned(self, step: StepGraph, dt: float) -> Plan:
         """A recorded step as two calls."""
         known = {**self.inputs, "spikes": self.spikes, **self.activities, **self.weights}
         places: Places = {}
@@ -81,39 +81,32 @@ class NumbaGridStepper(JumpInPlaceStepper):
         self.array = array
 
 
-def source(step: Recording, places: Places, size: int, dt: float, still: set[Node], bounds: Bounds) -> tuple[str, int]:
+def source(step: StepGraph, places: Places, size: int, dt: float, still: set[Node], bounds: Bounds) -> tuple[str, int]:
     """Two functions of the memory: `before`, what stays while nothing else is shown, and `advance`, a step; and the
     size that they need.
     """
-    both = {**step.operations, **step.jump}
-    flowed, jumped = ({name: terms(p, both) for name, p in found.items()} for found in (step.flowed, step.jumped))
-    everything = needed(both, nodes_in([step.after, flowed, jumped]))
-    fixed = {*step.constants, *following(everything, dict.fromkeys([*still, *step.constants]))}
-    early = {n: a for n, a in everything.items() if n in fixed}
-    late = {n: a for n, a in everything.items() if n not in fixed}
-    flow, jump = ({n: a for n, a in late.items() if (n in step.operations) == first} for first in (True, False))
-    inputs = {name: node for name, node in step.given.items() if name in (*INPUTS, "spikes")}
-    state = {name: node for name, node in step.given.items() if name not in inputs}
-    kernel = Kernel(
-        trace=Traced(Graph(), inputs, state, {}, {}, everything),
-        places={name: places[name.removesuffix("'")][0] for name in step.given},
-        constants=size,
-        size=size,
-        sparse=True,
+    flowed, jumped = ({name: terms(parts) for name, parts in stage.updates.items()} for stage in (step.flow, step.jump))
+    operations = needed([*step.flow.operations, *step.jump.operations], nodes_in([step.after, flowed, jumped]))
+    fixed = following(operations, still)
+    early = [node for node in operations if node in fixed]
+    flow, jump = (
+        [n for n in stage.operations if n in operations and n not in fixed] for stage in (step.flow, step.jump)
     )
-    if "spikes" in inputs:
-        offset, shape = places["spikes"]
+    offsets = {name: offset for name, (offset, _) in places.items()}
+    offsets |= {f"{name}'": offsets[name] for name in step.landed}
+    kernel = Kernel(graph=step, places=offsets, constants=size, size=size, sparse=True)
+    if SPIKES in step.inputs:
+        offset, shape = places[SPIKES]
         kernel.spiking.append((offset, offset + math.prod(shape)))
     kernel.given()
     kernel.carry_out(early)
     for node in early:
-        fill = node.target in FILLS or node.target in FILLS_WITH
-        if not fill and not is_view(node) and any(user not in fixed for user in consumers(node)):
+        if not is_fill(node) and not is_view(node) and any(user not in fixed for user in consumers(node)):
             kernel.values[node] = kernel.store(kernel.values[node])
     before, kernel.lines = kernel.lines, []
     learn(kernel, flow, flowed, places, dt, early)
     hold(kernel, flowed, places, bounds)
-    learn(kernel, jump, jumped, places, 1.0, {**early, **flow})
+    learn(kernel, jump, jumped, places, 1.0, [*early, *flow])
     hold(kernel, jumped, places, bounds)
     land(kernel, step.after, places)
     parts = (("before", before), ("advance", kernel.lines))
@@ -121,16 +114,16 @@ def source(step: Recording, places: Places, size: int, dt: float, still: set[Nod
     return "\n\n\n".join(functions), kernel.size
 
 
-def terms(parts: tuple[Any, ...], operations: Operations) -> list[tuple[Any, ...]]:
+def terms(parts: Parts) -> list[Parts]:
     """An update as a sum, where rows of its factors come from several: one of them may be nothing but spikes."""
     if len(parts) == 1:
         return [parts]
-    pieces = []
+    pieces: list[list[Any]] = []
     for factor in parts[:2]:
-        args = operations.get(factor, ((), {}))[0] if isinstance(factor, Node) else ()
-        joined = isinstance(factor, Node) and factor.target is torch.ops.aten.cat.default
+        joined = isinstance(factor, Node) and factor.target is aten.cat.default
+        args: tuple[Any, ...] = factor.args if joined else ()
         along = (args[1] if len(args) > 1 else 0) % factor.meta["val"].dim() if joined else None
-        pieces.append(list(args[0]) if joined and along == 0 else [factor])
+        pieces.append(list(args[0]) if along == 0 else [factor])
     rows = [[piece.meta["val"].shape[0] for piece in part] for part in pieces if len(part) > 1]
     if len(rows) < 2 or rows[0] != rows[1]:
         return [parts]
@@ -140,11 +133,11 @@ def terms(parts: tuple[Any, ...], operations: Operations) -> list[tuple[Any, ...
 
 def learn(
     kernel: Kernel,
-    operations: Operations,
-    updates: Mapping[str, list[tuple[Any, ...]]],
+    operations: Sequence[Node],
+    updates: Mapping[str, list[Parts]],
     places: Places,
     length: float,
-    earlier: Operations,
+    earlier: Sequence[Node],
 ) -> None:
     """Some operations, and then what they say of the weights."""
     kernel.carry_out(operations)

@@ -7,7 +7,7 @@ code, so that the compiler knows that no two of them overlap.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,19 +28,17 @@ from ctsigprop.execution.numba.symbols import (
 )
 from ctsigprop.execution.numba.templates import (
     DEFAULTS,
-    FILLS,
-    FILLS_WITH,
     LOGICAL,
     POINTWISE,
-    SAME,
     SUMS,
     WITH_VALUE,
     literal,
 )
-from ctsigprop.execution.numba.view_lowering import consumers, is_view, padded, view
-from ctsigprop.trace.record import MemberConstant, NotTraceable, Traced
+from ctsigprop.execution.numba.view_lowering import padded, view
+from ctsigprop.trace.aten import FILLS, FILLS_WITH, SAME, aten, is_view
+from ctsigprop.trace.graph import MemberConstant, NotTraceable, StepGraph
+from ctsigprop.trace.passes import consumers
 
-aten = torch.ops.aten
 EXCEEDS = {aten.gt.Scalar, aten.ge.Scalar, aten.gt.Tensor, aten.ge.Tensor}
 """Comparisons that are true of few."""
 SPARED = {aten.mul.Tensor, aten.mul.Scalar, aten.div.Scalar, aten.constant_pad_nd.default}
@@ -53,7 +51,7 @@ class Kernel(Code):
     operations that an earlier one has carried out on its result.
     """
 
-    trace: Traced
+    graph: StepGraph
     places: dict[str, int]
     constants: int
     values: dict[Node, Value] = field(default_factory=dict)
@@ -62,11 +60,13 @@ class Kernel(Code):
     def write(self) -> None:
         """Every operation of the graph, in order."""
         self.given()
-        self.carry_out(self.trace.arguments)
+        self.carry_out(self.graph.flow.operations)
 
     def given(self) -> None:
         """Inputs and state, where they lie."""
-        for kind, nodes in (("input", self.trace.inputs), ("state", self.trace.state)):
+        graph = self.graph
+        landed = {f"{name}'": node for name, node in graph.landed.items()}
+        for kind, nodes in (("input", graph.inputs), ("state", graph.state), ("state", landed)):
             for name, node in nodes.items():
                 shape = tuple(node.meta["val"].shape)
                 if not node.meta["val"].is_floating_point():
@@ -74,19 +74,19 @@ class Kernel(Code):
                 reads = frozenset([name]) if kind == "state" else frozenset()
                 self.values[node] = in_memory(shape, Buffer(self.places[name], contiguous(shape)), reads)
 
-    def carry_out(self, operations: Mapping[Node, tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
+    def carry_out(self, operations: Iterable[Node]) -> None:
         """Some operations, in order."""
-        for node, (args, kwargs) in operations.items():
-            value = self.operation(node, args, kwargs)
+        for node in operations:
+            value = self.operation(node)
             if value.buffer is None and self.stored(node, value):
                 value = self.store(value)
-            if value.buffer is not None and self.spikes(node, args):
+            if value.buffer is not None and self.spikes(node):
                 self.spiking.append((value.buffer.offset, value.buffer.offset + math.prod(value.shape)))
             self.values[node] = value
 
-    def spikes(self, node: Node, args: tuple[Any, ...]) -> bool:
+    def spikes(self, node: Node) -> bool:
         """Whether a result is nothing but spikes, perhaps times a number each."""
-        given = (self.values[part].buffer for part in args if isinstance(part, Node))
+        given = (self.values[operand].buffer for operand in node.args if isinstance(operand, Node))
         return node.target in EXCEEDS or (
             node.target in SPARED and any(buffer is not None and self.spikes_in(buffer) for buffer in given)
         )
@@ -122,9 +122,11 @@ class Kernel(Code):
         code = literal(float(argument))
         return Value((), lambda _index: code)
 
-    def operation(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
+    def operation(self, node: Node) -> Value:
         """The value of one node."""
         target: Any = node.target
+        args: tuple[Any, ...] = node.args
+        kwargs: dict[str, Any] = node.kwargs
         out = node.meta["val"]
         if not isinstance(out, torch.Tensor):
             raise NotTraceable(f"the operation {target} has no compiled form")
@@ -163,8 +165,7 @@ class Kernel(Code):
         """The value of a node that is there already, or of a view of one."""
         if node in self.values or not isinstance(node, Node) or not is_view(node):
             return self.values.get(node)
-        args, kwargs = self.trace.arguments.get(node, ((), {}))
-        return self.operation(node, args, kwargs) if args and self.known(args[0]) is not None else None
+        return self.operation(node) if self.known(node.args[0]) is not None else None
 
     def row_added(self, node: Node) -> Value | None:
         """A row in memory, such as the biases, that is added to a product and to nothing else: sums can start from it,
@@ -175,10 +176,9 @@ class Kernel(Code):
         if self.sparse:
             return None
         users, columns = list(node.users), node.meta["val"].shape[1]
-        args, kwargs = self.trace.arguments.get(users[0], ((), {})) if len(users) == 1 else ((), {})
-        if kwargs or not args or users[0].target is not aten.add.Tensor or args[0] is not node:
+        if len(users) != 1 or users[0].target is not aten.add.Tensor or users[0].args[0] is not node or users[0].kwargs:
             return None
-        row = self.known(args[1])
+        row = self.known(users[0].args[1])
         if row is None or row.buffer is None or row.shape not in ((columns,), (1, columns)):
             return None
         if row.buffer.strides[-1] != 1:
@@ -208,7 +208,7 @@ class Kernel(Code):
                 inside = spread(part.shape, shape, index)
                 codes.append(part.at(inside) if flag else number(part, inside))
             if alpha != 1:
-                codes[1] = f"({literal(float(alpha))} * {codes[1]})"
+                codes[1] = f"({self.operand(alpha).at(())} * {codes[1]})"
             return template.format(*codes)
 
         reads = frozenset().union(*(part.reads for part in parts))

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.math_functions import header
 from ctsigprop.execution.numba.symbols import Buffer, Value, contiguous, in_memory, number, spread
 from ctsigprop.execution.numba.templates import literal
-from ctsigprop.trace.record import MemberConstant, Traced
+from ctsigprop.trace.graph import MemberConstant, StepGraph
+from ctsigprop.trace.passes import readers_first
 
 RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
     drivers.put,
@@ -76,15 +77,15 @@ class Layout:
     size: int
 
 
-def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> tuple[str, Layout]:
+def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) -> tuple[str, Layout]:
     """Source and layout of the module of one network; a variant for each value of the plasticity gate.
 
     With `euler` the module has steps of forward Euler in place; else derivatives, for the Runge-Kutta methods.
     """
     inputs: dict[str, tuple[int, int]] = {}
     at = 0
-    for trace in variants:
-        for name, node in trace.inputs.items():
+    for graph in variants:
+        for name, node in graph.inputs.items():
             if name not in inputs:
                 inputs[name] = (at, node.meta["val"].numel())
                 at += inputs[name][1]
@@ -99,8 +100,8 @@ def module_source(variants: Sequence[Traced], n_constants: int, euler: bool) -> 
     kind = str(node.meta["val"].dtype).removeprefix("torch.")
     places = {name: offset for name, (offset, _) in [*inputs.items(), *state.items()]}
     bodies = []
-    for trace in variants:
-        kernel = Kernel(trace=trace, places=places, constants=constants, size=constants + n_constants)
+    for graph in variants:
+        kernel = Kernel(graph=graph, places=places, constants=constants, size=constants + n_constants)
         kernel.write()
         if euler:
             write_step(kernel, state)
@@ -158,8 +159,8 @@ def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
         rate = derivative(kernel, name)
         if rate is not None:
             kernel.store(broadcast(rate, shape), place)
-        elif name in kernel.trace.updates:
-            post, pre, decay = factors(kernel, kernel.trace.updates[name])
+        elif name in kernel.graph.flow.updates:
+            post, pre, decay = factors(kernel, kernel.graph.flow.updates[name])
             kernel.multiply(post, pre, place)
             if not is_zero(decay):
                 old = Buffer(offset, contiguous(shape))
@@ -182,7 +183,7 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
         rate = derivative(kernel, name)
         if rate is not None:
             rates[name] = broadcast(rate, shape)
-    found = {name: factors(kernel, parts) for name, parts in kernel.trace.updates.items() if name not in rates}
+    found = {name: factors(kernel, parts) for name, parts in kernel.graph.flow.updates.items() if name not in rates}
     read = {name: {part.removesuffix("~") for part in rate.reads} for name, rate in rates.items()}
     order, aside = readers_first({name: parts & {*rates} for name, parts in read.items()})
     for name, rate in rates.items():
@@ -194,25 +195,6 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
     for name in order:
         offset, shape = state[name]
         kernel.assign(rates[name], Buffer(offset, contiguous(shape)), "+=", "span * ")
-
-
-def readers_first(reads: Mapping[str, Set[str]]) -> tuple[list[str], list[str]]:
-    """(an order to write new values over old ones, each after all that read it; those to be put aside before, as they
-    read each other).
-    """
-    left = {name: set(read) - {name} for name, read in reads.items()}
-    order: list[str] = []
-    aside: list[str] = []
-    while left:
-        read = set().union(*left.values())
-        free = [name for name in left if name not in read]
-        if not free:
-            aside.append(next(name for name in left if left[name]))
-            left[aside[-1]] = set()
-        for name in free:
-            del left[name]
-        order += free
-    return order, aside
 
 
 def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: tuple[Value, Value, Any]) -> None:
@@ -237,9 +219,9 @@ def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: 
 
 def derivative(kernel: Kernel, name: str) -> Value | None:
     """The derivative of a tensor that is not of factor form, or None."""
-    found = kernel.trace.rates.get(name)
-    if found is None and len(kernel.trace.updates.get(name, ())) == 1:
-        found = kernel.trace.updates[name][0]
+    found = kernel.graph.rates.get(name)
+    if found is None and len(kernel.graph.flow.updates.get(name, ())) == 1:
+        found = kernel.graph.flow.updates[name][0]
     return None if found is None else kernel.operand(found)
 
 

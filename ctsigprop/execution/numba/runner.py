@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import FrameInput
-from ctsigprop.execution.numba.compiled_module import Program, compiled
+from ctsigprop.execution.numba.compiled_module import CompiledModule, compiled
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.solvers.base import Counts, broken_off
@@ -26,7 +26,7 @@ from ctsigprop.solvers.times import slack, steps_covering, steps_until
 from ctsigprop.stimuli.frame import Frame, Input
 from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times
 from ctsigprop.stimuli.stimulus import Stimulus
-from ctsigprop.trace.record import NotTraceable
+from ctsigprop.trace.graph import NotTraceable
 
 FRAMES = 512
 """Frames in one call of a kernel at most."""
@@ -109,7 +109,7 @@ class Engine:
             raise NotTraceable("the stimulus is a function of time; only presentations have a compiled form")
         self.euler = method.tableau.stages == 2 and method.dt is not None
         gates = [1.0, 0.0] if isinstance(getattr(stimuli[0], "gate", None), tuple) else [1.0]
-        self.program: Program = compiled(networks, frame.at(frame.start), states[0], gates, self.euler)
+        self.program: CompiledModule = compiled(networks, frame.at(frame.start), states[0], gates, self.euler)
         layout, members, dtype = self.program.layout, len(states), states[0][next(iter(states[0]))].numpy().dtype
         n = layout.last - layout.first
         self.memory = np.zeros((members, layout.size), dtype)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import torch
-
-aten = torch.ops.aten
+from ctsigprop.trace.aten import aten
 
 POINTWISE = {
     aten.add.Tensor: "({0} + {1})",
@@ -66,26 +63,6 @@ LOGICAL = {
 """True or false, likewise; what works on bits, for what is true or false alone."""
 WITH_VALUE = {aten.addcmul.default: "({0} + {3} * {1} * {2})", aten.addcdiv.default: "({0} + {3} * {1} / {2})"}
 """With the keyword `value` as the last operand."""
-SAME = {
-    aten.clone.default,
-    aten.alias.default,
-    aten.alias_copy.default,
-    aten.detach.default,
-    aten.detach_copy.default,
-    aten.lift_fresh_copy.default,
-}
-"""Operations that give their first argument."""
-FILLS: dict[Any, float | int] = {
-    aten.zeros_like.default: 0.0,
-    aten.ones_like.default: 1.0,
-    aten.zeros.default: 0.0,
-    aten.ones.default: 1.0,
-    aten.new_zeros.default: 0.0,
-    aten.new_ones.default: 1.0,
-}
-"""Tensors of one number."""
-FILLS_WITH = {aten.full.default: 1, aten.full_like.default: 1, aten.new_full.default: 2, aten.scalar_tensor.default: 0}
-"""Tensors of a given number, and the place of it among the arguments."""
 SUMS = {
     aten.sum.dim_IntList: ("T(0.0)", "{0} + {1}", "{0}"),
     aten.mean.dim: ("T(0.0)", "{0} + {1}", "{0} / T({2})"),

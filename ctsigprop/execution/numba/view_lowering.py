@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch.fx import Node
 
 from ctsigprop.execution.numba.symbols import (
@@ -19,50 +18,8 @@ from ctsigprop.execution.numba.symbols import (
     number,
     spread,
 )
-from ctsigprop.execution.numba.templates import SAME
-from ctsigprop.trace.record import NotTraceable
-
-aten = torch.ops.aten
-
-VIEWS = {
-    aten.transpose_copy.int,
-    aten.transpose.int,
-    aten.t_copy.default,
-    aten.t.default,
-    aten.permute_copy.default,
-    aten.permute.default,
-    aten.unsqueeze_copy.default,
-    aten.unsqueeze.default,
-    aten.squeeze_copy.dim,
-    aten.squeeze_copy.default,
-    aten.squeeze_copy.dims,
-    aten.squeeze.dim,
-    aten.expand_copy.default,
-    aten.expand.default,
-    aten.slice_copy.Tensor,
-    aten.slice.Tensor,
-    aten.select_copy.int,
-    aten.select.int,
-    aten.view_copy.default,
-    aten.view.default,
-    aten._unsafe_view.default,
-    aten.reshape.default,
-    *SAME,
-}
-
-
-def is_view(node: Node) -> bool:
-    """Whether a node computes nothing."""
-    return node.target in VIEWS
-
-
-def consumers(node: Node) -> Iterable[Node]:
-    """The nodes that read a node's value, directly or through views."""
-    for user in node.users:
-        if user.op != "output" and is_view(user):
-            yield from consumers(user)
-        else:
-            yield user
+from ctsigprop.trace.aten import VIEWS
+from ctsigprop.trace.graph import NotTraceable
 
 
 def padded(source: Value, shape: Shape, pads: Sequence[int], fill: str) -> Value:
@@ -86,7 +43,7 @@ def padded(source: Value, shape: Shape, pads: Sequence[int], fill: str) -> Value
 
 def view(node: Node, source: Value, shape: Shape, args: tuple[Any, ...]) -> Value:
     """The same elements in another arrangement."""
-    name, rank = str(node.target).split(".")[1].removesuffix("_copy"), len(source.shape)
+    name, rank = str(node.target).split(".")[1], len(source.shape)
     if node.target not in VIEWS:
         raise NotTraceable(f"the operation {node.target} has no compiled form")
     back: Callable[[Index], Index]
