@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper, Plan
+from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
+from ctsigprop.execution.inplace.plan import Plan
+from ctsigprop.execution.inplace.step_memory import StepMemory
 from ctsigprop.execution.numba.compiled_module import check_machine
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.module_cache import load
@@ -42,39 +44,55 @@ class NumbaGridStepper(JumpInPlaceStepper):
     """
 
     def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
-        like = frame.at(frame.start).x
+        super().__init__(network, frame, state, dt, MachineCode(frame.at(frame.start).x, network.bounds))
+
+
+class MachineCode:
+    """Makes two calls of a recorded step, of functions that work on one array, into which it moves all memory.
+
+    Parameters
+    ----------
+    like : a tensor of the type of all
+    bounds : least and largest value of each weight matrix that has bounds, by name
+
+    Raises
+    ------
+    NotTraceable : no numba, or numbers without a compiled form
+    """
+
+    def __init__(self, like: Tensor, bounds: Bounds) -> None:
         check_machine(like)
         self.array = np.zeros(0, str(like.dtype).removeprefix("torch."))
-        super().__init__(network, frame, state, dt)
+        self.bounds = bounds
 
-    def planned(self, step: StepGraph, dt: float) -> Plan:
-        """A recorded step as two calls."""
-        known = {**self.inputs, "spikes": self.spikes, **self.activities, **self.weights}
+    def __call__(self, graph: StepGraph, memory: StepMemory, dt: float) -> Plan:
+        """The calls of a step of length dt."""
+        tensors = {**memory.inputs, SPIKES: memory.spikes, **memory.activities, **memory.weights}
         places: Places = {}
         at = 0
-        for name, tensor in known.items():
+        for name, tensor in tensors.items():
             if tensor.dtype != torch.from_numpy(self.array).dtype:
                 raise NotTraceable(f"{name} is of another type than the input, {tensor.dtype}")
             places[name] = (at, tuple(tensor.shape))
             at += tensor.numel()
-        text, size = source(step, places, at, dt, self.still(step), self.network.bounds)
-        self.move(known, places, size)
+        text, size = source(graph, places, at, dt, memory.unchanged(graph), self.bounds)
+        self.make_room(tensors, places, size)
         module = load(assembled(str(self.array.dtype), text))
         before, advance = (partial(self.call, function) for function in (module.before, module.advance))
-        return Plan([before], [advance], step.learns)
+        return Plan([before], [advance], graph.learns)
 
-    def call(self, function: Any) -> None:
+    def call(self, function: Callable[[np.ndarray], None]) -> None:
         """Let compiled code work on the memory at hand."""
         function(self.array)
 
-    def move(self, known: Mapping[str, Tensor], places: Places, size: int) -> None:
-        """Make room: everything goes to a larger array where the one at hand is too small."""
+    def make_room(self, tensors: Mapping[str, Tensor], places: Places, size: int) -> None:
+        """Everything goes to a larger array where the one at hand is too small."""
         if len(self.array) >= size:
             return
         array = np.zeros(size, self.array.dtype)
         whole = torch.from_numpy(array)
         with torch.no_grad():
-            for name, tensor in known.items():
+            for name, tensor in tensors.items():
                 offset, shape = places[name]
                 whole[offset : offset + tensor.numel()].copy_(tensor.reshape(-1))
                 tensor.set_(whole, offset, shape, contiguous(shape))  # type: ignore[call-overload]
