@@ -36,9 +36,9 @@ class Dataset:
 
 def split(x: np.ndarray, y: np.ndarray, seed: int, test_share: float) -> Dataset:
     """A stratified split, as tensors."""
-    parts = train_test_split(x, y, test_size=test_share, random_state=seed, stratify=y)
-    x_train, x_test = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in parts[:2])
-    y_train, y_test = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.int64)) for part in parts[2:])
+    arrays = train_test_split(x, y, test_size=test_share, random_state=seed, stratify=y)
+    x_train, x_test = (torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for array in arrays[:2])
+    y_train, y_test = (torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)) for array in arrays[2:])
     return Dataset(x_train, y_train, x_test, y_test)
 
 

@@ -7,7 +7,7 @@ if __name__ != "ctsigprop.rules":  # the same file under two names would make tw
     raise ImportError("import this package as ctsigprop.rules, not as " + __name__)
 
 from ctsigprop.rules.anti_hebb import AntiHebb
-from ctsigprop.rules.base import Local, Rule, SpikeTrace
+from ctsigprop.rules.base import Rule
 from ctsigprop.rules.bcm import BCM
 from ctsigprop.rules.bounds import Bounded
 from ctsigprop.rules.contrastive import ContrastiveHebbian
@@ -18,6 +18,7 @@ from ctsigprop.rules.differential import DifferentialHebb
 from ctsigprop.rules.gated import PostsynapticGatedHebb, PresynapticGatedHebb
 from ctsigprop.rules.hebb import Hebb
 from ctsigprop.rules.homeostasis import Scaling, WeightDecay
+from ctsigprop.rules.local import Local, SpikeTrace
 from ctsigprop.rules.oja import Oja
 from ctsigprop.rules.stdp import STDP, TripletSTDP
 from ctsigprop.rules.subspace import OjaSubspace

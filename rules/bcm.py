@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ctsigprop.rules.base import Local, Rule, Shapes
+from ctsigprop.rules.base import Rule, Shapes
 from ctsigprop.rules.checks import number
+from ctsigprop.rules.local import Local
 from ctsigprop.rules.update import Update
 
 

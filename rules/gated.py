@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.base import Rule
 from ctsigprop.rules.checks import number
+from ctsigprop.rules.local import Local
 from ctsigprop.rules.update import Update
 
 

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import Local, Rule, SpikeTrace
+from ctsigprop.rules.base import Rule
 from ctsigprop.rules.checks import number
 from ctsigprop.rules.homeostasis import decay_only
+from ctsigprop.rules.local import Local, SpikeTrace
 from ctsigprop.rules.update import Update
 
 

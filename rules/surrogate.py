@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.base import Rule
 from ctsigprop.rules.checks import lookup, number
+from ctsigprop.rules.local import Local
 from ctsigprop.rules.surrogates import SURROGATES
 from ctsigprop.rules.update import Update
 

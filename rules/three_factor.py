@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ctsigprop.rules.base import PASSED_ON, Local, Rule, Shapes, SpikeTrace, as_dense, inherit, inner
+from ctsigprop.rules.base import PASSED_ON, Rule, Shapes, as_dense, inherit, inner
 from ctsigprop.rules.checks import Checked, number
 from ctsigprop.rules.hebb import Hebb
+from ctsigprop.rules.local import Local, SpikeTrace
 from ctsigprop.rules.update import DenseUpdate, Update
 
 

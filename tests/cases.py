@@ -134,14 +134,23 @@ def rule_cases() -> dict[str, Case]:
         "of one's own": ct.rules.Custom(instar),
         "reward": ct.rules.ThreeFactor(ct.rules.Hebb(rate=0.5), ct.rules.Reward(mean_rate)),
     }
-    return {f"rule: {name}": of_rates(rule) for name, rule in rules.items()} | {
-        f"rule: {name}": of_rates(rule, ways=("compiled",)) for name, rule in others.items()
-    }
+    cases = {f"rule: {name}": of_rates(rule) for name, rule in rules.items()}
+    for name, rule in rules.items():
+        for kind in (ct.solvers.RK4, ct.solvers.FactoredRK4):
+            if not (rule.dense and kind is ct.solvers.FactoredRK4):
+                cases[f"rule: {name} by {kind.__name__}"] = of_rates(
+                    rule,
+                    solver=kind(dt=0.25),
+                    stimulus=shown(duration=0.6, epochs=1),
+                    ways=("compiled", "members") if kind is ct.solvers.RK4 else ("members",),
+                    counted=("steps",),
+                )
+    return cases | {f"rule: {name}": of_rates(rule, ways=("compiled",)) for name, rule in others.items()}
 
 
 def signal_cases() -> dict[str, Case]:
     """Every signal, with and without traces, under a gate."""
-    signals = {
+    signals: dict[str, ct.signals.Signal] = {
         **{name: signal() for name, signal in SIGNALS.items()},
         "fixed generator": ct.TargetStream(generator="fixed"),
         "dot": ct.TargetStream(contrast="dot"),
@@ -175,7 +184,7 @@ def network_cases() -> dict[str, Case]:
     alone = ct.Network(SIZES, neuron=ct.Rate(activation="tanh"), rule=ct.rules.Oja(rate=0.3), bias=False)
     cases["no bias, no labels"] = Case([alone], [shown(y=None)], ct.solvers.FactoredEuler(dt=STEP))
     for per in ("class", "sample"):  # memory that a product has read the other way round is used again
-        deep = ct.Network((4, 5, 4, 3), 2, signal=ct.TargetStream(per=per), rule=ct.rules.ContrastiveHebbian())  # type: ignore[arg-type]
+        deep = ct.Network((4, 5, 4, 3), 2, signal=ct.TargetStream(per=per), rule=ct.rules.ContrastiveHebbian())
         case = Case([deep], [shown(y=Y % 2, batch=2)], ct.solvers.FactoredEuler(dt=STEP))
         cases[f"matrices that are as long as wide: a target per {per}"] = case
     return cases
@@ -186,7 +195,7 @@ def convolution_cases() -> dict[str, Case]:
     cases = {}
     for pooling in ("average", "max"):
         for name in ("contrastive_hebbian", "oja", "bcm"):
-            layers: Any = [(1, 4, 4), ct.Conv2d(2, 2, pool=2, pooling=pooling), ct.Conv2d(2, 1), 3]  # type: ignore[arg-type]
+            layers: Any = [(1, 4, 4), ct.Conv2d(2, 2, pool=2, pooling=pooling), ct.Conv2d(2, 1), 3]
             net = ct.Network(layers, CLASSES, signal=ct.TargetStream(), rule=RULES[name]())
             stimulus = shown(RANDOM.standard_normal((5, 16)))
             cases[f"convolution: {name}, {pooling} pooling"] = Case(
@@ -212,8 +221,9 @@ def method_cases() -> dict[str, Case]:
             ct.Probe("rates", times=[0.05, 0.6, 0.61, 1.2]),
             ct.Probe("signal", times=[0.3, 0.9]),
             ct.Probe(lambda state: state["W.1"], every=0.4, name="own"),
+            ct.Probe(lambda state: state["r.2"].numpy(), every=0.4, name="array"),
         ]
-        rules = {"": ct.rules.ContrastiveHebbian()}
+        rules: dict[str, ct.rules.Rule] = {"": ct.rules.ContrastiveHebbian()}
         if not fixed:
             rules[", eligibility"] = ct.rules.ThreeFactor(ct.rules.ContrastiveHebbian(), tau_e=0.5)
         for extra, rule in rules.items():
@@ -248,14 +258,14 @@ def span_cases() -> dict[str, Case]:
         gated = ct.rules.ContrastiveHebbian(traces=False)
         stimulus = shown(duration=0.6, gate=(0.2, 0.5))
         cases[f"gate: by {name}"] = of_rates(gated, solver=solver, stimulus=stimulus, ways=ways)
-    limits = {
+    limits: dict[str, tuple[Any, tuple[str, ...]]] = {
         "FactoredEuler": (ct.solvers.FactoredEuler(dt=0.01, max_steps=37), ("in place", "compiled")),
         "Euler": (ct.solvers.Euler(dt=0.25, max_steps=3), ("compiled",)),
         "FactoredBosh3": (ct.solvers.FactoredBosh3(rtol=1e-6, atol=1e-8, max_steps=3), ("compiled",)),
     }
-    for name, (limited, ways) in limits.items():
+    for name, (limited, by) in limits.items():
         steps = "adaptive" if name == "FactoredBosh3" else "fixed"
-        cases[f"too many steps: {name}"] = of_rates(ct.rules.Oja(), solver=limited, ways=ways, steps=steps)
+        cases[f"too many steps: {name}"] = of_rates(ct.rules.Oja(), solver=limited, ways=by, steps=steps)
     return cases
 
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 import ctsigprop as ct
 from ctsigprop.neurons.activations import ACTIVATIONS
-from ctsigprop.rules.base import Local, Rule
+from ctsigprop.rules.base import Rule
 from ctsigprop.rules.contrasts import Contrast
+from ctsigprop.rules.local import Local
 from ctsigprop.rules.table import CONTRASTS, RULES
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.signals.table import SIGNALS

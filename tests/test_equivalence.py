@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -131,9 +131,7 @@ def same_numbers(fast: ct.Solution, expected: ct.Solution, tolerance: float) -> 
     assert list(fast.final) == list(expected.final)
     for name, value in expected.final.items():
         own = 0.0 if name.startswith("n.") else tolerance
-        torch.testing.assert_close(
-            fast.final[name], value, rtol=own, atol=own, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(fast.final[name], value, rtol=own, atol=own, msg=partial("{}: {}".format, name))
     assert list(fast.dataset or ()) == list(expected.dataset or ())
     for name in map(str, expected.dataset or ()):
         record, right = fast.dataset[name], expected.dataset[name]

@@ -170,9 +170,15 @@ class NoTau(Oscillator):
         self.tau = tau
 
 
+class Leaping(Oscillator):
+    def jump(self, variables: object, kick: object, slack: float = 0.0) -> None:
+        """All that it has of a reset."""
+
+
 @pytest.mark.parametrize(
     ("neuron", "error", "words"),
     [
+        (Leaping(), TypeError, "neuron of layer 1 has a jump and needs .*without margin, voltage, distance, tau_syn"),
         (object(), TypeError, "layer 1 must be a neuron .*without tau, variables, flow, output, gain"),
         (Oscillator, TypeError, "layer 1 must be a neuron such as ct.Rate"),
         (nn.Linear(2, 2), TypeError, "without tau, variables, flow"),

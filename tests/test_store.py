@@ -153,11 +153,12 @@ def chunks_after(count: int, name: str) -> Callable[[str], bool]:
     return lambda path: f"/{name}/c/" in path and int(path.split(f"/{name}/c/")[1].split("/")[0]) >= count
 
 
+COARSE = ct.solvers.Dopri5(rtol=1e-2, atol=1e-2)
 SOLVERS = {
     "in torchdiffeq": ct.solvers.RK4(dt=0.25),
     "in place": ct.solvers.Euler(dt=0.25),
     "factored": ct.solvers.FactoredRK4(dt=0.25),
-    "adaptive": ct.solvers.Dopri5(),
+    "adaptive": COARSE,
 }
 
 
@@ -203,10 +204,10 @@ def test_a_disk_that_is_full_in_the_end_does_not_lose_the_final_state(tmp_path: 
 
 
 def test_of_an_ensemble_too(tmp_path: Path, full: Any) -> None:
-    whole: Any = simulated(None, solver=ct.solvers.Dopri5(), ensemble=3)
+    whole: Any = simulated(None, solver=COARSE, ensemble=3)
     full(lambda path: "/run/1/" in path and chunks_after(4, "weights")(path))
     with pytest.raises(OSError, match=r"run/1 cannot be written to") as error:
-        simulated(tmp_path / "run", solver=ct.solvers.Dopri5(), ensemble=3)
+        simulated(tmp_path / "run", solver=COARSE, ensemble=3)
     members = error.value.solution  # type: ignore[attr-defined]
     assert members[0].status.ok
     assert members[0].final.equal(whole[0].final)
@@ -298,7 +299,7 @@ def waits_for(happens: Callable[[], bool], process: subprocess.Popen[str]) -> No
     while not happens():
         if process.poll() is not None or time.monotonic() > limit:
             raise AssertionError(process.communicate(timeout=5)[1])
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def test_another_process_reads_whole_chunks_while_the_run_goes_on_and_ctrl_c_keeps_them(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ numba = pytest.importorskip("numba", reason="numba, which compiles, is not insta
 tiles = pytest.importorskip("ctsigprop.execution.numba.small_matmul", reason="numba, which compiles, is not installed")
 
 sizes = st.integers(1, 40)
-some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some, few = (
+    settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    for count in (25, 12)
+)
 LENGTHS = pytest.mark.parametrize("bits", [128, 256, 512])
 KINDS = pytest.mark.parametrize("kind", [np.float32, np.float64])
 
@@ -69,7 +72,7 @@ def test_a_product_is_numpys_and_touches_nothing_else(
 
 @LENGTHS
 @KINDS
-@some
+@few
 @given(rows=sizes, columns=sizes, gap=st.integers(0, 3))
 def test_a_matrix_is_turned(bits: int, kind: Any, rows: int, columns: int, gap: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(tiles, "bits", lambda: bits)

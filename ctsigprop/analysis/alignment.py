@@ -71,19 +71,19 @@ def alignment(
         if isinstance(sol_or_state, State):
             return at_state(network, sol_or_state, inputs, targets, of)
         states, clock = trajectory(network, sol_or_state)
-        found = [at_state(network, state, inputs, targets, of) for state in states]
-    return xr.concat(found, dim=clock).rename("alignment")
+        along_run = [at_state(network, state, inputs, targets, of) for state in states]
+    return xr.concat(along_run, dim=clock).rename("alignment")
 
 
 def at_state(network: Network, state: State, x: Tensor, y: Tensor, of: str) -> xr.DataArray:
     """The cosines at one state."""
     with torch.no_grad():
-        own = State({name: value.clone() for name, value in state.items()}, state.t)
-        like = own["W.1"]
+        copied = State({name: value.clone() for name, value in state.items()}, state.t)
+        like = copied["W.1"]
         target = y.to(like) if y.is_floating_point() else y.to(like.device)
         shown = Input(x.to(like), target, like.new_ones(len(x), 1))
         field = Field(network, Frame(0.0, 1.0, 0.0, lambda _t: shown, True))
-        settled = settle_rows(network, field, network.fit_rows(own, len(x)))
+        settled = settle_rows(network, field, network.fit_rows(copied, len(x)))
         rule_side = of_rule(network, field, settled, of)
         with torch.enable_grad():
             gradient = minus_gradient(network, field, settled, of)
@@ -110,15 +110,15 @@ def settle_rows(network: Network, field: Field, state: State) -> State:
     taus.append(network.signal.tau_e if isinstance(network.signal, Feedback) else 1.0)
     dt = min(taus)
     fixed = {name: DenseWeight(state[name]) for name in network.weight_shapes}
-    now: dict[str, Tensor] = {name: state[name] for name in state if name not in fixed}
+    activities: dict[str, Tensor] = {name: state[name] for name in state if name not in fixed}
     for _ in range(int(100 * max(taus) / dt) + 4 * len(network.layers)):
-        slopes, _updates = field(0.0, now, fixed)
-        moved = {name: now[name] + dt * slopes[name] for name in rows if name in slopes}
-        still = all(torch.equal(moved[name], now[name]) for name in moved)
-        now.update(moved)
+        slopes, _updates = field(0.0, activities, fixed)
+        moved = {name: activities[name] + dt * slopes[name] for name in rows if name in slopes}
+        still = all(torch.equal(moved[name], activities[name]) for name in moved)
+        activities.update(moved)
         if still:
             break
-    return state.replace({name: now[name] for name in rows})
+    return state.replace({name: activities[name] for name in rows})
 
 
 def of_rule(network: Network, field: Field, state: State, of: str) -> list[Tensor | None]:
@@ -127,9 +127,9 @@ def of_rule(network: Network, field: Field, state: State, of: str) -> list[Tenso
     activities = {name: value for name, value in state.items() if name not in weights}
     _rates, updates = field(0.0, activities, weights)
     if of == "weights":
-        found = (updates.get(layer.name("W")) for layer in network.layers)
+        of_layers = (updates.get(layer.name("W")) for layer in network.layers)
         names = [layer.name("W") for layer in network.layers]
-        return [None if u is None else u.derivative(state[name]) for u, name in zip(found, names, strict=True)]
+        return [None if u is None else u.derivative(state[name]) for u, name in zip(of_layers, names, strict=True)]
     samples = field.frame.at(0.0).x.shape[-2]
     signals = field.signals(0.0, activities)
     inside = network.signal is not None and network.signal.gain_inside
@@ -174,8 +174,8 @@ def minus_gradient(network: Network, field: Field, state: State, of: str) -> lis
             drive = torch.cat([drive, shown.context @ state["S"].mT])
         r = settle(layer.neuron, drive)
     error = signal.top_error(r.detach(), shown.label)
-    found = torch.autograd.grad(r, matrices if of == "weights" else drives, grad_outputs=error)
-    return [g if of == "weights" else g[:samples] for g in found]
+    gradients = torch.autograd.grad(r, matrices if of == "weights" else drives, grad_outputs=error)
+    return [g if of == "weights" else g[:samples] for g in gradients]
 
 
 def trajectory(network: Network, sol: Solution) -> tuple[list[State], xr.DataArray]:
@@ -200,9 +200,9 @@ def trajectory(network: Network, sol: Solution) -> tuple[list[State], xr.DataArr
                 layer = 1 if name == "S" else int(name.split(".")[1])
                 shape = sol.final[name].shape
                 values = sol.dataset[record].isel(time=k).sel(layer=layer).values
-                part = values[tuple(slice(0, size) for size in shape)]
-                if part.shape != tuple(shape) or not bool((part == part).all()):
+                matrix = values[tuple(slice(0, size) for size in shape)]
+                if matrix.shape != tuple(shape) or not bool((matrix == matrix).all()):
                     raise ValueError(f"alignment needs all of {record} of layer {layer}, recorded without select=")
-                tensors[name] = torch.from_numpy(part.copy())
+                tensors[name] = torch.from_numpy(matrix.copy())
         states.append(sol.final.replace(tensors))
     return states, clock

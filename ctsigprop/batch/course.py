@@ -191,7 +191,7 @@ def to_the_end(going: Sequence[LearningCurveRun], k: int, seconds: float = 0.0) 
 
 def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> float:
     """Take courses side by side through a piece of time; the seconds that it takes are shared out evenly."""
-    found = simulate(
+    solutions = simulate(
         [course.network for course in going],
         [course.stimulus for course in going],
         going[0].job.solver,
@@ -199,8 +199,8 @@ def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> flo
         t_span=span,
         ensemble=len(going),
     )
-    seconds = float(found[0].stats["wall_seconds"])
-    for course, sol in zip(going, found, strict=True):
+    seconds = float(solutions[0].stats["wall_seconds"])
+    for course, sol in zip(going, solutions, strict=True):
         course.take(replace(sol, stats={**sol.stats, "wall_seconds": seconds / len(going)}))
     return seconds
 
@@ -216,8 +216,8 @@ def shape(job: Job) -> tuple[object, ...]:
     shown = [getattr(stimulus, name, None) for name in ("duration_total", *SAME)]
     common = (repr(job.solver), job.every, job.budget, job.measures.names, job.test is None)
     whole = (network.structure, network.n_classes, network.bias, repr(network.signal), repr(variables(network)))
-    own = (type(stimulus), getattr(stimulus, "encoder", None) is None, operations(job, network, stimulus))
-    return (*whole, *parts, *map(repr, shown), *own, *common)
+    of_stimulus = (type(stimulus), getattr(stimulus, "encoder", None) is None, operations(job, network, stimulus))
+    return (*whole, *parts, *map(repr, shown), *of_stimulus, *common)
 
 
 def operations(job: Job, network: Network, stimulus: Stimulus) -> str:

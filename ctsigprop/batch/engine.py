@@ -29,6 +29,7 @@ AHEAD = 2
 """Groups that are handed to a cluster at once for each of its threads."""
 
 
+@runtime_checkable
 class Future(Protocol[R_co]):
     """Work that a cluster was handed."""
 
@@ -57,6 +58,7 @@ class Cluster(Protocol):
     def close(self) -> object: ...
 
 
+@runtime_checkable
 class Arriving(Protocol[R_co]):
     """Futures in the order in which they end; more may be added."""
 

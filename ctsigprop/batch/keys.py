@@ -37,7 +37,7 @@ class Key:
 
 def keys(model: type[BaseModel] = Experiment, table: str = "") -> list[Key]:
     """The keys of a table, then those of the tables in it."""
-    own: list[Key] = []
+    here: list[Key] = []
     below: list[Key] = []
     for name, field in model.model_fields.items():
         place = f"{table}.{name}" if table else name
@@ -46,8 +46,8 @@ def keys(model: type[BaseModel] = Experiment, table: str = "") -> list[Key]:
             below += keys(kind, place)
         if not inner:
             meaning = "".join([field.description or "", *map(names, parts(field.annotation)[:1])])
-            own.append(Key(table, name, words(field.annotation), default(field), meaning))
-    return own + below
+            here.append(Key(table, name, words(field.annotation), default(field), meaning))
+    return here + below
 
 
 def alternatives(annotation: object) -> list[object]:

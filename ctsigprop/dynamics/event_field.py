@@ -17,7 +17,8 @@ from ctsigprop.model.network import Network
 from ctsigprop.model.steady import check_grid, step_size
 from ctsigprop.neurons.base import ExactStep
 from ctsigprop.neurons.integrate_and_fire import IntegrateAndFire, in_steps
-from ctsigprop.rules.base import Local, Rule, check_update
+from ctsigprop.rules.base import Rule, check_update
+from ctsigprop.rules.local import Local
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.field import Weight

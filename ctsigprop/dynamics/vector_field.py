@@ -14,7 +14,8 @@ from ctsigprop.errors import naming
 from ctsigprop.model.layer import Layer
 from ctsigprop.model.network import Network
 from ctsigprop.neurons.relaxation import charge, relaxed
-from ctsigprop.rules.base import Local, Rule, inner
+from ctsigprop.rules.base import Rule, inner
+from ctsigprop.rules.local import Local
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.factored.invariants import FrameInvariants
 from ctsigprop.solvers.field import Weight

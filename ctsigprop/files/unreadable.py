@@ -57,20 +57,20 @@ def size_of(folder: Path, name: str) -> int | None:
     parts = name.split("/")
     if not all(part and part not in (".", "..") and not set(part) & {"\0", "\\"} for part in parts):
         raise Unreadable(f"{folder} is damaged: {name!r} is not the name of a file in it")
-    path, found = folder, None
+    path, status = folder, None
     for part in parts:
         path = path / part
         try:
-            found = path.lstat()
+            status = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise Unreadable(f"{path} cannot be read: {error}") from None
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISLNK(status.st_mode):
             raise Unreadable(f"{path} is a link: put a copy of what it points to in its place")
-    if found is None or not stat.S_ISREG(found.st_mode):
+    if status is None or not stat.S_ISREG(status.st_mode):
         raise Unreadable(f"{path} is not a file")
-    return found.st_size
+    return status.st_size
 
 
 def read_text(folder: Path, name: str) -> str | None:
@@ -108,10 +108,10 @@ def files_below(root: Path, inside: str = "") -> Iterator[str]:
         above = waiting.pop()
         try:
             with os.scandir(folder / above) as entries:
-                inside_it = sorted(entries, key=lambda entry: entry.name)
+                contents = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise Unreadable(f"{folder / above} cannot be read: {error.strerror}") from None
-        for entry in inside_it:
+        for entry in contents:
             name = f"{above}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(f"{name}/")

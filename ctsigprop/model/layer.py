@@ -85,8 +85,8 @@ class Layer:
     def neuron_name(self) -> str:
         """The neuron in words, with an activation that is the user's own."""
         neuron = self.neuron
-        own = isinstance(neuron, Rate) and not isinstance(neuron.activation, str)
-        activation = f" with activation {called(neuron.phi.function)}" if isinstance(neuron, Rate) and own else ""
+        of_users = isinstance(neuron, Rate) and not isinstance(neuron.activation, str)
+        activation = f" with activation {called(neuron.phi.function)}" if isinstance(neuron, Rate) and of_users else ""
         return f"neuron {type(neuron).__name__}{activation} of layer {self.index}"
 
     @cached_property

@@ -295,12 +295,12 @@ class Network(metaclass=Checked):
         layers = self.layers[:top]
         if dt is not None:
             number("dt", dt, above=0)
-            for part in layers:
-                check_grid("dt", part, dt)
-        shared = [part.synapses.positions * part.shape[1] for part in layers if part.synapses.positions > 1]
+            for below in layers:
+                check_grid("dt", below, dt)
+        shared = [below.synapses.positions * below.shape[1] for below in layers if below.synapses.positions > 1]
         rows = max(1, AT_ONCE // max(shared)) if shared else max(1, len(x))
         with torch.inference_mode():
-            answers = [self._answer(layers, state, part, generator, dt) for part in torch.split(x, rows)]
+            answers = [self._answer(layers, state, samples, generator, dt) for samples in torch.split(x, rows)]
         return torch.cat(answers)  # outside of that mode, so that a readout may be trained on it
 
     def _answer(
@@ -309,11 +309,11 @@ class Network(metaclass=Checked):
         """The steady output of the last of `layers`."""
         if self.jumps:
             return respond(layers, state, x, generator, self.bias, dt)
-        for part in layers:
-            if generator is not None and part.index == 1:
+        for layer in layers:
+            if generator is not None and layer.index == 1:
                 drive = x @ generator.mT
             else:
-                bias = state[part.name("b")] if self.bias else None
-                drive = part.drive(DenseWeight(state[part.name("W")]), part.synapses.read(x), bias)
-            x = settle(part.neuron, drive)
+                bias = state[layer.name("b")] if self.bias else None
+                drive = layer.drive(DenseWeight(state[layer.name("W")]), layer.synapses.read(x), bias)
+            x = settle(layer.neuron, drive)
         return x

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.model.convolution import Conv2d, Map
-from ctsigprop.rules.base import Local, SpikeTrace
 from ctsigprop.rules.checks import whole
+from ctsigprop.rules.local import Local, SpikeTrace
 
 
 @dataclass(frozen=True)

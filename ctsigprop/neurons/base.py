@@ -157,7 +157,7 @@ def check_neuron(name: str, neuron: object) -> Neuron:
         )
     missing = lacking(neuron, "jump", "margin", "voltage", "distance", "tau_syn", "refractory")
     if missing and "jump" not in missing:
-        raise TypeError(f"{name} has a jump, and so must have all that ct.LIF() has, got one without {missing}")
+        raise TypeError(f"{name} has a jump and needs all that a ct.LIF() has, got one without {', '.join(missing)}")
     number(f"{name}.tau", neuron.tau, above=0)
     return neuron
 

@@ -48,12 +48,12 @@ def comparison(dataset: xr.Dataset, metric: str, compared: str, x: str | None = 
         for k, level in enumerate(levels):
             colour, mark = palette(axes, k), MARKS[k % len(MARKS)]
             dash = DASHES[k // len(COLOURS) % len(DASHES)]  # another one where colours begin again
-            part = dataset.sel({compared: level})
-            curve = part[metric].transpose(..., axis).values.reshape(-1, dataset.sizes[axis])
+            of_level = dataset.sel({compared: level})
+            curve = of_level[metric].transpose(..., axis).values.reshape(-1, dataset.sizes[axis])
             kept = np.isfinite(curve).any(0)
             if not kept.any():
                 continue
-            where = part[along].values if along == axis else spent(part[along], axis)
+            where = of_level[along].values if along == axis else spent(of_level[along], axis)
             mean, low, high = band(curve[:, kept])
             axes.plot(where[kept], mean, dash, marker=mark, markersize=4, color=colour, label=str(level))
             axes.fill_between(where[kept], low, high, color=colour, alpha=0.2, linewidth=0)

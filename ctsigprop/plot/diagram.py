@@ -75,14 +75,14 @@ def diagram(network: Network, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def units_of(layer: Layer, part: object) -> str:
+def units_of(layer: Layer, spec: object) -> str:
     """Number, units, neuron and time constant of a layer."""
     neuron = type(layer.neuron).__name__
-    if not isinstance(part, Conv2d):
+    if not isinstance(spec, Conv2d):
         return f"layer {layer.index}\n{layer.n_post} x {neuron}\ntau = {layer.neuron.tau:g}"
-    size = layer.synapses.described.split(",")[0]
-    patch = f"{part.kernel} x {part.kernel} patches" + (f", pool {part.pool}" if part.pool > 1 else "")
-    return f"layer {layer.index}\n{size} {neuron}\n{patch}\ntau = {layer.neuron.tau:g}"
+    extent = layer.synapses.described.split(",")[0]
+    patch = f"{spec.kernel} x {spec.kernel} patches" + (f", pool {spec.pool}" if spec.pool > 1 else "")
+    return f"layer {layer.index}\n{extent} {neuron}\n{patch}\ntau = {layer.neuron.tau:g}"
 
 
 def rule_name(rule: Rule | None) -> str:

@@ -48,8 +48,8 @@ def weight_matrix(
     choices = {"before": values[0], "after": values[-1], "difference": values[-1] - values[0]}
     if show not in choices:
         raise ValueError(f"show must be one of {', '.join(choices)}, got {show!r}")
-    own = choices[show] if show == "difference" else values[[0, -1]]
-    bound = float(np.abs(own).max()) or 1.0
+    drawn = choices[show] if show == "difference" else values[[0, -1]]
+    bound = float(np.abs(drawn).max()) or 1.0
     picture = ax.imshow(choices[show], cmap="PuOr", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
     ax.locator_params(integer=True)
     clock = record[time_of(record)].values

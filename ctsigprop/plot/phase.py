@@ -178,11 +178,11 @@ def slopes(
     return derivatives[0], derivatives[1]
 
 
-def everywhere(now: Input, count: int) -> Input:
+def everywhere(shown: Input, count: int) -> Input:
     """What is shown, the same at each of `count` points."""
-    target = None if now.target is None else now.target.expand(count, *now.target.shape)
-    x, present = now.x.expand(count, *now.x.shape), now.present.expand(count, *now.present.shape)
-    return Input(x, target, present, now.gate)
+    target = None if shown.target is None else shown.target.expand(count, *shown.target.shape)
+    x, present = shown.x.expand(count, *shown.x.shape), shown.present.expand(count, *shown.present.shape)
+    return Input(x, target, present, shown.gate)
 
 
 def activities_of(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:

@@ -75,10 +75,10 @@ class Recorder:
 
     def _size(self, layer: int) -> tuple[int, ...]:
         """Size of each dimension of one layer's value, before selection."""
-        part = self.network.layers[layer - 1]
+        measured = self.network.layers[layer - 1]
         row = self.samples if self.probe.what == "traces" and layer == 1 else self.rows
-        of_units = {"post": part.n_post, "pre": part.n_pre}
-        of_weights = {"post": part.shape[0], "pre": part.shape[1]}
+        of_units = {"post": measured.n_post, "pre": measured.n_pre}
+        of_weights = {"post": measured.shape[0], "pre": measured.shape[1]}
         size = of_weights if self.probe.what in ("weights", "biases", "feedback") else of_units
         size |= {"row": row, "context": self.network.n_classes or 1}
         return tuple(size[dim] for dim in self.probe.dims)

@@ -79,11 +79,11 @@ class Feedback(Signal, ABC):
     ) -> dict[str, Tensor]:
         top = len(outputs)
         errors = [activities[f"e.{index}"] for index in range(1, top + 1)]
-        found = {}
+        slopes = {}
         for index in range(1, top + 1):
             source = self.top_error(outputs[-1], label) if index == top else self.feedback(index, errors, weights)
-            found[f"e.{index}"] = (source * gains[index - 1]).sub_(errors[index - 1]).mul_(1 / self.tau_e)
-        return found
+            slopes[f"e.{index}"] = (source * gains[index - 1]).sub_(errors[index - 1]).mul_(1 / self.tau_e)
+        return slopes
 
     def top_error(
         self, output: Float[Tensor, "*batch rows n"], label: Float[Tensor, "*batch samples k"]

@@ -123,13 +123,13 @@ def matches(
     target: Float[Tensor, "*batch samples c"], present: Float[Tensor, "*batch samples 1"], match: str | int
 ) -> Float[Tensor, "*batch samples samples"]:
     """Which target rows are right for each sample, each row of shares summing to the presence of its sample."""
-    own = torch.eye(target.shape[-2], dtype=target.dtype, device=target.device)
+    diagonal = torch.eye(target.shape[-2], dtype=target.dtype, device=target.device)
     if match == "one":
-        return own * present
+        return diagonal * present
     fit = (target @ target.mT).masked_fill(present.mT == 0, -torch.inf)
     if match == "all":
         right = (fit >= fit.amax(-1, keepdim=True) - 1e-6).to(target.dtype)
     else:
-        best = fit.masked_fill(own > 0, torch.inf).topk(min(int(match), fit.shape[-1]), dim=-1).indices
+        best = fit.masked_fill(diagonal > 0, torch.inf).topk(min(int(match), fit.shape[-1]), dim=-1).indices
         right = torch.zeros_like(fit).scatter_(-1, best, 1.0) * present.mT
     return right / right.sum(-1, keepdim=True).clamp_min(1.0) * present

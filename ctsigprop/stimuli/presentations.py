@@ -180,9 +180,9 @@ class LazyBatch:
 
     def __init__(self, made: Callable[[], Input]) -> None:
         self.made = made
-        self.found: Input | None = None
+        self.shown: Input | None = None
 
     def __call__(self) -> Input:
-        if self.found is None:
-            self.found = self.made()
-        return self.found
+        if self.shown is None:
+            self.shown = self.made()
+        return self.shown

@@ -149,8 +149,8 @@ class Mapped:
             whole = whole.base
         stat = Path(str(self.array.filename)).stat()
         begin = self.array.ctypes.data - whole.ctypes.data + whole.offset
-        part = (begin, self.array.shape, self.array.strides, str(self.array.dtype))
-        return f"{self.array.filename} {stat.st_size} {stat.st_mtime_ns} {part}"
+        extent = (begin, self.array.shape, self.array.strides, str(self.array.dtype))
+        return f"{self.array.filename} {stat.st_size} {stat.st_mtime_ns} {extent}"
 
 
 def as_samples(name: str, values: object) -> Tensor | Mapped:

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ctsigprop.rules.update import Update
+from ctsigprop.solvers.apply_update import Coefficient, Matrix, Posts, Pres
+
 BLOCK = 2**19
 """Elements of the change that are formed at once."""
 LARGE = 2**18
@@ -21,17 +24,11 @@ RESOLVED = 1e-10
 
 def norm(tensor: Tensor) -> float:
     """|tensor|, finite where all elements are, even if their squares overflow the tensor's precision."""
-    found = float(torch.linalg.vector_norm(tensor))
-    return found if math.isfinite(found) else float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    size = float(torch.linalg.vector_norm(tensor))
+    return size if math.isfinite(size) else float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
 
 
-Posts = Float[Tensor, "*batch factors post"]
-Pres = Float[Tensor, "*batch factors pre"]
-
-
-def frobenius(
-    post: Posts, pre: Pres, base: Float[Tensor, "*batch post pre"], scale: float | Float[Tensor, "*batch post"]
-) -> float:
+def frobenius(post: Posts, pre: Pres, base: Matrix, scale: Coefficient) -> float:
     """|post^T pre + diag(scale) base|.
 
     From Gram matrices where the factors are few, |P^T Q|^2 = sum (P P^T) * (Q Q^T), which takes
@@ -41,9 +38,9 @@ def frobenius(
     """
     few = 4 * post.shape[-2] * (post.shape[-1] + pre.shape[-1]) <= post.shape[-1] * pre.shape[-1]
     if few and not isinstance(scale, Tensor) and scale == 0.0:
-        found = by_gram(post, pre)
-        if found is not None:
-            return found
+        exact = by_gram(post, pre)
+        if exact is not None:
+            return exact
     elif not few and base.shape[-2] * base.shape[-1] >= LARGE:
         return by_signs(post, pre, base, scale)
     return by_blocks(post, pre, base, scale)
@@ -64,9 +61,7 @@ def signs(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "pr
     return (torch.randint(0, 2, (n, COLUMNS), generator=random) * 2 - 1).to(device, dtype)
 
 
-def by_signs(
-    post: Posts, pre: Pres, base: Float[Tensor, "*batch post pre"], scale: float | Float[Tensor, "*batch post"]
-) -> float:
+def by_signs(post: Posts, pre: Pres, base: Matrix, scale: Coefficient) -> float:
     """|E| from a few products with random signs, |E|^2 = mean |E g|^2.
 
     References
@@ -75,26 +70,15 @@ def by_signs(
     Commun. Stat. Simul. Comput. 19, 1990.
     """
     random = signs(pre.shape[-1], pre.dtype, pre.device)
-    found = post.mT @ (pre @ random)
-    if isinstance(scale, Tensor):
-        found.addcmul_(base @ random, scale.unsqueeze(-1))
-    elif scale != 0.0:
-        found.add_(base @ random, alpha=scale)
-    return norm(found) / math.sqrt(COLUMNS)
+    return norm(Update(post, pre @ random, -scale).derivative(base @ random)) / math.sqrt(COLUMNS)
 
 
-def by_blocks(
-    post: Posts, pre: Pres, base: Float[Tensor, "*batch post pre"], scale: float | Float[Tensor, "*batch post"]
-) -> float:
+def by_blocks(post: Posts, pre: Pres, base: Matrix, scale: Coefficient) -> float:
     """|post^T pre + diag(scale) base|, some rows of the matrix at a time."""
     step = max(1, BLOCK // (base.numel() // base.shape[-2]))
     norms = []
     for first in range(0, base.shape[-2], step):
-        part = slice(first, first + step)
-        block = post[..., part].mT @ pre
-        if isinstance(scale, Tensor):
-            block.addcmul_(base[..., part, :], scale[..., part].unsqueeze(-1))
-        elif scale != 0.0:
-            block.add_(base[..., part, :], alpha=scale)
-        norms.append(norm(block))
+        rows = slice(first, first + step)
+        decay = -scale[..., rows] if isinstance(scale, Tensor) else -scale
+        norms.append(norm(Update(post[..., rows], pre, decay).derivative(base[..., rows, :])))
     return math.hypot(*norms)

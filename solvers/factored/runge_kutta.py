@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ctsigprop.rules.update import Update
+from ctsigprop.solvers.apply_update import added
 from ctsigprop.solvers.factored.invariants import CachedWeight, FrameInvariants
-from ctsigprop.solvers.factored.stage_weight import StagedWeight, form
+from ctsigprop.solvers.factored.stage_weight import StagedWeight
 from ctsigprop.solvers.field import DenseWeight, HybridState, Weight
 from ctsigprop.solvers.reference.flatten import Flat
 from ctsigprop.solvers.tableaus import Tableau
@@ -63,7 +64,7 @@ class EulerStepper(Stepper):
         after = HybridState(
             moved(state.activities, slope.rates, dt),
             {
-                name: euler_weight(matrix, slope.updates[name], dt) if name in slope.updates else matrix
+                name: added(matrix, slope.updates[name], dt) if name in slope.updates else matrix
                 for name, matrix in state.weights.items()
             },
         )
@@ -87,13 +88,6 @@ def on_the_line(before: HybridState, after: HybridState, theta: float) -> Hybrid
         {name: torch.lerp(value, after.activities[name], theta) for name, value in before.activities.items()},
         {name: torch.lerp(value, after.weights[name], theta) for name, value in before.weights.items()},
     )
-
-
-def euler_weight(matrix: Tensor, update: Update, dt: float) -> Tensor:
-    """W + dt (post^T pre - diag(decay) W)."""
-    if isinstance(update.decay, Tensor) or matrix.dim() > 2:
-        return form(matrix, 1.0 - dt * update.decay, update.post * dt, update.pre)
-    return torch.addmm(matrix, update.post.mT, update.pre, beta=1.0 - dt * update.decay, alpha=dt)
 
 
 @final
@@ -127,14 +121,14 @@ class RungeKutta(Stepper):
 
     def views(self, flat: Flat) -> dict[str, Tensor]:
         """The activities in a flat vector, as views on it."""
-        parts = zip(self.shapes, torch.split(flat, self.sizes), strict=True)
-        return {name: part.view(self.shapes[name]) for name, part in parts}
+        vectors = zip(self.shapes, torch.split(flat, self.sizes), strict=True)
+        return {name: vector.view(self.shapes[name]) for name, vector in vectors}
 
     def begin(self, t: float, state: HybridState, first: Slope) -> None:
         """Start a step from `state` at time t, whose slope is `first`, found by `slope`."""
         self.t = t
-        parts = [value.reshape(-1) for value in state.activities.values()]
-        self.y = torch.cat(parts) if parts else self.scratch
+        vectors = [value.reshape(-1) for value in state.activities.values()]
+        self.y = torch.cat(vectors) if vectors else self.scratch
         for name, weight in self.weights.items():
             weight.begin(self.bases[name])
         self.push(0, first, state.activities)

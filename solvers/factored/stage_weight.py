@@ -24,14 +24,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctsigprop.rules.update import Update
+from ctsigprop.solvers.apply_update import Coefficient, Matrix, Posts, add_product, form
 from ctsigprop.solvers.factored.invariants import CachedWeight, Goal
 from ctsigprop.solvers.field import Weight
-
-Coefficient = float | Float[Tensor, "*batch post"]
-"""A number, or one per postsynaptic unit."""
-Matrix = Float[Tensor, "*batch post pre"]
-Posts = Float[Tensor, "*batch factors post"]
-Pres = Float[Tensor, "*batch factors pre"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class FactoredWeight:
     post : Tensor (..., factors, post), stages one after another
     pre : (..., factors, pre)
     share : Tensor (stages, 1), c of each stage; None where `post` is multiplied with it already
-    room : Tensor as large as `post`, to be written over
+    buffer : Tensor as large as `post`, to be written over
     """
 
     base: CachedWeight
@@ -53,7 +48,7 @@ class FactoredWeight:
     post: Posts
     pre: CachedWeight
     share: Float[Tensor, "stages 1"] | None = None
-    room: Posts | None = None
+    buffer: Posts | None = None
 
     def drive(self, pre: Float[Tensor, "*batch rows pre"]) -> Float[Tensor, "*batch rows post"]:
         """Pre W^T."""
@@ -75,7 +70,7 @@ class FactoredWeight:
 
     def shared_post(self) -> Posts:
         """The post factors, each times its share."""
-        return self.post if self.share is None else times_stages(self.post, self.share, self.room)
+        return self.post if self.share is None else times_stages(self.post, self.share, self.buffer)
 
     def _shared(self, through: Float[Tensor, "*batch rows factors"]) -> Float[Tensor, "*batch rows factors"]:
         """The products with each factor times the share of its stage, in place."""
@@ -83,22 +78,6 @@ class FactoredWeight:
             stages = len(self.share)
             through.view(*through.shape[:-1], stages, through.shape[-1] // stages).mul_(self.share)
         return through
-
-
-def add_product(out: Tensor, scale: float, left: Tensor, right: Tensor) -> Tensor:
-    """Scale out + left right, in the memory of `out`."""
-    if out.dim() == left.dim() == right.dim() == 2:
-        return out.addmm_(left, right, beta=scale)
-    return out.mul_(scale).add_(left @ right)
-
-
-def form(base: Matrix, scale: Coefficient, post: Posts, pre: Pres) -> Matrix:
-    """diag(scale) base + post^T pre as a new matrix."""
-    if isinstance(scale, Tensor):
-        return add_product(base * scale.unsqueeze(-1), 1.0, post.mT, pre)
-    if base.dim() == post.dim() == pre.dim() == 2:
-        return torch.addmm(base, post.mT, pre, beta=scale)
-    return (post.mT @ pre).add_(base, alpha=scale)
 
 
 def times_stages(post: Posts, share: Tensor, out: Posts | None = None) -> Posts:
@@ -118,13 +97,13 @@ def condensed(update: Update) -> Update:
         return update
     product = post.mT @ pre
     n_post, n_pre = product.shape[-2:]
-    one = torch.eye(min(n_post, n_pre), dtype=product.dtype, device=product.device)
-    one = one.expand(*product.shape[:-2], *one.shape)
-    return Update(one, product, update.decay) if n_post <= n_pre else Update(product.mT, one, update.decay)
+    identity = torch.eye(min(n_post, n_pre), dtype=product.dtype, device=product.device)
+    identity = identity.expand(*product.shape[:-2], *identity.shape)
+    return Update(identity, product, update.decay) if n_post <= n_pre else Update(product.mT, identity, update.decay)
 
 
 def stack_of_zeros(factor: Tensor, stages: int) -> Tensor:
-    """Room for the factors of all stages, (..., stages x rows, n)."""
+    """A buffer for the factors of all stages, (..., stages x rows, n)."""
     return factor.new_zeros(*factor.shape[:-2], stages * factor.shape[-2], factor.shape[-1])
 
 
@@ -139,7 +118,7 @@ class StagedWeight:
     def __init__(self, slots: Sequence[int]) -> None:
         self.slots = slots
         self.rows: int | None = None
-        self.post = self.pre = self.room = torch.empty(0, 0)
+        self.post = self.pre = self.buffer = torch.empty(0, 0)
 
     def begin(self, base: CachedWeight) -> None:
         """Start a step from W_0."""
@@ -165,9 +144,9 @@ class StagedWeight:
         if update is None:
             self.decays.append(0.0)
             if self.rows is not None:
-                part = slice(slot * self.rows, (slot + 1) * self.rows)
-                self.post[..., part, :].zero_()
-                self.pre[..., part, :].zero_()
+                slot_rows = slice(slot * self.rows, (slot + 1) * self.rows)
+                self.post[..., slot_rows, :].zero_()
+                self.pre[..., slot_rows, :].zero_()
             return
         few = condensed(update)
         goal = goal if few is update else None
@@ -179,12 +158,12 @@ class StagedWeight:
             self.rows = rows
             self.post = stack_of_zeros(few.post, len(self.slots))
             self.pre = stack_of_zeros(few.pre, len(self.slots))
-            self.room = torch.empty_like(self.post)
+            self.buffer = torch.empty_like(self.post)
         elif rows != self.rows:
             raise ValueError(f"the updates of one weight must have the same rows all along: {self.rows}, then {rows}")
-        part = slice(slot * rows, (slot + 1) * rows)
-        self.post[..., part, :].copy_(few.post)
-        self.pre[..., part, :].copy_(few.pre)
+        slot_rows = slice(slot * rows, (slot + 1) * rows)
+        self.post[..., slot_rows, :].copy_(few.post)
+        self.pre[..., slot_rows, :].copy_(few.pre)
         if stage == 0 and goal is not None:
             self.goal = goal
             self.ends = CachedWeight(torch.cat([few.pre, goal[0].expand_as(few.pre)], -2), self.base.inputs)
@@ -206,8 +185,8 @@ class StagedWeight:
         if not self.moving or self.rows is None or not used:
             return self.base
         first, last = min(used), max(used) + 1
-        part = slice(first * self.rows, last * self.rows)
-        post, pre = self.post[..., part, :], self.pre[..., part, :]
+        rows = slice(first * self.rows, last * self.rows)
+        post, pre = self.post[..., rows, :], self.pre[..., rows, :]
         stages = sorted(range(len(self.slots)), key=lambda k: self.slots[k])[first:last]
         by_slot: list[Coefficient] = [share[k] if k < len(share) else 0.0 for k in stages]
         vectors = [c for c in by_slot if isinstance(c, Tensor)]
@@ -222,8 +201,8 @@ class StagedWeight:
                 *post.shape[:-2], 2 * self.rows, post.shape[-1]
             )
             return FactoredWeight(self.base, scale, two, self.ends)
-        room = self.room[..., part, :]
-        return FactoredWeight(self.base, scale, post, CachedWeight(pre), numbers.unsqueeze(-1), room)
+        buffer = self.buffer[..., rows, :]
+        return FactoredWeight(self.base, scale, post, CachedWeight(pre), numbers.unsqueeze(-1), buffer)
 
     def combine(self, row: Sequence[float], dt: float, unit: float) -> tuple[Coefficient, list[Coefficient]]:
         """(s, c) of unit W_0 + dt sum_j row_j dW_j/dt over the stages so far."""

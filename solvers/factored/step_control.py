@@ -73,8 +73,7 @@ def relative(step: RungeKutta, flat: Flat, at: Flat, tol: Tolerances) -> list[fl
     """
     scale = at.mul_(tol.rtol).add_(tol.atol)
     parts = torch.split(torch.div(flat, scale, out=step.spare[0]), step.sizes)
-    found = torch.stack([*(torch.linalg.vector_norm(part) for part in parts), scale.sum()])
-    *norms, total = found.tolist()
+    *norms, total = torch.stack([*(torch.linalg.vector_norm(part) for part in parts), scale.sum()]).tolist()
     means = [norm / math.sqrt(max(1, n)) for norm, n in zip(norms, step.sizes, strict=True)]
     return [*means, 0.0 if math.isfinite(total) else math.inf]
 
@@ -93,16 +92,16 @@ def ratios(step: RungeKutta, row: Sequence[float], after: HybridState, y: Flat, 
     factors = step.slopes.new_tensor([step.dt * e for e in row])
     error = torch.mv(step.slopes[: len(row)].mT, factors, out=step.spare[0])
     at = torch.maximum(torch.abs(step.y, out=step.spare[1]), torch.abs(y, out=step.scratch), out=step.spare[1])
-    found = relative(step, error, at, tol)
+    sizes = relative(step, error, at, tol)
     for name, weight in step.weights.items():
         change = weight.weight(*weight.combine(row, step.dt, 0.0))
         if not isinstance(change, FactoredWeight):
-            found.append(0.0)
+            sizes.append(0.0)
             continue
         unit = weight_unit(after.weights[name], tol)
         size = frobenius(change.shared_post(), change.pre.matrix, change.base.matrix, change.scale)
-        found.append(size / unit if math.isfinite(unit) else math.inf)
-    return found
+        sizes.append(size / unit if math.isfinite(unit) else math.inf)
+    return sizes
 
 
 def first_step(step: RungeKutta, start: tuple[float, HybridState, Slope], tol: Tolerances, limit: float) -> float:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
-import torchdiffeq
 from torch import Tensor
 
 from ctsigprop.rules.update import DenseUpdate, Update
@@ -24,6 +23,7 @@ from ctsigprop.solvers.field import (
 from ctsigprop.solvers.guard import Guard, total
 from ctsigprop.solvers.reference.flatten import Flat, Packing
 from ctsigprop.solvers.samples import Samples
+from ctsigprop.solvers.spiking.flows import FLOWS, Rhs
 from ctsigprop.solvers.times import slack
 
 Updates = Mapping[str, Update | DenseUpdate]
@@ -160,30 +160,34 @@ class GridRun:
             self.sample(t1)
         self.guard.monitor.progress(points[-1])
 
-    def by_odeint(self, method: str, points: Sequence[float]) -> None:
-        """Take the steps between `points` in one call of odeint over the activities."""
-        packing = Packing(HybridState(self.activities, {}))
-        flow = GridFlow(self, packing, points, method)
-        clock = torch.tensor([t - points[0] for t in points], dtype=torch.float64).to(packing.dtype)
-        ends = torch.stack([clock[0], clock[-1]])
-        options = {"grid_constructor": lambda _func, _y, _t: clock, "interp": "linear"}
-        out = torchdiffeq.odeint(
-            flow, packing.pack(HybridState(self.activities, {})), ends, method=method, options=options
-        )
-        flow.arrive(out[-1])
+    def by_stages(self, method: str, points: Sequence[float]) -> None:
+        """Take the steps between `points` by one of the methods in `FLOWS`."""
+        flow = GridFlow(self, FLOWS[method])
+        clock = torch.tensor([t - points[0] for t in points], dtype=torch.float64).to(flow.packing.dtype)
+        y = flow.packing.pack(HybridState(self.activities, {}))
+        for k, (t0, t1) in enumerate(pairwise(points)):
+            self.before_step(t0)
+            for time in self.due(t1, inclusive=False):
+                flow.between(time, t0, y)
+            dt = self.length(t0, t1)
+            counted = flow.counted(y, dt)
+            y, self.updates = flow.step(points[0], (clock[k], clock[k + 1]), y)
+            self.activities = {**flow.packing.unpack(y).activities, **counted}
+            flow.write(y, {**counted, **self.apply_jump(t0, t1, dt)})
+            self.activities = dict(flow.packing.unpack(y).activities)
+            self.sample(t1)
         self.guard.monitor.progress(points[-1])
 
 
 class GridFlow:
-    """The activities' right-hand side as torchdiffeq calls it; jumps in place in the callback before each step."""
+    """The activities of a run as one flat vector, which a method in `FLOWS` moves."""
 
-    def __init__(self, run: GridRun, packing: Packing, points: Sequence[float], method: str) -> None:
-        self.run, self.packing, self.points, self.method = run, packing, points, method
-        self.step = 0
-        self.fresh = True
+    def __init__(self, run: GridRun, method: Callable[[Rhs, Tensor, Tensor, Flat], Flat]) -> None:
+        self.run, self.method = run, method
+        state = HybridState(run.activities, {})
+        self.packing = Packing(state)
         self.counting = run.field if isinstance(run.field, CountingField) else None
-        self.counted: Mapping[str, Tensor] = {}
-        self.held = set(self.count(packing.pack(HybridState(run.activities, {})), run.dt))
+        self.held = set(self.counted(self.packing.pack(state), run.dt))
 
     def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
         """The derivative of all activities, and the updates of the weights."""
@@ -196,43 +200,32 @@ class GridFlow:
                 place.zero_()
         return out, updates
 
-    def __call__(self, s: Tensor, y: Flat) -> Flat:
-        self.run.counts.rhs_evaluations += 1
-        out, updates = self.slope(self.points[0] + float(s), y)
-        if self.fresh:
-            self.run.updates, self.fresh = updates, False
-        return out
+    def step(self, start: float, clock: tuple[Tensor, Tensor], y: Flat) -> tuple[Flat, Updates]:
+        """(y after a step, in memory of its own; the updates at its beginning); the clock counts from `start`."""
+        first: list[Updates] = []
 
-    def callback_step(self, s: Tensor, y: Flat, ds: Tensor) -> None:
-        if self.step:
-            self.arrive(y)
-        t0, t1 = self.points[self.step], self.points[self.step + 1]
-        self.run.before_step(t0)
-        for time in self.run.due(t1, inclusive=False):
-            self.between(time, t0, y)
-        self.counted = self.count(y, self.run.length(t0, t1))
-        self.step += 1
-        self.fresh = True
+        def rhs(s: Tensor, y: Flat) -> Flat:
+            self.run.counts.rhs_evaluations += 1
+            out, updates = self.slope(start + float(s), y)
+            if not first:
+                first.append(updates)
+            return out
 
-    def count(self, y: Flat, dt: float) -> Mapping[str, Tensor]:
+        return y + self.method(rhs, *clock, y), first[0]
+
+    def counted(self, y: Flat, dt: float) -> Mapping[str, Tensor]:
         """What counts time down, after a time dt: within a step it stays, as a stage may fall on its end or beyond."""
         return {} if self.counting is None else self.counting.counted(self.packing.unpack(y).activities, dt)
 
-    def arrive(self, y: Flat) -> None:
-        """Jump at the end of the step just taken, in the memory of y."""
-        t0, t1 = self.points[self.step - 1], self.points[self.step]
-        self.run.activities = {**self.packing.unpack(y).activities, **self.counted}
-        jumped = {**self.counted, **self.run.apply_jump(t0, t1, self.run.length(t0, t1))}
-        if jumped:
-            for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
-                if name in jumped:
-                    place.copy_(jumped[name])
-            self.run.activities = dict(self.packing.unpack(y).activities)
-        self.run.sample(t1)
+    def write(self, y: Flat, activities: Mapping[str, Tensor]) -> None:
+        """Put activities into their places in y."""
+        for name, place in zip(self.packing.names, self.packing.views(y), strict=True):
+            if name in activities:
+                place.copy_(activities[name])
 
     def between(self, time: float, t0: float, y: Flat) -> None:
         """Hand out the state at a time within the step from t0: a shorter step of the same method leads there."""
-        ends = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
-        out = torchdiffeq.odeint(lambda s, z: self.slope(t0 + float(s), z)[0], y, ends, method=self.method)
-        after = {**self.packing.unpack(out[-1]).activities, **self.count(y, time - t0)}
-        self.run.hand_out(time, after, self.slope(t0, y)[1], time - t0)
+        start, end = torch.tensor([0.0, time - t0], dtype=torch.float64).to(y.dtype)
+        after = y + self.method(lambda s, z: self.slope(t0 + float(s), z)[0], start, end, y)
+        activities = {**self.packing.unpack(after).activities, **self.counted(y, time - t0)}
+        self.run.hand_out(time, activities, self.slope(t0, y)[1], time - t0)

@@ -18,7 +18,6 @@ from ctsigprop.solvers.spiking.grid_run import GridRun
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.stretch import Stretch
 
-FLOWS = ("exponential", "euler", "midpoint", "rk4")
 STABLE = {"exponential": math.inf, "euler": STABILITY[1], "midpoint": STABILITY[2], "rk4": STABILITY[4]}
 """Largest step with which a decay of tau = 1 does not grow. The exact flow takes a rule's variables by Euler."""
 
@@ -28,7 +27,7 @@ STABLE = {"exponential": math.inf, "euler": STABILITY[1], "midpoint": STABILITY[
 class Hybrid(Solver):
     """Flow between grid points, jumps (thresholds, resets, spikes, kicks) at them: order 1, as spikes fall on the grid.
 
-    Activities flow by an exact step for given input, or by one of torchdiffeq's fixed-step methods; weights take an
+    Activities flow by an exact step for given input, or by a step of one of torchdiffeq's methods; weights take an
     Euler step per grid step, in factor form and in place. A jump at the end of a step sees all that came from outside
     during the step. Without jumps this is a solver like any other. Steps end at every switch of the stimulus; the last
     one is shortened.
@@ -64,8 +63,8 @@ class Hybrid(Solver):
 
     def __post_init__(self) -> None:
         set_step(self, self.dt)
-        if self.flow not in FLOWS:
-            raise ValueError(f"Hybrid(flow=) must be one of {', '.join(FLOWS)}, got {self.flow!r}")
+        if self.flow not in STABLE:
+            raise ValueError(f"Hybrid(flow=) must be one of {', '.join(STABLE)}, got {self.flow!r}")
         check_limit(self, self.max_steps)
         exact = self.flow == "exponential"
         check_compile(
@@ -109,7 +108,7 @@ class Hybrid(Solver):
         if self.flow == "exponential":
             run.exactly(points)
         else:
-            run.by_odeint(self.flow, points)
+            run.by_stages(self.flow, points)
         run.check(run.state())
 
     def find_divergence(self, run: GridRun, points: Sequence[float]) -> None:

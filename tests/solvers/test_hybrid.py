@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchdiffeq
 from torch import Tensor
 
 import ctsigprop as ct
 from ctsigprop.rules.update import Update
 from ctsigprop.solvers import EventDriven, Hybrid, HybridState, Weight
 from ctsigprop.solvers.base import Counts, Solver
+from ctsigprop.solvers.spiking.flows import FLOWS
 from ctsigprop.solvers.stretch import Stretch
 
 torch.set_num_threads(1)
@@ -223,3 +225,15 @@ def test_spikes_that_cause_each_other_without_end_are_told() -> None:
     field = Endless()
     with pytest.raises(ct.solvers.SolverStopped, match="spikes cause each other without end"):
         EventDriven().advance(field, field.start(), Stretch((0.0, 100.0), 0.0), Quiet(), Counts())
+
+
+@pytest.mark.parametrize("method", FLOWS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_between_jumps_is_that_of_torchdiffeq_to_the_bit(method: str, dtype: torch.dtype) -> None:
+    def rhs(t: Tensor, y: Tensor) -> Tensor:
+        return torch.sin(y * t) - y
+
+    y = torch.linspace(-1, 2, 31, dtype=dtype)
+    clock = torch.tensor([0.3, 0.47], dtype=dtype)
+    there = torchdiffeq.odeint(rhs, y, clock, method=method)[-1]
+    assert torch.equal(y + FLOWS[method](rhs, clock[0], clock[1], y), there)
