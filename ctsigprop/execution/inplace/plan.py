@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.execution.inplace.buffer_pool import Memory
-from ctsigprop.execution.inplace.out_calls import POINTWISE, Call, OutCalls, computed, renames
+from ctsigprop.execution.inplace.buffer_pool import BufferPool
+from ctsigprop.execution.inplace.out_calls import OutCalls, computed, renames
+from ctsigprop.execution.inplace.out_operations import POINTWISE, Call
 from ctsigprop.execution.inplace.step_memory import StepMemory
 from ctsigprop.trace.graph import NotTraceable, Parts, StepGraph
 from ctsigprop.trace.passes import following, nodes_in
@@ -75,18 +76,19 @@ def planned(graph: StepGraph, memory: StepMemory, dt: float) -> Plan:
         [node for node in operations if node in fixed],
         after_before,
         memory.places(graph),
-        memory=Memory(memory.ensemble),
+        buffers=BufferPool(memory.ensemble),
         constants=constants,
     )
     into = written_in_place(graph, flow, jump, memory.activities)
     after_flow = {*results, *(source for node in jump for source in node.all_input_nodes)}
-    buffers = Memory(memory.ensemble)
-    first = OutCalls(flow, after_flow, before.at, into, buffers, constants)
+    first = OutCalls(flow, after_flow, before.at, into, memory.buffers, constants)
     if graph.rates:
         calls, rates = own_rates(graph, first, memory)
+        memory.buffers.give_all()
         changes_for = partial(euler_changes, rates, with_tensors(graph.flow.updates, first), memory)
         return Plan(before.calls, [*first.calls, *calls], graph.learns, constants, changes_for)
-    second = OutCalls(jump, results, first.at, into, buffers, constants)
+    second = OutCalls(jump, results, first.at, into, memory.buffers, constants)
+    memory.buffers.give_all()
     calls = [*first.calls, *learning(with_tensors(graph.flow.updates, first), dt, memory)]
     calls += [*second.calls, *learning(with_tensors(graph.jump.updates, second), 1.0, memory)]
     return Plan(before.calls, [*calls, *copies(graph, second, into, memory)], graph.learns, constants)

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.fx import Node
 
 from ctsigprop.dynamics.vector_field import FrameInput
-from ctsigprop.execution.inplace.buffer_pool import laid_out
+from ctsigprop.execution.inplace.buffer_pool import BufferPool, laid_out
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.trace.graph import INPUTS, SPIKES, StepGraph
 
 
 class StepMemory:
-    """Copies of a state and of what is shown, which stay where they are.
+    """Copies of a state and of what is shown, which stay where they are, and buffers for intermediate results.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ class StepMemory:
             self.weights = {name: value.clone() for name, value in state.weights.items()}
             self.inputs = {n: copy(value) for n in INPUTS if (value := getattr(shown, n)) is not None}
             self.spikes = shown.x.clone()
+        self.buffers = BufferPool(self.ensemble)
         self.state = HybridState(self.activities, self.weights)
         self.bounds: dict[str, tuple[Tensor, Tensor]] = {}
         for name in networks[0].bounds:

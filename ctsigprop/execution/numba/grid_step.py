@@ -126,7 +126,7 @@ def source(step: StepGraph, places: Places, size: int, dt: float, still: set[Nod
     hold(kernel, flowed, places, bounds)
     learn(kernel, jump, jumped, places, 1.0, [*early, *flow])
     hold(kernel, jumped, places, bounds)
-    land(kernel, step.after, places)
+    apply_jump(kernel, step.after, places)
     parts = (("before", before), ("advance", kernel.lines))
     functions = [f"@fast\ndef {name}(m):\n" + "\n".join(lines or indented(["pass"], 1)) for name, lines in parts]
     return "\n\n\n".join(functions), kernel.size
@@ -138,11 +138,11 @@ def terms(parts: Parts) -> list[Parts]:
         return [parts]
     pieces: list[list[Any]] = []
     for factor in parts[:2]:
-        joined = isinstance(factor, Node) and factor.target is aten.cat.default
-        args: tuple[Any, ...] = factor.args if joined else ()
-        along = (args[1] if len(args) > 1 else 0) % factor.meta["val"].dim() if joined else None
+        is_cat = isinstance(factor, Node) and factor.target is aten.cat.default
+        args: tuple[Any, ...] = factor.args if is_cat else ()
+        along = (args[1] if len(args) > 1 else 0) % factor.meta["val"].dim() if is_cat else None
         pieces.append(list(args[0]) if along == 0 else [factor])
-    rows = [[piece.meta["val"].shape[0] for piece in part] for part in pieces if len(part) > 1]
+    rows = [[piece.meta["val"].shape[0] for piece in joined] for joined in pieces if len(joined) > 1]
     if len(rows) < 2 or rows[0] != rows[1]:
         return [parts]
     decays = [parts[2], *[0.0] * (len(rows[0]) - 1)]
@@ -163,14 +163,15 @@ def learn(
         value = kernel.values[node]
         if value.buffer is None and any(read.rstrip("~").removesuffix("'") in updates for read in value.reads):
             kernel.values[node] = kernel.store(value)  # it is read after the weights have changed
-    found: list[tuple[str, Any]] = []
+    changes: list[tuple[str, Any]] = []
     for name, parts in ((name, parts) for name, every in updates.items() for parts in every):
-        whole = len(parts) == 1
-        given = kernel.store(broadcast(kernel.operand(parts[0]), places[name][1])) if whole else factors(kernel, parts)
-        found.append((name, given))
-    if found:
+        if len(parts) == 1:
+            changes.append((name, kernel.store(broadcast(kernel.operand(parts[0]), places[name][1]))))
+        else:
+            changes.append((name, factors(kernel, parts)))
+    if changes:
         kernel.emit(0, f"span = {literal(length)}")
-    for name, change in found:
+    for name, change in changes:
         offset, shape = places[name]
         place = Buffer(offset, contiguous(shape))
         if isinstance(change, Value):
@@ -188,9 +189,9 @@ def hold(kernel: Kernel, changed: Iterable[str], places: Places, bounds: Bounds)
             kernel.emit(1, f"m[i_] = {low} if m[i_] < {low} else {high} if m[i_] > {high} else m[i_]")
 
 
-def land(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:
+def apply_jump(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:
     """The new values of the activities, to where the old ones are: those that others still read are kept aside."""
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for name, node in after.items():
         shape = places[name][1]
         value = broadcast(kernel.operand(node), shape)
@@ -199,7 +200,7 @@ def land(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:
             room = kernel.room(shape)
             kernel.assign(value, room)
             value = in_memory(shape, room)
-        found[name] = value
-    for name, value in found.items():
+        values[name] = value
+    for name, value in values.items():
         offset, shape = places[name]
         kernel.assign(value, Buffer(offset, contiguous(shape)))

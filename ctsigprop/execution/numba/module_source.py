@@ -114,9 +114,8 @@ def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) 
     written = "\n".join([head, *(bodies[0] if len(bodies) == 1 else choice)])
     functions = [written, *map(inspect.getsource, EULER if euler else RUNGE_KUTTA)]
     text = "\n\n\n".join(f"@fast\n{function}" for function in functions)
-    text = re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", text)
-    text = re.sub(r"\bstep\(", "advance(", text)
-    return assembled(kind, text), Layout(inputs, state, first, last, constants, size)
+    names = f"step, read = advance, {'read_line' if euler else 'read_curve'}"
+    return assembled(kind, f"{text}\n\n\n{names}"), Layout(inputs, state, first, last, constants, size)
 
 
 def assembled(kind: str, text: str) -> str:
@@ -183,13 +182,13 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
         rate = derivative(kernel, name)
         if rate is not None:
             rates[name] = broadcast(rate, shape)
-    found = {name: factors(kernel, parts) for name, parts in kernel.graph.flow.updates.items() if name not in rates}
+    changes = {name: factors(kernel, parts) for name, parts in kernel.graph.flow.updates.items() if name not in rates}
     read = {name: {part.removesuffix("~") for part in rate.reads} for name, rate in rates.items()}
     order, aside = readers_first({name: parts & {*rates} for name, parts in read.items()})
     for name, rate in rates.items():
-        if name in aside or f"{name}~" in rate.reads or read[name] & {*found}:
+        if name in aside or f"{name}~" in rate.reads or read[name] & {*changes}:
             rates[name] = kernel.store(rate, kernel.room(rate.shape))
-    for name, (post, pre, decay) in found.items():
+    for name, (post, pre, decay) in changes.items():
         offset, shape = state[name]
         change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
     for name in order:
@@ -219,10 +218,10 @@ def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: 
 
 def derivative(kernel: Kernel, name: str) -> Value | None:
     """The derivative of a tensor that is not of factor form, or None."""
-    found = kernel.graph.rates.get(name)
-    if found is None and len(kernel.graph.flow.updates.get(name, ())) == 1:
-        found = kernel.graph.flow.updates[name][0]
-    return None if found is None else kernel.operand(found)
+    rate: Any = kernel.graph.rates.get(name)
+    if rate is None and len(kernel.graph.flow.updates.get(name, ())) == 1:
+        rate = kernel.graph.flow.updates[name][0]
+    return None if rate is None else kernel.operand(rate)
 
 
 def broadcast(value: Value, shape: tuple[int, ...]) -> Value:
