@@ -112,9 +112,9 @@ def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], ste
     ------
     NotTraceable : code that cannot be recorded
     """
-    tracer, never = Tracer(), NoTime()
-    given = {name: value for name in INPUTS if (value := getattr(shown, name)) is not None}
-    given |= state
+    tracer = Tracer()
+    never: Any = NoTime()
+    given = inputs_of(shown) | dict(state)
     if step is not None and step.spikes is not None:
         given[SPIKES] = step.spikes
     with guarded(), torch.inference_mode(False), torch.no_grad():
@@ -131,16 +131,22 @@ def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], ste
         changes: dict[str, Any] = {}
         with tracer:
             if step is None:
-                values, updates = field(never, activities, weights)  # type: ignore[arg-type]
+                values, updates = field(never, activities, weights)
             else:
-                values, updates = field.exact(never, step.dt, activities, weights)  # type: ignore[arg-type]
+                values, updates = field.exact(never, step.dt, activities, weights)
             length = len(tracer.lines)
             if step is not None:
                 later = {name: DenseWeight(landed[f"{name}'"]) for name in names}
-                jumped, changes = field.jump((never, never), {**activities, **values}, later, 0.0)  # type: ignore[arg-type]
+                jumped, changes = field.jump((never, never), {**activities, **values}, later, 0.0)
                 values = {**values, **jumped}
-        results = tracer.noted((values, *({n: parts_of(u) for n, u in part.items()} for part in (updates, changes))))
+        results = tracer.noted((values, *({n: parts_of(u) for n, u in stage.items()} for stage in (updates, changes))))
     return Trace(list(given), tracer.values, tracer.numbers, tracer.lines[:length], tracer.lines[length:], results)
+
+
+def inputs_of(shown: FrameInput) -> dict[str, Tensor]:
+    """What is shown, by name."""
+    named = {"x": shown.x, "label": shown.label, "context": shown.context, "target": shown.target}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def field_of(network: Network, given: Mapping[str, Tensor], gate: float, events: ArrivingSpikes | None) -> JumpField:
@@ -174,7 +180,7 @@ def as_graph(
     operations = builder.operations()
     return StepGraph(
         graph=builder.graph,
-        inputs={n: builder.given[n] for n in (*INPUTS, SPIKES) if n in builder.given and builder.given[n].users},
+        inputs={name: node for name, node in builder.given.items() if name in INPUTS and node.users},
         state={name: builder.given[name] for name in state},
         landed={name.removesuffix("'"): node for name, node in builder.given.items() if name.endswith("'")},
         constants=constants,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -70,8 +70,8 @@ class OutCalls:
                 self.at[node] = given[0].new_empty(node.meta["val"].shape)
                 self.calls.append(partial(self.at[node].view(given[0].shape).copy_, given[0]))
             elif is_fill(node):
-                filled: Callable[..., Tensor] = node.target  # type: ignore[assignment]
-                self.at[node] = filled(*given, **options)
+                fill: Any = node.target
+                self.at[node] = fill(*given, **options)
             elif node.target is aten.constant_pad_nd.default:
                 self.at[node], call = padded(given, node.meta["val"])
                 self.calls.append(call)

@@ -12,7 +12,8 @@ from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.buffer_pool import BufferPool, laid_out
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.field import HybridState
-from ctsigprop.trace.graph import INPUTS, SPIKES, StepGraph
+from ctsigprop.trace.graph import SPIKES, StepGraph
+from ctsigprop.trace.record import inputs_of
 
 
 class StepMemory:
@@ -35,7 +36,7 @@ class StepMemory:
         with torch.inference_mode(False):
             self.activities = {name: copy(value) for name, value in state.activities.items()}
             self.weights = {name: value.clone() for name, value in state.weights.items()}
-            self.inputs = {n: copy(value) for n in INPUTS if (value := getattr(shown, n)) is not None}
+            self.inputs = {name: copy(value) for name, value in inputs_of(shown).items()}
             self.spikes = shown.x.clone()
         self.buffers = BufferPool(self.ensemble)
         self.state = HybridState(self.activities, self.weights)
@@ -69,6 +70,5 @@ class StepMemory:
 
     def take_in(self, shown: FrameInput, source: Tensor | None = None) -> None:
         """Copy what is shown; to each member what is shown to the one that `source` says."""
-        for name, place in self.inputs.items():
-            value = getattr(shown, name)
-            place.copy_(value if source is None else value[source])
+        for name, value in inputs_of(shown).items():
+            self.inputs[name].copy_(value if source is None else value[source])

@@ -95,7 +95,7 @@ class MachineCode:
             for name, tensor in tensors.items():
                 offset, shape = places[name]
                 whole[offset : offset + tensor.numel()].copy_(tensor.reshape(-1))
-                tensor.set_(whole, offset, shape, contiguous(shape))  # type: ignore[call-overload]
+                tensor.set_(whole.untyped_storage(), offset, shape, contiguous(shape))
         self.array = array
 
 

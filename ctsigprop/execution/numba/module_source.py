@@ -17,7 +17,7 @@ from ctsigprop.execution.numba import adaptive_loop as adaptive
 from ctsigprop.execution.numba import fixed_loop as drivers
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.math_functions import header
-from ctsigprop.execution.numba.symbols import Buffer, Value, contiguous, in_memory, number, spread
+from ctsigprop.execution.numba.symbols import Buffer, Shape, Value, contiguous, in_memory, number, spread
 from ctsigprop.execution.numba.templates import literal
 from ctsigprop.trace.graph import MemberConstant, StepGraph
 from ctsigprop.trace.passes import readers_first
@@ -161,16 +161,15 @@ def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
         elif name in kernel.graph.flow.updates:
             post, pre, decay = factors(kernel, kernel.graph.flow.updates[name])
             kernel.multiply(post, pre, place)
-            if not is_zero(decay):
-                old = Buffer(offset, contiguous(shape))
-                kernel.loops(
-                    shape,
-                    lambda index, old=old, place=place, decay=decay: [  # type: ignore[misc]
-                        f"{place.at(index)} -= {of_row(decay, index)} * {old.at(index)}"
-                    ],
-                )
+            subtract_decay(kernel, decay, Buffer(offset, contiguous(shape)), place, shape)
         else:
             kernel.emit(0, f"m[{place.offset}:{place.offset + math.prod(shape)}] = T(0.0)")
+
+
+def subtract_decay(kernel: Kernel, decay: Any, weight: Buffer, slope: Buffer, shape: Shape) -> None:
+    """Slope -= diag(decay) weight."""
+    if not is_zero(decay):
+        kernel.loops(shape, lambda index: [f"{slope.at(index)} -= {of_row(decay, index)} * {weight.at(index)}"])
 
 
 def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
@@ -251,5 +250,5 @@ def is_zero(decay: Any) -> bool:
 def of_row(decay: Any, index: tuple[str, ...]) -> str:
     """Code of the decay of one synapse."""
     if isinstance(decay, Value):
-        return decay.at(spread(decay.shape, ("post",), index[:1])) if decay.shape else decay.at(())  # type: ignore[arg-type]
+        return decay.at(spread(decay.shape, (0,), index[:1])) if decay.shape else decay.at(())
     return literal(decay)
