@@ -8,6 +8,7 @@ and nothing else.
 from __future__ import annotations
 
 import sys
+import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,8 @@ from typing import Any
 
 import hypothesis
 import jaxtyping
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -33,12 +36,31 @@ Coupled = tuple[ct.Network, ct.Presentations, ct.State, Arrays]
 
 hypothesis.settings.register_profile("ctsigprop", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("ctsigprop")
+torch.set_num_threads(1)
 
 
 @pytest.fixture
 def at_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a notebook or an interpreter, where Ctrl-C ends a run and gives back what it has."""
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+
+
+@pytest.fixture
+def without_a_screen() -> Iterator[None]:
+    """Figures are drawn into memory, and closed in the end."""
+    mpl.use("Agg")
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def old_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stores that version 1 of the format wrote, before there were checksums, and what they hold."""
+    folder = tmp_path_factory.mktemp("old")
+    with tarfile.open(Path(__file__).parent / "fixtures" / "stores_version_1.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 class AdaptiveRate(nn.Module):

@@ -12,13 +12,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import ctsigprop
 from ctsigprop.cli import TABLES, app
 
-torch.set_num_threads(1)
 PICTURES = {"weights.png", "learning.png", "receptive_fields.png"}
 
 

@@ -26,11 +26,10 @@ from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.stimuli.frame import Frame, Input
+from tests.networks import OF_RATES
 
-torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
 Array = NDArray[np.float64]
-OF_RATES = {name: rule() for name, rule in RULES.items() if not (rule().jumps or rule().potential or rule().of_voltage)}
 COSINE = ct.rules.SoftmaxCosine(beta=3.0, kappa=0.5)
 
 

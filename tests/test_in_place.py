@@ -5,33 +5,20 @@ That they are the steps of the plain path is shown in test_equivalence.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
-from ctsigprop.dynamics.vector_field import Field
-from ctsigprop.execution import dispatch as ensemble
+from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.step import BETWEEN, InPlaceStepper
 from ctsigprop.solvers.field import HybridState
+from tests.networks import CLASSES, SIZES, rates, shown
 from tests.ways import ended_alike, in_place_and_not
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
-SIZES, CLASSES = (4, 5, 3), 3
-X = np.random.default_rng(0).standard_normal((5, SIZES[0]))
-Y = np.arange(5) % CLASSES
 EULER = ct.solvers.FactoredEuler(dt=0.02)
-
-
-def network(rule: Any, activation: str = "tanh") -> ct.Network:
-    return ct.Network(SIZES, CLASSES, neuron=ct.Rate(activation=activation), signal=ct.TargetStream(), rule=rule)
-
-
-def shown(**settings: Any) -> ct.Presentations:
-    return ct.Presentations(X, Y, 3, **{"duration": 1.5, "epochs": 3, **settings})
 
 
 @pytest.mark.parametrize("extra", range(BETWEEN))
@@ -40,7 +27,6 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
     whole = ct.Presentations(np.ones((1, 2), np.float32), None, 1, duration=100.0)
     solver = ct.solvers.FactoredEuler(dt=0.05)
     end = ct.simulate(net, whole, solver, seed=1).final.t + 0.05 * extra
-    monkeypatch.setattr(ensemble, "RECORD", 16)
     fast, plain = in_place_and_not(monkeypatch, InPlaceStepper, net, whole, solver, seed=1, t_span=(0.0, end))
     ended_alike(fast, plain)
     for name, value in plain.final.items():
@@ -50,14 +36,14 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
 
 @pytest.mark.parametrize("rule", [ct.rules.ContrastiveHebbian(), ct.rules.Oja(), ct.rules.Hebb(decay=0.1)], ids=repr)
 def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
-    net, stimulus = network(rule, activation="relu"), shown()
+    net, stimulus = rates(rule, neuron="relu"), shown(duration=1.5)
     state = net.initial_state(0, 3, torch.float64)
     names = net.weight_shapes
     hybrid = HybridState({n: v for n, v in state.items() if n not in names}, {n: state[n] for n in names})
     frame = next(stimulus.frames(0.0, 1.5))
     with torch.inference_mode():
         place = InPlaceStepper(net, frame.at(0.0), hybrid)
-        assert Field(net, frame, place).in_place is place
+        assert place.show(FrameInput.to(net, frame.at(0.0)))
         for k in range(BETWEEN + 1):
             assert place.step(0.02 * k, 0.02)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -76,13 +62,13 @@ def test_what_others_wrote_is_carried_out_at_every_step() -> None:
         return ct.rules.Update(local.share * local.post * len(calls), local.pre)
 
     net = ct.Network(SIZES, CLASSES, rule=[ct.rules.Custom(counting, rate=1e-4), None], signal=ct.TargetStream())
-    sol = ct.simulate(net, shown(epochs=2), EULER)
+    sol = ct.simulate(net, shown(duration=1.5, epochs=2), EULER)
     assert len(calls) == sol.stats["steps"] >= 256
 
 
 def test_a_plain_run_of_few_steps_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InPlaceStepper, "__init__", lambda *_: pytest.fail("recorded"))
-    assert ct.simulate(network(ct.rules.Oja()), shown(), ct.solvers.FactoredEuler(dt=1.0)).status.ok
+    assert ct.simulate(rates(ct.rules.Oja()), shown(duration=1.5), ct.solvers.FactoredEuler(dt=1.0)).status.ok
 
 
 @pytest.mark.parametrize("tau", [1.0, 3.0])

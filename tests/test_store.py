@@ -22,13 +22,11 @@ import zarr
 
 import ctsigprop as ct
 
-torch.set_num_threads(1)
 STEPS = 40
 COMMON = """
 import os, random, signal, sys, time
 import numpy as np, torch
 import ctsigprop as ct
-torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
 
 def run(path, steps, pause=0.0):

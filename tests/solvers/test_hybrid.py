@@ -20,7 +20,6 @@ from ctsigprop.solvers.base import Counts, Solver
 from ctsigprop.solvers.spiking.flows import FLOWS
 from ctsigprop.solvers.stretch import Stretch
 
-torch.set_num_threads(1)
 N, TAU, TAU_SYN, STOP = 20, 20.0, 5.0, 200.0
 
 
@@ -68,7 +67,7 @@ class Recurrent:
 
 
 class Quiet:
-    def sample(self, t: float, state: HybridState) -> None: ...
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None: ...
 
     def progress(self, t: float) -> None: ...
 
@@ -77,8 +76,8 @@ class Ear(Quiet):
     def __init__(self) -> None:
         self.kept: list[tuple[float, Tensor, Tensor]] = []
 
-    def sample(self, t: float, state: HybridState) -> None:
-        self.kept.append((t, state.activities["v"].clone(), state.weights["W"].clone()))
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
+        self.kept.append((t, state["v"].clone(), state["W"].clone()))
 
 
 def trains(solver: Solver) -> tuple[list[list[float]], HybridState]:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import FrameInput
+from ctsigprop.execution.base import Outcome
 from ctsigprop.execution.numba.compiled_module import CompiledModule, compiled
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -60,18 +61,6 @@ class Method:
     rtol: tuple[float, float]
     atol: tuple[float, float]
     max_steps: int | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one member ended."""
-
-    status: Status
-    message: str
-    state: State
-    counts: Counts
-    cause: BaseException | None = None
-    """What was raised, where that ended it."""
 
 
 @dataclass
