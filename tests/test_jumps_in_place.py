@@ -61,8 +61,8 @@ def test_an_interrupt_within_a_step_gives_the_last_good_state(monkeypatch: pytes
         nonlocal count
         count += 1
         if count == 95:
-            self.activities["v.1"].fill_(torch.nan)  # half a step
-            self.weights["W.1"].fill_(torch.nan)
+            self.current.activities["v.1"].fill_(torch.nan)  # half a step
+            self.current.weights["W.1"].fill_(torch.nan)
             raise KeyboardInterrupt
         original(self, t0, t1, dt)
 
