@@ -12,19 +12,13 @@ import torch
 
 import ctsigprop as ct
 from ctsigprop.rules.surrogates import SURROGATES
-from ctsigprop.rules.table import RULES
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.table import SOLVERS
+from tests.networks import CLASSES, OF_RATES, SIZES, X, Y, currents, rates, shown, spikes, spiking
 
 RANDOM = np.random.default_rng(0)
-SIZES, CLASSES = (4, 5, 3), 3
-X = RANDOM.standard_normal((5, SIZES[0]))
-Y = np.arange(5) % CLASSES
 STEP = 0.2
 """It does not fit into a presentation of 1.5, so that every last step is shorter."""
-SPIKE_SIZES = (6, 8, 5)
-SPIKE_X = RANDOM.uniform(0.0, 1.0, (7, SPIKE_SIZES[0]))
-SPIKE_Y = np.arange(7) % CLASSES
 GRID = ct.solvers.Hybrid(dt=0.1)
 
 
@@ -53,9 +47,9 @@ class Case:
     start: Callable[[ct.State], ct.State] = copy
 
 
-def shown(x: Any = X, y: Any = Y, batch: int = 3, **settings: Any) -> ct.Presentations:
-    """Presentations, the last one of each epoch with empty rows."""
-    return ct.Presentations(x, y, batch, **{"duration": 1.5, "epochs": 3, **settings})
+def presented(x: Any = X, y: Any = Y, **settings: Any) -> ct.Presentations:
+    """Three epochs of presentations that are not a whole number of steps."""
+    return shown(x, y, **{"duration": 1.5, "epochs": 3, **settings})
 
 
 def of_rates(
@@ -65,28 +59,15 @@ def of_rates(
     dense = rule is not None and not isinstance(rule, list) and rule.dense
     if dense and "ways" not in settings:
         settings["ways"] = ("compiled", "members")
-    unit = ct.Rate(tau=0.9, activation=neuron) if isinstance(neuron, str) else neuron
-    network = ct.Network(SIZES, CLASSES, neuron=unit, signal=signal or ct.TargetStream(), rule=rule)
+    network = rates(rule, signal, neuron)
     step = ct.solvers.Euler(dt=STEP) if dense else ct.solvers.FactoredEuler(dt=STEP)
-    return Case([network], [stimulus or shown()], solver or step, **settings)
+    return Case([network], [stimulus or presented()], solver or step, **settings)
 
 
 def of_spikes(neuron: Any, rule: Any, stimulus: Any = None, signal: bool = True, **settings: Any) -> Case:
     """Two layers that spike."""
-    stream = ct.TargetStream() if signal else None
-    network = ct.Network(SPIKE_SIZES, CLASSES, neuron=neuron, signal=stream, rule=rule)
     given: dict[str, Any] = {"ways": ("in place", "compiled"), "steps": "spikes", **settings}
-    return Case([network], [stimulus or currents()], GRID, **given)
-
-
-def currents(**settings: Any) -> ct.Presentations:
-    """Constant currents that make units spike."""
-    return shown(SPIKE_X * 3, SPIKE_Y, **{"duration": 3.0, "epochs": 1, **settings})
-
-
-def spikes(encoder: Any, **settings: Any) -> ct.Presentations:
-    """Trains of spikes."""
-    return shown(SPIKE_X, SPIKE_Y, **{"duration": 3.0, "epochs": 1, "encoder": encoder, **settings})
+    return Case([spiking(neuron, rule, signal)], [stimulus or currents()], GRID, **given)
 
 
 def anywhere(state: ct.State) -> ct.State:
@@ -104,11 +85,6 @@ def with_large_weights(state: ct.State) -> ct.State:
 # ---------------------------------------------------------------------------------- rates
 
 
-def for_rates(rule: ct.rules.Rule) -> bool:
-    """Whether a rule asks for no spikes and no potentials."""
-    return not (rule.jumps or rule.potential or rule.of_voltage)
-
-
 def instar(local: ct.rules.Local) -> ct.rules.Update:
     """A rule of one's own, whose decay is a mean over rows."""
     return ct.rules.Update(local.share * local.post, local.pre, local.mean(local.post))
@@ -122,7 +98,7 @@ def mean_rate(activities: Any, labels: Any) -> Any:
 def rule_cases() -> dict[str, Case]:
     """Every rule of the table that learns from rates, and what is made of rules."""
     rules: dict[str, ct.rules.Rule] = {
-        **{name: rule() for name, rule in RULES.items() if name != "custom" and for_rates(rule())},
+        **{name: rule for name, rule in OF_RATES.items() if name != "custom"},
         "sum": ct.rules.Oja(rate=0.2) + ct.rules.Scaling(rate=0.1) + ct.rules.BCM(),
         "dense sum": ct.rules.OjaSubspace(rate=0.2) + ct.rules.WeightDecay(),
         "multiple": 0.5 * ct.rules.Covariance(rate=0.2),
@@ -141,7 +117,7 @@ def rule_cases() -> dict[str, Case]:
                 cases[f"rule: {name} by {kind.__name__}"] = of_rates(
                     rule,
                     solver=kind(dt=0.25),
-                    stimulus=shown(duration=0.6, epochs=1),
+                    stimulus=shown(),
                     ways=("compiled", "members") if kind is ct.solvers.RK4 else ("members",),
                     counted=("steps",),
                 )
@@ -164,7 +140,7 @@ def signal_cases() -> dict[str, Case]:
     for name, signal in signals.items():
         for traces in (True, False):
             rule = ct.rules.ContrastiveHebbian(rate=2.0, decay=0.1, traces=traces)
-            case = of_rates(rule, signal, stimulus=shown(gate=(0.3, 1.2)))
+            case = of_rates(rule, signal, stimulus=presented(gate=(0.3, 1.2)))
             cases[f"signal: {name}, {'traces' if traces else 'one instant'}"] = case
     return cases
 
@@ -180,12 +156,12 @@ def network_cases() -> dict[str, Case]:
     cases["layers: of two time constants"] = of_rates(taught, neuron=taus)
     cases["layers: one is frozen"] = of_rates([taught, None])
     cases["layers: two rules"] = of_rates([ct.rules.Hebb(rate=0.3, decay=0.1), taught])
-    cases["single precision: rates"] = of_rates(taught, stimulus=shown(X.astype(np.float32)))
+    cases["single precision: rates"] = of_rates(taught, stimulus=presented(X.astype(np.float32)))
     alone = ct.Network(SIZES, neuron=ct.Rate(activation="tanh"), rule=ct.rules.Oja(rate=0.3), bias=False)
-    cases["no bias, no labels"] = Case([alone], [shown(y=None)], ct.solvers.FactoredEuler(dt=STEP))
+    cases["no bias, no labels"] = Case([alone], [presented(y=None)], ct.solvers.FactoredEuler(dt=STEP))
     for per in ("class", "sample"):  # memory that a product has read the other way round is used again
         deep = ct.Network((4, 5, 4, 3), 2, signal=ct.TargetStream(per=per), rule=ct.rules.ContrastiveHebbian())
-        case = Case([deep], [shown(y=Y % 2, batch=2)], ct.solvers.FactoredEuler(dt=STEP))
+        case = Case([deep], [presented(y=Y % 2, batch=2)], ct.solvers.FactoredEuler(dt=STEP))
         cases[f"matrices that are as long as wide: a target per {per}"] = case
     return cases
 
@@ -196,14 +172,14 @@ def convolution_cases() -> dict[str, Case]:
     for pooling in ("average", "max"):
         for name in ("contrastive_hebbian", "oja", "bcm"):
             layers: Any = [(1, 4, 4), ct.Conv2d(2, 2, pool=2, pooling=pooling), ct.Conv2d(2, 1), 3]
-            net = ct.Network(layers, CLASSES, signal=ct.TargetStream(), rule=RULES[name]())
-            stimulus = shown(RANDOM.standard_normal((5, 16)))
+            net = ct.Network(layers, CLASSES, signal=ct.TargetStream(), rule=OF_RATES[name])
+            stimulus = presented(RANDOM.standard_normal((5, 16)))
             cases[f"convolution: {name}, {pooling} pooling"] = Case(
                 [net], [stimulus], ct.solvers.FactoredEuler(dt=STEP), ways=("in place", "members")
             )
     layers = [(1, 4, 4), ct.Conv2d(2, 2, pool=2), 3]
     net = ct.Network(layers, CLASSES, neuron=ct.LIF(), signal=ct.TargetStream(), rule=ct.rules.Surrogate())
-    stimulus = shown(RANDOM.uniform(0.0, 12.0, (5, 16)), duration=3.0, epochs=1)
+    stimulus = shown(RANDOM.uniform(0.0, 12.0, (5, 16)), duration=3.0)
     cases["convolution: spikes"] = Case([net], [stimulus], GRID, ways=("in place",), steps="spikes")
     return cases
 
@@ -232,7 +208,7 @@ def method_cases() -> dict[str, Case]:
             cases[f"method: {name}{extra}"] = of_rates(
                 rule,
                 solver=solver,
-                stimulus=shown(duration=0.6, epochs=1),
+                stimulus=shown(),
                 settings={"probes": probes},
                 ways=("in place", "compiled", "members") if name == "factored_euler" else ("compiled", "members"),
                 steps="fixed" if fixed else "adaptive",
@@ -253,10 +229,10 @@ def span_cases() -> dict[str, Case]:
         for span in ((0.1, 1.13), (0.55, 0.58), (0.6, 1.2)):
             settings = {"t_span": span}
             cases[f"span: {span[0]} to {span[1]} by {name}"] = of_rates(
-                taught, solver=solver, stimulus=shown(duration=0.6), settings=settings, ways=ways, start=anywhere
+                taught, solver=solver, stimulus=shown(), settings=settings, ways=ways, start=anywhere
             )
         gated = ct.rules.ContrastiveHebbian(traces=False)
-        stimulus = shown(duration=0.6, gate=(0.2, 0.5))
+        stimulus = shown(gate=(0.2, 0.5))
         cases[f"gate: by {name}"] = of_rates(gated, solver=solver, stimulus=stimulus, ways=ways)
     limits: dict[str, tuple[Any, tuple[str, ...]]] = {
         "FactoredEuler": (ct.solvers.FactoredEuler(dt=0.01, max_steps=37), ("in place", "compiled")),
@@ -298,23 +274,21 @@ def member_cases() -> dict[str, Case]:
             ways = ("members", "compiled members") if isinstance(solver, ct.solvers.Euler) else ("compiled members",)
             cases[f"members: own numbers, stimuli and states, gate {gate}, {type(solver).__name__}"] = Case(
                 [of_its_own(k) for k in range(3)],
-                [shown(duration=0.6, seed=k, gate=gate) for k in range(3)],
+                [shown(epochs=3, seed=k, gate=gate) for k in range(3)],
                 solver,
                 ways,
                 counted=("steps",),
                 settings={"probes": [ct.Probe("weights", every=0.15), ct.Probe("rates", every=0.5)]},
             )
-    for name, rule in RULES.items():
-        if name == "custom" or not for_rates(rule()) or rule().supervised:
+    for name, rule in OF_RATES.items():
+        if name == "custom" or rule.supervised:
             continue
         networks = [
-            ct.Network(SIZES, CLASSES, neuron=ct.Rate(tau=factor), signal=ct.TargetStream(), rule=factor * rule())
+            ct.Network(SIZES, CLASSES, neuron=ct.Rate(tau=factor), signal=ct.TargetStream(), rule=factor * rule)
             for factor in (1.0, 1.7, 2.3)
         ]
         solver = ct.solvers.Euler(dt=0.2)
-        cases[f"members: every number of {name}"] = Case(
-            networks, [shown(duration=0.6, epochs=1)], solver, ("members",)
-        )
+        cases[f"members: every number of {name}"] = Case(networks, [shown()], solver, ("members",))
     return cases
 
 
@@ -403,9 +377,8 @@ def other_spike_cases() -> dict[str, Case]:
             limited.networks, limited.stimuli, ct.solvers.Hybrid(dt=0.1, max_steps=37), limited.ways, "spikes"
         ),
     }
-    x = SPIKE_X.astype(np.float32)
     for neuron, rule in ((ct.LIF(), taught), (ct.IF(tau_syn=0.4), ct.rules.Voltage()), (NEURONS[4], taught)):
-        stimulus = shown(x * 3, SPIKE_Y, duration=3.0, epochs=4)
+        stimulus = currents(np.float32, epochs=4)
         cases[f"single precision: {neuron!r}, {rule!r}"] = of_spikes(neuron, rule, stimulus, ways=("in place",))
     return cases
 

@@ -12,13 +12,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import ctsigprop
 from ctsigprop.cli import TABLES, app
 
-torch.set_num_threads(1)
 PICTURES = {"weights.png", "learning.png", "receptive_fields.png"}
 
 
@@ -120,7 +118,7 @@ def test_a_folder_that_takes_no_file_is_told_before_anything_runs() -> None:
         (("info", "neurones"), ("must be", *TABLES, "neurones")),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_at_the_command_line_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], said: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)

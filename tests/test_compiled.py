@@ -22,22 +22,10 @@ from ctsigprop.execution.numba import emitter as code
 from ctsigprop.rules import ThreeFactor
 from ctsigprop.solvers.table import SOLVERS
 from ctsigprop.trace.passes import readers_first
+from tests.networks import rates, shown
 
 pytest.importorskip("numba", reason="numba, which compiles, is not installed")
 pytestmark = pytest.mark.usefixtures("own_cache")
-SIZES, CLASSES = (4, 5, 3), 3
-X = np.random.default_rng(0).standard_normal((5, SIZES[0]))
-Y = np.arange(5) % CLASSES
-SMOOTH = [ct.Rate(tau=1.0, activation="tanh"), ct.Rate(tau=0.7, activation="tanh")]
-
-
-def network(rule: Any, signal: Any = None, neuron: Any = SMOOTH, **settings: Any) -> ct.Network:
-    return ct.Network(SIZES, CLASSES, neuron=neuron, signal=signal, rule=rule, **settings)
-
-
-def shown(dtype: Any = np.float64, **settings: Any) -> ct.Presentations:
-    """Two presentations, the second one with an empty row."""
-    return ct.Presentations(X.astype(dtype), settings.pop("y", Y), 3, **{"duration": 0.6, **settings})
 
 
 def both(net: ct.Network, solver: type[Any], stimulus: ct.Stimulus, **settings: Any) -> tuple[ct.Solution, ct.Solution]:
@@ -63,7 +51,7 @@ def same(fast: ct.Solution, plain: ct.Solution, rtol: float = 1e-10) -> None:
 
 @pytest.mark.usefixtures("interpreted", "tiny_unchecked")
 def test_a_neuron_of_ones_own_is_compiled_too(tiny_neuron: Any) -> None:
-    net = network(ct.rules.ContrastiveHebbian(), ct.TargetStream(), [ct.Rate(), tiny_neuron])
+    net = rates(ct.rules.ContrastiveHebbian(), ct.TargetStream(), [ct.Rate(), tiny_neuron])
     try:
         same(*both(net, ct.solvers.Euler, shown(), seed=3))
     except UserWarning as warning:  # its parameters are tensors that the graph would have to hold
@@ -81,8 +69,8 @@ def test_a_method_without_a_tableau_is_not_compiled(name: str) -> None:
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_an_interrupted_run_resumed_is_the_whole_run() -> None:
-    net = network(ct.rules.ContrastiveHebbian(), ct.TargetStream())
+def test_a_compiled_run_of_rates_that_goes_on_is_the_whole_run() -> None:
+    net = rates(ct.rules.ContrastiveHebbian(), ct.TargetStream())
     solver = ct.solvers.Euler(dt=0.25, compile=True)
     whole = ct.simulate(net, shown(), solver, seed=1).final
     part = ct.simulate(net, shown(), solver, seed=1, t_span=(0.0, 0.5)).final
@@ -103,7 +91,7 @@ def test_machine_code_of_an_adaptive_method_says_the_same_as_the_source() -> Non
 
 
 def test_the_same_run_twice_is_the_same_to_the_last_bit() -> None:
-    net = network(ct.rules.Oja(rate=0.1))
+    net = rates(ct.rules.Oja(rate=0.1))
     solver = ct.solvers.Euler(dt=0.1, compile=True)
     first, again = (ct.simulate(net, shown(), solver, seed=2, ensemble=2) for _ in range(2))
     assert all(a.final.equal(b.final) for a, b in zip(first, again, strict=True))
@@ -137,7 +125,9 @@ def test_machine_code_of_euler_says_the_same_as_the_source_and_members_have_the_
 @pytest.mark.parametrize(("name", "make"), GROWING)
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")  # as intended here
-def test_a_run_that_diverges_ends_where_the_plain_one_does(name: str, make: Callable[[bool], Any]) -> None:
+def test_a_compiled_run_of_rates_that_diverges_ends_where_the_plain_one_does(
+    name: str, make: Callable[[bool], Any]
+) -> None:
     net = ct.Network([2, 2], neuron=ct.Rate(activation="linear"), rule=ct.rules.Hebb(rate=2.0), bias=False)
     stimulus = ct.Presentations(np.ones((1, 2), np.float32), None, 1, duration=100.0)
     probe = ct.Probe("weights", every=1.0)
@@ -155,9 +145,9 @@ def slope_of_erf(u: torch.Tensor) -> torch.Tensor:
 
 
 def no_compiled_form() -> dict[str, tuple[str, ct.Network, ct.Stimulus]]:
-    oja = network(ct.rules.Oja())
+    oja = rates(ct.rules.Oja())
     return {
-        "a function of time": ("depends on time", network(ThreeFactor(modulator=np.cos)), shown()),
+        "a function of time": ("depends on time", rates(ThreeFactor(modulator=np.cos)), shown()),
         "a stimulus of time": (
             "the stimulus is a function of time",
             oja,
@@ -166,9 +156,7 @@ def no_compiled_form() -> dict[str, tuple[str, ct.Network, ct.Stimulus]]:
         "a gate of time": ("the stimulus is a function of time", oja, shown(gate=lambda t: t)),
         "an operation": (
             "aten.erf.default has no compiled form",
-            network(
-                ct.rules.Oja(), None, ct.Rate(activation=(torch.erf, lambda u: 2 / np.pi**0.5 * torch.exp(-u * u)))
-            ),
+            rates(ct.rules.Oja(), None, ct.Rate(activation=(torch.erf, lambda u: 2 / np.pi**0.5 * torch.exp(-u * u)))),
             shown(),
         ),
     }
@@ -189,7 +177,7 @@ def test_what_has_no_compiled_form_is_told_once_and_runs_all_the_same(case: str)
 def test_without_numba_a_warning_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.warns(UserWarning, match=r"numba is not installed: pip install"):
-        assert ct.simulate(network(ct.rules.Oja()), shown(), ct.solvers.Euler(dt=0.25, compile=True)).status.ok
+        assert ct.simulate(rates(ct.rules.Oja()), shown(), ct.solvers.Euler(dt=0.25, compile=True)).status.ok
 
 
 def test_compile_is_true_or_false() -> None:
@@ -202,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyP
     taken = tmp_path / "taken"
     taken.write_text("a file where a folder should be")
     monkeypatch.setenv("CTSIGPROP_CACHE", str(taken))
-    same(*both(network(ct.rules.Oja(rate=0.3)), ct.solvers.Euler, shown()))
+    same(*both(rates(ct.rules.Oja(rate=0.3)), ct.solvers.Euler, shown()))
 
 
 @pytest.mark.usefixtures("interpreted")

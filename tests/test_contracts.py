@@ -25,8 +25,8 @@ from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.signals.table import SIGNALS
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.table import SOLVERS
+from tests.networks import needs_spikes
 
-torch.set_num_threads(1)
 SIZES = {"rows": 6, "pre_rows": 6, "post": 4, "pre": 5}
 DTYPES = [torch.float32, torch.float64]
 BATCHES = [(), (3,), (2, 3)]
@@ -221,7 +221,7 @@ def test_every_rule_runs_in_a_network(rule: Rule, traces: bool) -> None:
     fields = {field.name for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
     if "traces" in fields and not rule.differential:
         rule = dataclasses.replace(rule, traces=traces)  # type: ignore[type-var]
-    spiking = rule.jumps or rule.potential or rule.of_voltage
+    spiking = needs_spikes(rule)
     neuron: Any = ct.LIF(threshold=0.2) if spiking else ct.Rate(activation="tanh")
     net = ct.Network([3, 4, 2], 2, signal=ct.TargetStream(), rule=rule, neuron=neuron)
     stimulus = tiny()

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from ctsigprop.files.unreadable import sealed
 from ctsigprop.results import format as storage
 from tests.mutations import mutated
 
-torch.set_num_threads(1)
-FIXTURE = Path(__file__).parent / "fixtures" / "stores_version_1.tar.xz"
 COUNT = 78
 unix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and pipes")
 
@@ -40,22 +37,13 @@ def simulated(store: Path | None = None, stops: bool = False) -> ct.Solution:
 
 
 @pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stores that version 1 of the format wrote, before there were checksums, and what they hold."""
-    folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(FIXTURE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory, old: Path) -> dict[str, Path]:
+def stores(tmp_path_factory: pytest.TempPathFactory, old_stores: Path) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("stores")
     simulated().save(folder / "saved")
     simulated(folder / "stored")
     with pytest.raises(SystemExit):
         simulated(folder / "unfinished", stops=True)
-    return {name: folder / name for name in ("saved", "stored", "unfinished")} | {"old": old / "stored"}
+    return {name: folder / name for name in ("saved", "stored", "unfinished")} | {"old": old_stores / "stored"}
 
 
 def loaded(store: Path) -> ct.Solution:
@@ -233,25 +221,25 @@ def test_damage_is_told_when_a_damaged_part_is_read_and_not_before(stores: dict[
 
 
 @pytest.mark.parametrize("name", ["saved", "stored"])
-def test_a_store_of_the_first_format_loads(old: Path, name: str) -> None:
-    expected = json.loads((old / "expected.json").read_text())
-    sol = loaded(old / name)
+def test_a_store_of_the_first_format_loads(old_stores: Path, name: str) -> None:
+    expected = json.loads((old_stores / "expected.json").read_text())
+    sol = loaded(old_stores / name)
     assert {key: value.tolist() for key, value in sol.final.items()} == expected["final"]
     assert {key: value.values.tolist() for key, value in sol.dataset.data_vars.items()} == expected["records"]
     assert {key: value.values.tolist() for key, value in sol.dataset.coords.items()} == expected["clocks"]
     assert (sol.final.t, sol.message, sol.status) == (expected["t"], expected["message"], ct.Status.COMPLETED)
 
 
-def test_an_unfinished_store_of_the_first_format_loads(old: Path) -> None:
-    expected = json.loads((old / "expected.json").read_text())["records"]
-    sol = loaded(old / "unfinished")
+def test_an_unfinished_store_of_the_first_format_loads(old_stores: Path) -> None:
+    expected = json.loads((old_stores / "expected.json").read_text())["records"]
+    sol = loaded(old_stores / "unfinished")
     assert sol.status is ct.Status.UNFINISHED
     assert sol.dataset["weights"].values.tolist() == expected["weights"][:3]  # at 0, 1 and 2, where a probe raised
     assert sol.dataset["size"].values.tolist() == expected["size"][:5]
 
 
-def test_a_store_of_the_first_format_can_be_saved_in_this_one(old: Path, tmp_path: Path) -> None:
-    sol = loaded(old / "saved")
+def test_a_store_of_the_first_format_can_be_saved_in_this_one(old_stores: Path, tmp_path: Path) -> None:
+    sol = loaded(old_stores / "saved")
     back = loaded(sol.save(tmp_path / "new"))
     assert same(back, sol)
     assert "checks" in json.loads((tmp_path / "new" / "manifest.json").read_text())

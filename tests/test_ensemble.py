@@ -10,25 +10,14 @@ import torch
 
 import ctsigprop as ct
 from tests.cases import of_its_own
+from tests.networks import X, rates, shown
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
-SIZES, CLASSES = (4, 5, 3), 3
-X = np.random.default_rng(0).standard_normal((5, SIZES[0]))
-Y = np.arange(5) % CLASSES
 STEPS = {
     "euler": ct.solvers.Euler(dt=0.25),
     "rk4": ct.solvers.RK4(dt=0.25),
     "factored_euler": ct.solvers.FactoredEuler(dt=0.25),
 }
-
-
-def network(rule: Any, signal: Any = None, **settings: Any) -> ct.Network:
-    neuron = settings.pop("neuron", ct.Rate(activation="tanh"))
-    return ct.Network(SIZES, CLASSES, neuron=neuron, signal=signal or ct.TargetStream(), rule=rule, **settings)
-
-
-def shown(**settings: Any) -> ct.Presentations:
-    return ct.Presentations(X, Y, 3, **{"duration": 0.6, **settings})
 
 
 def same(member: ct.Solution, alone: ct.Solution, tolerance: float = 1e-11) -> None:
@@ -40,7 +29,7 @@ def same(member: ct.Solution, alone: ct.Solution, tolerance: float = 1e-11) -> N
 
 
 def test_members_control_their_own_steps() -> None:
-    net = network(ct.rules.ContrastiveHebbian())
+    net = rates(ct.rules.ContrastiveHebbian())
     members = ct.simulate(net, shown(), ensemble=2, seed=7)
     for k, member in enumerate(members):
         alone = ct.simulate(net, shown(), seed=7 + k)
@@ -51,7 +40,7 @@ def test_members_control_their_own_steps() -> None:
 @pytest.mark.parametrize("solver", ["euler", "factored_euler"])
 def test_what_members_record_is_what_they_record_alone(solver: str) -> None:
     probes = [ct.Probe("weights", every=0.2), ct.Probe("signal", times=[0.3, 0.6, 1.2]), ct.Probe("rates", every=0.35)]
-    net = network(ct.rules.ContrastiveHebbian())
+    net = rates(ct.rules.ContrastiveHebbian())
     members = ct.simulate(net, shown(), STEPS[solver], ensemble=2, probes=probes)
     for k, member in enumerate(members):
         alone = ct.simulate(net, shown(), STEPS[solver], seed=k, probes=probes).dataset
@@ -65,7 +54,7 @@ def test_what_members_record_is_what_they_record_alone(solver: str) -> None:
 
 
 def test_seeds_may_be_named() -> None:
-    net = network(ct.rules.Oja())
+    net = rates(ct.rules.Oja())
     members = ct.simulate(net, shown(), STEPS["euler"], ensemble=3, seed=[8, 2, 8])
     same(members[0], members[2], 0.0)
     same(members[1], ct.simulate(net, shown(), STEPS["euler"], seed=2))
@@ -116,11 +105,11 @@ def test_a_member_that_diverges_ends_and_the_others_go_on(solver: str) -> None:
 )
 def test_an_ensemble_that_cannot_be_is_refused(error: type[Exception], words: str, given: dict[str, Any]) -> None:
     with pytest.raises(error, match=words):
-        ct.simulate(network(ct.rules.Oja()), shown(), STEPS["euler"], **given)
+        ct.simulate(rates(ct.rules.Oja()), shown(), STEPS["euler"], **given)
 
 
 def test_networks_of_other_structure_or_number_are_refused() -> None:
-    one, other = network(ct.rules.Oja()), ct.Network([4, 6, 3], 3, signal=ct.TargetStream(), rule=ct.rules.Oja())
+    one, other = rates(ct.rules.Oja()), ct.Network([4, 6, 3], 3, signal=ct.TargetStream(), rule=ct.rules.Oja())
     with pytest.raises(ValueError, match="must have the same sizes and signal"):
         ct.simulate([one, other], shown(), STEPS["euler"], ensemble=2)
     with pytest.raises(ValueError, match="network must be one for all members or a list of 3, got a list of 2"):
@@ -172,7 +161,7 @@ def test_members_that_diverge_part_and_leave_the_bits_of_the_others() -> None:
 
 
 def test_networks_that_differ_in_more_than_numbers_go_one_after_another() -> None:
-    nets = [network(ct.rules.ContrastiveHebbian()), network(ct.rules.Hebb())]
+    nets = [rates(ct.rules.ContrastiveHebbian()), rates(ct.rules.Hebb())]
     members = ct.simulate(nets, shown(), STEPS["euler"], ensemble=2)
     for k, member in enumerate(members):
         assert member.stats["path"] == "torchdiffeq"

@@ -17,7 +17,6 @@ from torch import Tensor
 
 import ctsigprop as ct
 
-torch.set_num_threads(1)
 LATE = 3.1
 X = torch.rand(16, 6, generator=torch.Generator().manual_seed(0))
 SOLVERS: list[ct.solvers.Solver] = [

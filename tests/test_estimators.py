@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.datasets import make_friedman1
 from sklearn.linear_model import RidgeCV
@@ -19,7 +18,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import ctsigprop as ct
 from ctsigprop.estimators import tuning_curves
 
-torch.set_num_threads(1)
 DIGITS = ct.datasets.digits(seed=0)
 X, Y = DIGITS.x_train.double().numpy()[:600], DIGITS.y_train.numpy()[:600]
 X_TEST, Y_TEST = DIGITS.x_test.numpy(), DIGITS.y_test.numpy()

@@ -11,11 +11,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 
 import ctsigprop as ct
-
-torch.set_num_threads(1)
 
 
 class Words(HTMLParser):

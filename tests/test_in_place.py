@@ -5,8 +5,6 @@ That they are the steps of the plain path is shown in test_equivalence.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -16,21 +14,11 @@ import ctsigprop as ct
 from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.step import BETWEEN, InPlaceStepper
 from ctsigprop.solvers.field import HybridState
+from tests.networks import CLASSES, SIZES, rates, shown
 from tests.ways import ended_alike, in_place_and_not
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
-SIZES, CLASSES = (4, 5, 3), 3
-X = np.random.default_rng(0).standard_normal((5, SIZES[0]))
-Y = np.arange(5) % CLASSES
 EULER = ct.solvers.FactoredEuler(dt=0.02)
-
-
-def network(rule: Any, activation: str = "tanh") -> ct.Network:
-    return ct.Network(SIZES, CLASSES, neuron=ct.Rate(activation=activation), signal=ct.TargetStream(), rule=rule)
-
-
-def shown(**settings: Any) -> ct.Presentations:
-    return ct.Presentations(X, Y, 3, **{"duration": 1.5, "epochs": 3, **settings})
 
 
 @pytest.mark.parametrize("extra", range(BETWEEN))
@@ -47,8 +35,8 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
 
 
 @pytest.mark.parametrize("rule", [ct.rules.ContrastiveHebbian(), ct.rules.Oja(), ct.rules.Hebb(decay=0.1)], ids=repr)
-def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
-    net, stimulus = network(rule, activation="relu"), shown()
+def test_no_step_of_rates_in_place_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
+    net, stimulus = rates(rule, neuron="relu"), shown(duration=1.5)
     state = net.initial_state(0, 3, torch.float64)
     names = net.weight_shapes
     hybrid = HybridState({n: v for n, v in state.items() if n not in names}, {n: state[n] for n in names})
@@ -65,7 +53,7 @@ def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
     assert not {key: size for key, size in taken.items() if size > 0}
 
 
-def test_what_others_wrote_is_carried_out_at_every_step() -> None:
+def test_a_rule_of_ones_own_on_rates_is_carried_out_at_every_step() -> None:
     """A rule of one's own may count its calls, draw numbers, or look at the world."""
     calls = []
 
@@ -74,18 +62,18 @@ def test_what_others_wrote_is_carried_out_at_every_step() -> None:
         return ct.rules.Update(local.share * local.post * len(calls), local.pre)
 
     net = ct.Network(SIZES, CLASSES, rule=[ct.rules.Custom(counting, rate=1e-4), None], signal=ct.TargetStream())
-    sol = ct.simulate(net, shown(epochs=2), EULER)
+    sol = ct.simulate(net, shown(duration=1.5, epochs=2), EULER)
     assert len(calls) == sol.stats["steps"] >= 256
 
 
 def test_a_plain_run_of_few_steps_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InPlaceStepper, "__init__", lambda *_: pytest.fail("recorded"))
-    assert ct.simulate(network(ct.rules.Oja()), shown(), ct.solvers.FactoredEuler(dt=1.0)).status.ok
+    assert ct.simulate(rates(ct.rules.Oja()), shown(duration=1.5), ct.solvers.FactoredEuler(dt=1.0)).status.ok
 
 
 @pytest.mark.parametrize("tau", [1.0, 3.0])
 @pytest.mark.parametrize("cut", [97.0, 50.0])
-def test_a_run_cut_anywhere_ends_with_the_same_bits(tau: float, cut: float) -> None:
+def test_a_run_of_rates_in_place_cut_anywhere_ends_with_the_same_bits(tau: float, cut: float) -> None:
     """What is left may be too short for steps in place."""
     x = torch.rand(16, 6, generator=torch.Generator().manual_seed(0))
     net = ct.Network(

@@ -14,17 +14,14 @@ import torch
 
 import ctsigprop as ct
 from ctsigprop.execution.numba import emitter as code
-from tests.cases import CASES, CLASSES, ENCODERS, currents, of_spikes, spikes
+from tests.cases import CASES, ENCODERS
+from tests.networks import CLASSES, currents, spikes, spiking
 from tests.test_equivalence import TOLERANCES, carried_out, plain, same_end, same_numbers
 from tests.ways import ended_alike
 
 pytest.importorskip("numba", reason="numba, which compiles, is not installed")
 pytestmark = pytest.mark.usefixtures("own_cache")
 TWO_WAYS = [name for name in CASES if name.startswith(("neuron: ", "spike times: "))]
-
-
-def network(rule: Any) -> ct.Network:
-    return of_spikes(ct.LIF(), rule).networks[0]
 
 
 @pytest.mark.parametrize("name", TWO_WAYS)
@@ -38,8 +35,8 @@ def test_products_from_spike_to_spike_are_those_in_tiles(name: str, monkeypatch:
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_a_run_that_goes_on_is_the_whole_run() -> None:
-    net = of_spikes(ct.LIF(), ct.rules.STDP(rate=0.02), signal=False).networks[0]
+def test_a_compiled_run_of_spikes_that_goes_on_is_the_whole_run() -> None:
+    net = spiking(ct.LIF(), ct.rules.STDP(rate=0.02), signal=False)
     stimulus, solver = spikes(ENCODERS[0]), ct.solvers.Hybrid(dt=0.1, compile=True)
     cut = ct.simulate(net, stimulus, solver, seed=1, t_span=(0.0, 4.3))
     again = ct.simulate(net, stimulus, solver, state=cut.final, t_span=(4.3, 9.0))
@@ -48,7 +45,7 @@ def test_a_run_that_goes_on_is_the_whole_run() -> None:
         assert torch.equal(again.final[name], value), name
 
 
-def test_a_run_that_diverges_ends_where_the_plain_one_does() -> None:
+def test_machine_code_of_spikes_that_diverges_ends_where_the_plain_run_does() -> None:
     """Machine code; steps that are too long for the decay of the weights."""
     net = ct.Network([2, 2], neuron=ct.LIF(), rule=ct.rules.Oja(rate=20.0, traces=True), bias=False)
     stimulus = ct.Presentations(np.full((1, 2), 5.0), None, 1, duration=300.0)
@@ -77,8 +74,8 @@ def test_machine_code_of_large_layers_is_the_same(rate: float) -> None:
     assert float(fast.final["n.1"].sum()) > 100
 
 
-def test_members_of_an_ensemble_are_their_single_runs() -> None:
-    net, solver = network(ct.rules.Surrogate()), ct.solvers.Hybrid(dt=0.1, compile=True)
+def test_members_of_a_compiled_ensemble_of_spikes_are_their_single_runs() -> None:
+    net, solver = spiking(ct.LIF(), ct.rules.Surrogate()), ct.solvers.Hybrid(dt=0.1, compile=True)
     together = ct.simulate(net, currents(), solver, ensemble=2)
     for member, seed in zip(together, together.seeds, strict=True):
         alone = ct.simulate(net, currents(), solver, seed=seed)
@@ -97,12 +94,12 @@ def test_what_has_no_compiled_form_says_why_and_goes_on(monkeypatch: pytest.Monk
     with pytest.warns(UserWarning, match="compile=True is without effect: Hybrid compiles neurons with a reset"):
         sol = ct.simulate(net, currents(), solver)
     assert sol.status is ct.Status.COMPLETED
-    shifted = network(ct.rules.Surrogate(psi="shift_add"))
+    shifted = spiking(ct.LIF(), ct.rules.Surrogate(psi="shift_add"))
     with pytest.warns(UserWarning, match=r"the operation aten\.ldexp\.Tensor has no compiled form"):
         assert ct.simulate(shifted, currents(), solver).status is ct.Status.COMPLETED
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else found(name))
-    net = network(ct.rules.Surrogate())
+    net = spiking(ct.LIF(), ct.rules.Surrogate())
     with pytest.warns(UserWarning, match="numba is not installed"):
         sol = ct.simulate(net, currents(), solver)
     expected = ct.simulate(net, currents(), plain)

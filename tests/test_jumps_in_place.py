@@ -16,27 +16,17 @@ import ctsigprop as ct
 from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.base import split
 from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
+from tests.networks import currents, spikes, spiking
 from tests.ways import ended_alike, in_place_and_not
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked")
-SIZES, CLASSES = (6, 8, 5), 3
-RANDOM = np.random.default_rng(0)
-X = RANDOM.uniform(0.0, 1.0, (7, SIZES[0])).astype(np.float32)
-Y = np.arange(7) % CLASSES
 SOLVER = ct.solvers.Hybrid(dt=0.1)
 ENCODER = ct.Poisson(rate=3.0, dt=0.1)
 
 
-def network(neuron: Any, rule: Any, signal: bool = True, sizes: tuple[int, ...] = SIZES) -> ct.Network:
-    return ct.Network(sizes, CLASSES, neuron=neuron, signal=ct.TargetStream() if signal else None, rule=rule)
-
-
-def shown(**settings: Any) -> ct.Presentations:
-    return ct.Presentations(X * 3, Y, 3, **{"duration": 3.0, "epochs": 4, **settings})
-
-
-def spikes(encoder: Any, **settings: Any) -> ct.Presentations:
-    return ct.Presentations(X, Y, 3, **{"duration": 3.0, "epochs": 4, "encoder": encoder, **settings})
+def long(**settings: Any) -> ct.Presentations:
+    """As many steps as are worth recording."""
+    return currents(np.float32, epochs=4, **settings)
 
 
 def both(monkeypatch: pytest.MonkeyPatch, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -52,9 +42,9 @@ def same(fast: ct.Solution, plain: ct.Solution) -> None:
 
 
 @pytest.mark.parametrize("stop", [7.3, 9.0, 27.0])
-def test_a_run_that_goes_on_is_the_whole_run(stop: float) -> None:
+def test_a_run_of_spikes_in_place_that_goes_on_is_the_whole_run(stop: float) -> None:
     """Parts in place and parts that are too short for it."""
-    net, stimulus = network(ct.LIF(), ct.rules.Surrogate()), spikes(ENCODER, epochs=5)
+    net, stimulus = spiking(ct.LIF(), ct.rules.Surrogate()), spikes(ENCODER, np.float32, epochs=5)
     cut = ct.simulate(net, stimulus, SOLVER, seed=1, t_span=(0.0, stop))
     again = ct.simulate(net, stimulus, SOLVER, state=cut.final, t_span=(stop, 45.0))
     whole = ct.simulate(net, stimulus, SOLVER, seed=1)
@@ -64,15 +54,15 @@ def test_a_run_that_goes_on_is_the_whole_run(stop: float) -> None:
 
 @pytest.mark.usefixtures("at_a_prompt")
 def test_an_interrupt_within_a_step_gives_the_last_good_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, stimulus = network(ct.LIF(), ct.rules.Surrogate()), shown()
+    net, stimulus = spiking(ct.LIF(), ct.rules.Surrogate()), long()
     original, count = JumpInPlaceStepper.step, 0
 
     def step(self: JumpInPlaceStepper, t0: float, t1: float, dt: float) -> None:
         nonlocal count
         count += 1
         if count == 95:
-            self.activities["v.1"].fill_(torch.nan)  # half a step
-            self.weights["W.1"].fill_(torch.nan)
+            self.current.activities["v.1"].fill_(torch.nan)  # half a step
+            self.current.weights["W.1"].fill_(torch.nan)
             raise KeyboardInterrupt
         original(self, t0, t1, dt)
 
@@ -86,7 +76,7 @@ def test_an_interrupt_within_a_step_gives_the_last_good_state(monkeypatch: pytes
 
 
 def test_the_state_that_is_given_and_the_one_given_back_are_the_callers() -> None:
-    net, stimulus = network(ct.LIF(), ct.rules.Surrogate()), shown()
+    net, stimulus = spiking(ct.LIF(), ct.rules.Surrogate()), long()
     state = net.initial_state(0, 3)
     before = {name: value.clone() for name, value in state.items()}
     first = ct.simulate(net, stimulus, SOLVER, state=state)
@@ -98,8 +88,8 @@ def test_the_state_that_is_given_and_the_one_given_back_are_the_callers() -> Non
 
 
 @pytest.mark.parametrize("rule", [ct.rules.Voltage(), ct.rules.Surrogate(psi="triangle")], ids=repr)
-def test_no_step_takes_memory(rule: ct.rules.Rule) -> None:
-    net, stimulus = network(ct.LIF(), rule), shown()
+def test_no_step_of_spikes_in_place_takes_memory(rule: ct.rules.Rule) -> None:
+    net, stimulus = spiking(ct.LIF(), rule), long()
     frame = next(stimulus.frames(0.0, 3.0))
     with torch.inference_mode():
         place = JumpInPlaceStepper(net, frame, split(net, net.initial_state(0, 3)), 0.1)
@@ -114,13 +104,13 @@ def test_no_step_takes_memory(rule: ct.rules.Rule) -> None:
 
 def test_a_rule_that_asks_for_the_time_takes_the_plain_path_while_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = ct.rules.ThreeFactor(ct.rules.STDP(rate=0.05), modulator=lambda t: 1.0 if t > 5.0 else 0.0)
-    net = network(ct.LIF(), [rule, None], signal=False)
-    fast, plain = both(monkeypatch, net, spikes(ENCODER, gate=(1.0, 2.5)), SOLVER, seed=1)
+    net = spiking(ct.LIF(), [rule, None], signal=False)
+    fast, plain = both(monkeypatch, net, spikes(ENCODER, np.float32, epochs=4, gate=(1.0, 2.5)), SOLVER, seed=1)
     same(fast, plain)
     assert not torch.equal(plain.final["W.1"], net.initial_state(1)["W.1"])
 
 
-def test_what_others_wrote_is_carried_out_at_every_step() -> None:
+def test_a_rule_of_ones_own_on_spikes_is_carried_out_at_every_step() -> None:
     calls = []
 
     def counting(local: ct.rules.Local) -> ct.rules.Update:
@@ -128,5 +118,5 @@ def test_what_others_wrote_is_carried_out_at_every_step() -> None:
         return ct.rules.Update(local.share * local.post * len(calls), local.pre)
 
     rule = ct.rules.Custom(counting, rate=1e-4, traces=True)
-    sol = ct.simulate(network(ct.LIF(), [rule, None]), shown(), SOLVER)
+    sol = ct.simulate(spiking(ct.LIF(), [rule, None]), long(), SOLVER)
     assert len(calls) == sol.stats["steps"] >= 256

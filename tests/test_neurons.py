@@ -17,7 +17,6 @@ from ctsigprop.model.steady import settle
 from ctsigprop.neurons.activations import ACTIVATIONS
 from ctsigprop.neurons.base import check_neuron
 
-torch.set_num_threads(1)
 TAUS = st.floats(0.05, 20.0)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import ctsigprop as ct
@@ -20,7 +19,6 @@ from ctsigprop.batch import Store
 from ctsigprop.cli import app
 from ctsigprop.files.paths import local, machine, part_of, placed
 
-torch.set_num_threads(1)
 EULER = ct.solvers.Euler(dt=0.5)
 TOML = """
 seeds = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -19,16 +19,9 @@ from matplotlib.image import AxesImage
 import ctsigprop as ct
 from ctsigprop.plot.style import COLOURS, look
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("without_a_screen")
+
 Plot = Callable[..., Axes]
-
-
-@pytest.fixture(autouse=True)
-def without_a_screen() -> Iterator[None]:
-    mpl.use("Agg")
-    with mpl.rc_context():
-        yield
-    plt.close("all")
 
 
 def network() -> ct.Network:

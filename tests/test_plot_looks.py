@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -21,7 +18,8 @@ import ctsigprop as ct
 from ctsigprop.plot.animation import label_axes
 from ctsigprop.plot.batches import sweep
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("without_a_screen")
+
 R = ct.rules
 
 
@@ -43,14 +41,6 @@ NETWORKS = {
     "direct feedback": ct.Network([64, 32, 32, 32, 10], 10, signal=ct.DirectFeedbackAlignment(), rule=R.Hebb()),
     "seven layers": deep(7),
 }
-
-
-@pytest.fixture(autouse=True)
-def without_a_screen() -> Iterator[None]:
-    mpl.use("Agg")
-    with mpl.rc_context():
-        yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -14,7 +13,8 @@ from matplotlib.axes import Axes
 import ctsigprop as ct
 from ctsigprop.plot.summary import choose
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("without_a_screen")
+
 CLASSES = 3
 NETWORK = ct.Network([4, 5, 6], CLASSES, neuron=ct.LIF(), signal=ct.TargetStream(), rule=ct.rules.Surrogate())
 STIMULUS = ct.Presentations(torch.rand(4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(4) % CLASSES, 2)
@@ -41,14 +41,6 @@ OF_ROW = ("raster", "voltages")
 PLOTS: dict[str, Callable[..., Axes]] = {
     name: getattr(ct.plot, name) for name in (*OF_LAYER, *OF_ROW, "norms", "learning", "alignment")
 }
-
-
-@pytest.fixture(autouse=True)
-def without_a_screen() -> Iterator[None]:
-    mpl.use("Agg")
-    with mpl.rc_context():
-        yield
-    plt.close("all")
 
 
 def run(*probes: ct.Probe) -> ct.Solution:

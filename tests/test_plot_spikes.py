@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -12,13 +9,7 @@ import torch
 
 import ctsigprop as ct
 
-
-@pytest.fixture(autouse=True)
-def without_a_screen() -> Iterator[None]:
-    mpl.use("Agg")
-    with mpl.rc_context():
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("without_a_screen")
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -20,16 +18,9 @@ from PIL import Image
 
 import ctsigprop as ct
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("without_a_screen")
+
 SAMPLES, CLASSES = 4, 3
-
-
-@pytest.fixture(autouse=True)
-def without_a_screen() -> Iterator[None]:
-    mpl.use("Agg")
-    with mpl.rc_context():
-        yield
-    plt.close("all")
 
 
 def network() -> ct.Network:

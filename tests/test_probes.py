@@ -17,7 +17,6 @@ import ctsigprop as ct
 from ctsigprop.recording.probes import KINDS
 from ctsigprop.stimuli.validation import as_inputs
 
-torch.set_num_threads(1)
 ROWS, CLASSES, SIZES = 2, 3, (4, 5, 3)
 SOLVER = ct.solvers.RK4(dt=0.25)
 TIMES = [0.0, 0.75, 1.0, 2.5, 3.0]

@@ -19,8 +19,6 @@ from ctsigprop.batch.measures import as_measures
 from ctsigprop.batch.slowness import Slowness
 from ctsigprop.display.progress import Progress, bar_of
 
-torch.set_num_threads(1)
-
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:

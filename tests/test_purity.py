@@ -189,7 +189,6 @@ PEAK = """
 import resource, torch
 import ctsigprop as ct
 
-torch.set_num_threads(1)
 x = torch.rand(320, 50, generator=torch.Generator().manual_seed(0))
 network = ct.Network([50, 30, 20], n_classes=10, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
 for steps in (100, 10_000):

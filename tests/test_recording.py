@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 import ctsigprop as ct
 
-torch.set_num_threads(1)
 SIZES = (4, 6, 3)
 SOLVER = ct.solvers.Euler(dt=0.25)
 

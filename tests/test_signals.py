@@ -17,7 +17,6 @@ from ctsigprop.neurons.activations import ACTIVATIONS
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.table import SIGNALS
 
-torch.set_num_threads(1)
 SIZES, CLASSES, ROWS = (4, 6, 5, 3), 3, 4
 TANH = ct.Rate(activation="tanh")
 LABELS = torch.tensor([0, 2, 1, 2])

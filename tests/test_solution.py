@@ -16,8 +16,6 @@ import xarray as xr
 
 import ctsigprop as ct
 
-torch.set_num_threads(1)
-
 
 def simulated(dtype: type[np.floating[Any]] = np.float32, solver: Any = None, **settings: Any) -> ct.Solution:
     x = np.random.default_rng(1).standard_normal((6, 4)).astype(dtype)

@@ -15,7 +15,6 @@ from torch import Tensor
 import ctsigprop as ct
 from ctsigprop.dynamics.event_field import JumpField
 
-torch.set_num_threads(1)
 NEURONS: dict[str, Any] = {
     "lif": ct.LIF(),
     "lif_all": ct.LIF(tau=0.8, threshold=1.5, reset=0.2, tau_syn=0.3, refractory=0.25, tau_rate=2.0, v=0.1),
@@ -376,7 +375,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_makes_no_sense_is_refused_by_name(case: str) -> None:
+def test_a_spiking_network_that_makes_no_sense_is_refused_by_name(case: str) -> None:
     message, act = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         act()

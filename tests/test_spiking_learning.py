@@ -113,7 +113,6 @@ PEAK = """
 import resource, torch
 import ctsigprop as ct
 
-torch.set_num_threads(1)
 x = torch.rand(32, 50, generator=torch.Generator().manual_seed(0))
 KINDS = {
     "sigprop": (ct.rules.Surrogate(), ct.TargetStream(), None),

@@ -18,7 +18,6 @@ import ctsigprop as ct
 from ctsigprop.signals.base import Signal
 from ctsigprop.stimuli.frame import Frame
 
-torch.set_num_threads(1)
 TANH = ct.Rate(activation="tanh")
 COUNTS = st.integers(1, 12)
 

@@ -110,8 +110,7 @@ def simulate(
     stimulus : what it is shown; with `ensemble`, also a list of one for each member, of equal rows and length
     solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default, in `stats`):
         `FactoredDopri5()`, `Dopri5()` where a rule has no factors, `Hybrid(dt=tau / 10)` where neurons have a reset.
-        Where an activation has a kink (relu), "auto" asks for rtol=1e-3, atol=1e-4: a unit that crosses its kink makes
-        a step fail, so that tighter tolerances cost ten times the steps
+        Where an activation has a kink (relu), it asks for rtol=1e-3, atol=1e-4: tighter ones cost ten times the steps
     state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
         the stimulus has, its activities and traces start at rest. With `ensemble`, also a list
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on

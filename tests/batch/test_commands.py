@@ -15,14 +15,12 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import ctsigprop as ct
 from ctsigprop.batch import Store, commands
 from ctsigprop.cli import app
 
-torch.set_num_threads(1)
 TEXT = """
 title = "Two moons"
 seeds = 2

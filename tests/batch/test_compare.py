@@ -17,7 +17,6 @@ from ctsigprop.batch.job import reseeded
 from ctsigprop.batch.measures import as_test, without_rows
 
 mpl.use("Agg")
-torch.set_num_threads(1)
 DATA = ct.datasets.two_moons(200, seed=0)
 SHOWN = ct.Presentations(DATA.x_train, DATA.y_train, 32, epochs=3)
 EULER = ct.solvers.Euler(dt=1.0)

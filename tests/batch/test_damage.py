@@ -6,14 +6,12 @@ import json
 import os
 import random
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import ctsigprop as ct
@@ -24,8 +22,6 @@ from ctsigprop.cli import app
 from ctsigprop.files.unreadable import sealed
 from tests.mutations import VALUES, mutated
 
-torch.set_num_threads(1)
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "stores_version_1.tar.xz"
 COUNT = 117
 SHIPPED = Path(__file__).parents[2] / "notebooks" / "experiments" / "hebbian_vs_surrogate.toml"
 unix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and pipes")
@@ -51,15 +47,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("runs") / "runs"
     swept(store)
     return store
-
-
-@pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stores that the first version wrote, and what they hold."""
-    folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(FIXTURE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
 
 
 def status(store: Path) -> tuple[int, str]:
@@ -90,9 +77,9 @@ def loaded_or_refused(store: Path) -> ct.Runs | None:
 @unix
 @pytest.mark.parametrize("version", ["new", "old"])
 def test_a_mutated_store_of_runs_is_read_as_it_was_or_says_what_is_damaged(
-    runs: Path, old: Path, tmp_path: Path, version: str
+    runs: Path, old_stores: Path, tmp_path: Path, version: str
 ) -> None:
-    store = runs if version == "new" else old / "runs"
+    store = runs if version == "new" else old_stores / "runs"
     whole = ct.Runs.load(store).runs
     told = 0
     for seed in range(COUNT):
@@ -126,17 +113,17 @@ def test_a_record_in_the_place_of_another_is_refused_and_done_again(runs: Path, 
         exact(swept(store).runs, ct.Runs.load(runs).runs, check_exact=True)
 
 
-def test_a_swapped_record_of_the_first_format_is_seen_by_its_settings(old: Path, tmp_path: Path) -> None:
-    store = shutil.copytree(old / "runs", tmp_path / "runs")
+def test_a_swapped_record_of_the_first_format_is_seen_by_its_settings(old_stores: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(old_stores / "runs", tmp_path / "runs")
     a, b = ct.Runs.load(store).keys
     for first, second in ((a, "aside"), (b, a), ("aside", b)):
         (store / first).rename(store / second)
     assert ct.Runs.load(store).runs["status"].tolist() == ["damaged", "damaged"]
 
 
-def test_runs_of_the_first_format_load(old: Path) -> None:
-    expected = json.loads((old / "expected.json").read_text())
-    runs = ct.Runs.load(old / "runs")
+def test_runs_of_the_first_format_load(old_stores: Path) -> None:
+    expected = json.loads((old_stores / "expected.json").read_text())
+    runs = ct.Runs.load(old_stores / "runs")
     assert runs.runs["status"].tolist() == ["completed", "completed"]
     assert runs.runs["rate"].tolist() == expected["rate"]
     assert runs.runs["accuracy"].tolist() == expected["accuracy"]

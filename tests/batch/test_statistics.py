@@ -7,13 +7,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy import stats
 
 import ctsigprop as ct
 from ctsigprop.batch.statistics import TESTS, Test, differences, holm, interval, paired_test, summarise
 
-torch.set_num_threads(1)
 REPETITIONS = 200
 
 

@@ -9,12 +9,10 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
-import torch
 
 import ctsigprop as ct
 
 mpl.use("Agg")
-torch.set_num_threads(1)
 DATA = ct.datasets.two_moons(60, seed=0)
 SHOWN = ct.Presentations(DATA.x_train, DATA.y_train, 16, epochs=3)
 EULER = ct.solvers.Euler(dt=1.0)

@@ -15,6 +15,7 @@ from torch import Tensor
 import ctsigprop as ct
 from ctsigprop.rules import Local, Reward, Rule, ThreeFactor
 from ctsigprop.rules.table import RULES
+from tests.networks import needs_spikes
 
 ROWS, PRE, POST, CLASSES = 6, 4, 5, 3
 SPIKES = ("post_spikes", "pre_spikes")
@@ -172,7 +173,7 @@ def test_two_half_batches_make_the_whole_one_on_average(name: str, seed: int, fi
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_an_empty_row_teaches_nothing(name: str) -> None:
+def test_an_empty_row_teaches_nothing_by_any_rule(name: str) -> None:
     """A row of no presence has share 0 and no learning signal, whatever its activity is."""
     rule, at = EVERY[name], local(EVERY[name])
     assert at.delta is not None
@@ -236,10 +237,6 @@ def network(rule: Rule | None, sizes: tuple[int, ...] = (PRE, POST, 3), **settin
     spiking = rule is not None and needs_spikes(rule)
     neuron = settings.pop("neuron", ct.LIF(threshold=0.3) if spiking else ct.Rate(activation="tanh"))
     return ct.Network(sizes, CLASSES, neuron=neuron, signal=ct.TargetStream(), rule=rule, **settings)
-
-
-def needs_spikes(rule: Rule) -> bool:
-    return rule.jumps or rule.potential or rule.of_voltage
 
 
 def stimulus(duration: float = 1.0, spiking: bool = False) -> ct.Presentations:

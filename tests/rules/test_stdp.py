@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 import ctsigprop as ct
 from ctsigprop.rules import STDP, Rule, ThreeFactor, TripletSTDP
 
-torch.set_num_threads(1)
 Array = NDArray[np.float64]
 Train = list[float]
 SOLVERS: list[Any] = [ct.solvers.Hybrid(dt=0.1), ct.solvers.Hybrid(dt=0.1, flow="rk4"), ct.solvers.EventDriven()]

@@ -20,7 +20,6 @@ from ctsigprop.solvers.base import Counts, Solver
 from ctsigprop.solvers.spiking.flows import FLOWS
 from ctsigprop.solvers.stretch import Stretch
 
-torch.set_num_threads(1)
 N, TAU, TAU_SYN, STOP = 20, 20.0, 5.0, 200.0
 
 
