@@ -143,8 +143,20 @@ class ExactField(Protocol):
 
 
 @runtime_checkable
+class Stepper(Protocol):
+    """Steps in memory of their own; `InPlace` and `JumpsInPlace` say of what kind."""
+
+    current: HybridState
+    """The state at hand; it changes with every step."""
+
+    def load(self, state: HybridState) -> None:
+        """Go on from `state`."""
+        ...
+
+
+@runtime_checkable
 class InPlace(Protocol):
-    """Steps of Euler in memory of their own. A field may offer one as its attribute `in_place`."""
+    """Steps of Euler in memory of their own."""
 
     current: HybridState
     """The state at hand; it changes with every step."""
@@ -168,7 +180,7 @@ class InPlace(Protocol):
 
 @runtime_checkable
 class JumpsInPlace(Protocol):
-    """Steps of flow and jump in memory of their own. A field may offer one as its attribute `in_place`."""
+    """Steps of flow and jump in memory of their own."""
 
     current: HybridState
     """The state at hand; it changes with every step."""

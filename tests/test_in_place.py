@@ -11,8 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
-from ctsigprop.dynamics.vector_field import Field
-from ctsigprop.execution import dispatch as ensemble
+from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.step import BETWEEN, InPlaceStepper
 from ctsigprop.solvers.field import HybridState
 from tests.networks import CLASSES, SIZES, rates, shown
@@ -28,7 +27,6 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
     whole = ct.Presentations(np.ones((1, 2), np.float32), None, 1, duration=100.0)
     solver = ct.solvers.FactoredEuler(dt=0.05)
     end = ct.simulate(net, whole, solver, seed=1).final.t + 0.05 * extra
-    monkeypatch.setattr(ensemble, "RECORD", 16)
     fast, plain = in_place_and_not(monkeypatch, InPlaceStepper, net, whole, solver, seed=1, t_span=(0.0, end))
     ended_alike(fast, plain)
     for name, value in plain.final.items():
@@ -37,7 +35,7 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
 
 
 @pytest.mark.parametrize("rule", [ct.rules.ContrastiveHebbian(), ct.rules.Oja(), ct.rules.Hebb(decay=0.1)], ids=repr)
-def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
+def test_no_step_of_rates_in_place_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
     net, stimulus = rates(rule, neuron="relu"), shown(duration=1.5)
     state = net.initial_state(0, 3, torch.float64)
     names = net.weight_shapes
@@ -45,7 +43,7 @@ def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
     frame = next(stimulus.frames(0.0, 1.5))
     with torch.inference_mode():
         place = InPlaceStepper(net, frame.at(0.0), hybrid)
-        assert Field(net, frame, place).in_place is place
+        assert place.show(FrameInput.to(net, frame.at(0.0)))
         for k in range(BETWEEN + 1):
             assert place.step(0.02 * k, 0.02)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -55,7 +53,7 @@ def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
     assert not {key: size for key, size in taken.items() if size > 0}
 
 
-def test_what_others_wrote_is_carried_out_at_every_step() -> None:
+def test_a_rule_of_ones_own_on_rates_is_carried_out_at_every_step() -> None:
     """A rule of one's own may count its calls, draw numbers, or look at the world."""
     calls = []
 
@@ -75,7 +73,7 @@ def test_a_plain_run_of_few_steps_is_not_recorded(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("tau", [1.0, 3.0])
 @pytest.mark.parametrize("cut", [97.0, 50.0])
-def test_a_run_cut_anywhere_ends_with_the_same_bits(tau: float, cut: float) -> None:
+def test_a_run_of_rates_in_place_cut_anywhere_ends_with_the_same_bits(tau: float, cut: float) -> None:
     """What is left may be too short for steps in place."""
     x = torch.rand(16, 6, generator=torch.Generator().manual_seed(0))
     net = ct.Network(

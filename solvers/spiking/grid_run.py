@@ -32,10 +32,17 @@ Updates = Mapping[str, Update | DenseUpdate]
 class GridRun:
     """A run in progress: activities, weights that are written in place (copies of the caller's), and the listener.
 
-    Where the field has `in_place` steps, the exact ones are taken there.
+    With steps `place` of memory of their own, which hold the state, the exact ones are taken there.
     """
 
-    def __init__(self, field: VectorField | ExactField, state: HybridState, dt: float, guard: Guard) -> None:
+    def __init__(
+        self,
+        field: VectorField | ExactField,
+        state: HybridState,
+        dt: float,
+        guard: Guard,
+        place: JumpsInPlace | None = None,
+    ) -> None:
         self.field, self.dt, self.guard, self.counts = field, dt, guard, guard.counts
         self.bounds = bounds_of(field)
         self.jumping = field if isinstance(field, Jumping) else None
@@ -45,12 +52,7 @@ class GridRun:
         self.shared = set(self.matrices)
         self.reached = guard.t
         self.updates: Updates = {}
-        place = getattr(field, "in_place", None)
-        self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None
-        if self.place is not None:
-            self.place.load(state)
-            self.activities, self.matrices = dict(self.place.current.activities), dict(self.place.current.weights)
-            self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
+        self.place = place
 
     def end(self) -> HybridState:
         """The state at the end of the run."""
@@ -86,7 +88,7 @@ class GridRun:
     def give(self, t: float, state: HybridState) -> None:
         """Hand out a sample, which must be finite."""
         self.check(state)
-        self.guard.monitor.sample(t, state)
+        self.guard.monitor.sample(t, dict(state.items()))
 
     def before_step(self, t: float) -> None:
         """Note how far the run has come, and stop where no more steps are allowed."""
