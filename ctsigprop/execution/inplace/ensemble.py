@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import Field, FrameInput
 from ctsigprop.execution.base import Outcome, Running, member_of, own_state
-from ctsigprop.execution.inplace.step import InPlaceStepper
+from ctsigprop.execution.inplace.rollback import RollbackStepper
 from ctsigprop.solvers.base import Counts, broken_off
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.grid import blocks
@@ -40,7 +40,7 @@ class SideBySide:
         frames = self.shows.frames()
         self.frame = next(frames)
         self.frames = chain([self.frame], frames)
-        self.place = InPlaceStepper([run.network for run in runs], self.frame.at(start), now)
+        self.place = RollbackStepper([run.network for run in runs], self.frame.at(start), now)
         self.samples = Samples(runs[0].times)
         self.t = start
 
