@@ -66,7 +66,7 @@ def test_activity_and_errors_settle_whatever_their_time_constants(tau: Sequence[
 
 
 @pytest.mark.parametrize("signal", [ct.FeedbackAlignment(), ct.KolenPollack(decay=1e-12)], ids=repr)
-def test_feedback_through_the_forward_weights_is_backprop(signal: ct.signals.Signal) -> None:
+def test_feedback_through_the_forward_weights_is_aligned_with_backprop(signal: ct.signals.Signal) -> None:
     net = network(signal)
     state = somewhere(net)
     crossed = ct.alignment(state, X, Y, network=net).values

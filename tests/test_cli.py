@@ -118,7 +118,7 @@ def test_a_folder_that_takes_no_file_is_told_before_anything_runs() -> None:
         (("info", "neurones"), ("must be", *TABLES, "neurones")),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_at_the_command_line_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], said: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)

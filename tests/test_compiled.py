@@ -69,7 +69,7 @@ def test_a_method_without_a_tableau_is_not_compiled(name: str) -> None:
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_an_interrupted_run_resumed_is_the_whole_run() -> None:
+def test_a_compiled_run_of_rates_that_goes_on_is_the_whole_run() -> None:
     net = rates(ct.rules.ContrastiveHebbian(), ct.TargetStream())
     solver = ct.solvers.Euler(dt=0.25, compile=True)
     whole = ct.simulate(net, shown(), solver, seed=1).final
@@ -125,7 +125,9 @@ def test_machine_code_of_euler_says_the_same_as_the_source_and_members_have_the_
 @pytest.mark.parametrize(("name", "make"), GROWING)
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")  # as intended here
-def test_a_run_that_diverges_ends_where_the_plain_one_does(name: str, make: Callable[[bool], Any]) -> None:
+def test_a_compiled_run_of_rates_that_diverges_ends_where_the_plain_one_does(
+    name: str, make: Callable[[bool], Any]
+) -> None:
     net = ct.Network([2, 2], neuron=ct.Rate(activation="linear"), rule=ct.rules.Hebb(rate=2.0), bias=False)
     stimulus = ct.Presentations(np.ones((1, 2), np.float32), None, 1, duration=100.0)
     probe = ct.Probe("weights", every=1.0)

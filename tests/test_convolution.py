@@ -305,7 +305,7 @@ SOLVERS: list[tuple[Any, float]] = [
 
 
 @pytest.mark.parametrize(("solver", "bar"), SOLVERS, ids=lambda value: type(value).__name__)
-def test_the_coupled_system_follows_dop853(solver: Any, bar: float) -> None:
+def test_convolutions_follow_dop853(solver: Any, bar: float) -> None:
     start, expected = by_dop853()
     stimulus = ct.Presentations(X, Y, 2, 0.7, shuffle=False)
     final = ct.simulate(coupled_network(), stimulus, solver, state=start).final
@@ -549,7 +549,7 @@ BAD: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_makes_no_sense_is_refused_by_name(case: str) -> None:
+def test_a_convolution_that_makes_no_sense_is_refused_by_name(case: str) -> None:
     error, words, act = BAD[case]
     with pytest.raises(error, match=words):
         act()

@@ -35,7 +35,7 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
 
 
 @pytest.mark.parametrize("rule", [ct.rules.ContrastiveHebbian(), ct.rules.Oja(), ct.rules.Hebb(decay=0.1)], ids=repr)
-def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
+def test_no_step_of_rates_in_place_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
     net, stimulus = rates(rule, neuron="relu"), shown(duration=1.5)
     state = net.initial_state(0, 3, torch.float64)
     names = net.weight_shapes
@@ -53,7 +53,7 @@ def test_no_step_after_the_first_takes_memory(rule: ct.rules.Rule) -> None:
     assert not {key: size for key, size in taken.items() if size > 0}
 
 
-def test_what_others_wrote_is_carried_out_at_every_step() -> None:
+def test_a_rule_of_ones_own_on_rates_is_carried_out_at_every_step() -> None:
     """A rule of one's own may count its calls, draw numbers, or look at the world."""
     calls = []
 
@@ -73,7 +73,7 @@ def test_a_plain_run_of_few_steps_is_not_recorded(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("tau", [1.0, 3.0])
 @pytest.mark.parametrize("cut", [97.0, 50.0])
-def test_a_run_cut_anywhere_ends_with_the_same_bits(tau: float, cut: float) -> None:
+def test_a_run_of_rates_in_place_cut_anywhere_ends_with_the_same_bits(tau: float, cut: float) -> None:
     """What is left may be too short for steps in place."""
     x = torch.rand(16, 6, generator=torch.Generator().manual_seed(0))
     net = ct.Network(

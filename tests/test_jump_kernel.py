@@ -35,7 +35,7 @@ def test_products_from_spike_to_spike_are_those_in_tiles(name: str, monkeypatch:
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_a_run_that_goes_on_is_the_whole_run() -> None:
+def test_a_compiled_run_of_spikes_that_goes_on_is_the_whole_run() -> None:
     net = spiking(ct.LIF(), ct.rules.STDP(rate=0.02), signal=False)
     stimulus, solver = spikes(ENCODERS[0]), ct.solvers.Hybrid(dt=0.1, compile=True)
     cut = ct.simulate(net, stimulus, solver, seed=1, t_span=(0.0, 4.3))
@@ -45,7 +45,7 @@ def test_a_run_that_goes_on_is_the_whole_run() -> None:
         assert torch.equal(again.final[name], value), name
 
 
-def test_a_run_that_diverges_ends_where_the_plain_one_does() -> None:
+def test_machine_code_of_spikes_that_diverges_ends_where_the_plain_run_does() -> None:
     """Machine code; steps that are too long for the decay of the weights."""
     net = ct.Network([2, 2], neuron=ct.LIF(), rule=ct.rules.Oja(rate=20.0, traces=True), bias=False)
     stimulus = ct.Presentations(np.full((1, 2), 5.0), None, 1, duration=300.0)
@@ -74,7 +74,7 @@ def test_machine_code_of_large_layers_is_the_same(rate: float) -> None:
     assert float(fast.final["n.1"].sum()) > 100
 
 
-def test_members_of_an_ensemble_are_their_single_runs() -> None:
+def test_members_of_a_compiled_ensemble_of_spikes_are_their_single_runs() -> None:
     net, solver = spiking(ct.LIF(), ct.rules.Surrogate()), ct.solvers.Hybrid(dt=0.1, compile=True)
     together = ct.simulate(net, currents(), solver, ensemble=2)
     for member, seed in zip(together, together.seeds, strict=True):

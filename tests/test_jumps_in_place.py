@@ -42,7 +42,7 @@ def same(fast: ct.Solution, plain: ct.Solution) -> None:
 
 
 @pytest.mark.parametrize("stop", [7.3, 9.0, 27.0])
-def test_a_run_that_goes_on_is_the_whole_run(stop: float) -> None:
+def test_a_run_of_spikes_in_place_that_goes_on_is_the_whole_run(stop: float) -> None:
     """Parts in place and parts that are too short for it."""
     net, stimulus = spiking(ct.LIF(), ct.rules.Surrogate()), spikes(ENCODER, np.float32, epochs=5)
     cut = ct.simulate(net, stimulus, SOLVER, seed=1, t_span=(0.0, stop))
@@ -88,7 +88,7 @@ def test_the_state_that_is_given_and_the_one_given_back_are_the_callers() -> Non
 
 
 @pytest.mark.parametrize("rule", [ct.rules.Voltage(), ct.rules.Surrogate(psi="triangle")], ids=repr)
-def test_no_step_takes_memory(rule: ct.rules.Rule) -> None:
+def test_no_step_of_spikes_in_place_takes_memory(rule: ct.rules.Rule) -> None:
     net, stimulus = spiking(ct.LIF(), rule), long()
     frame = next(stimulus.frames(0.0, 3.0))
     with torch.inference_mode():
@@ -110,7 +110,7 @@ def test_a_rule_that_asks_for_the_time_takes_the_plain_path_while_it_learns(monk
     assert not torch.equal(plain.final["W.1"], net.initial_state(1)["W.1"])
 
 
-def test_what_others_wrote_is_carried_out_at_every_step() -> None:
+def test_a_rule_of_ones_own_on_spikes_is_carried_out_at_every_step() -> None:
     calls = []
 
     def counting(local: ct.rules.Local) -> ct.rules.Update:

@@ -375,7 +375,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_makes_no_sense_is_refused_by_name(case: str) -> None:
+def test_a_spiking_network_that_makes_no_sense_is_refused_by_name(case: str) -> None:
     message, act = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         act()

@@ -109,7 +109,7 @@ def test_a_store_has_the_layout_of_a_saved_solution(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("solver", [ct.solvers.Euler(dt=0.5, max_steps=7), ct.solvers.Euler(dt=0.5, max_steps=1)])
-def test_a_run_that_stops_early_keeps_what_it_has(tmp_path: Path, solver: ct.solvers.Solver) -> None:
+def test_a_store_of_a_run_that_stops_early_keeps_what_it_has(tmp_path: Path, solver: ct.solvers.Solver) -> None:
     memory, disk = (simulated(path, solver=solver) for path in (None, tmp_path / "run"))
     assert disk.status is ct.Status.MAX_STEPS
     xr.testing.assert_identical(disk.dataset.load(), memory.dataset)

@@ -15,7 +15,7 @@ from ctsigprop.solvers.field import (
     DenseWeight,
     ExactField,
     HybridState,
-    JumpingField,
+    Jumping,
     JumpsInPlace,
     VectorField,
     bounds_of,
@@ -36,11 +36,16 @@ class GridRun:
     """
 
     def __init__(
-        self, field: VectorField, state: HybridState, dt: float, guard: Guard, place: JumpsInPlace | None = None
+        self,
+        field: VectorField | ExactField,
+        state: HybridState,
+        dt: float,
+        guard: Guard,
+        place: JumpsInPlace | None = None,
     ) -> None:
         self.field, self.dt, self.guard, self.counts = field, dt, guard, guard.counts
         self.bounds = bounds_of(field)
-        self.jumping = field if isinstance(field, JumpingField) else None
+        self.jumping = field if isinstance(field, Jumping) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
@@ -180,15 +185,17 @@ class GridFlow:
     """The activities of a run as one flat vector, which a method in `FLOWS` moves."""
 
     def __init__(self, run: GridRun, method: Callable[[Rhs, Tensor, Tensor, Flat], Flat]) -> None:
-        self.run, self.method = run, method
+        if not isinstance(run.field, VectorField):
+            raise TypeError(f"{type(run.field).__name__} has no derivative")
+        self.run, self.field, self.method = run, run.field, method
         state = HybridState(run.activities, {})
         self.packing = Packing(state)
-        self.counting = run.field if isinstance(run.field, CountingField) else None
+        self.counting = self.field if isinstance(self.field, CountingField) else None
         self.held = set(self.counted(self.packing.pack(state), run.dt))
 
     def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
         """The derivative of all activities, and the updates of the weights."""
-        rates, updates = self.run.field(t, self.packing.unpack(y).activities, self.run.weights)
+        rates, updates = self.field(t, self.packing.unpack(y).activities, self.run.weights)
         out = torch.empty_like(y)
         for name, place in zip(self.packing.names, self.packing.views(out), strict=True):
             if name in rates and name not in self.held:

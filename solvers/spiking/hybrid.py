@@ -90,7 +90,7 @@ class Hybrid(Solver):
 
     def advance(
         self,
-        field: VectorField,
+        field: VectorField | ExactField,
         state: HybridState,
         stretch: Stretch,
         monitor: Monitor,
@@ -101,7 +101,7 @@ class Hybrid(Solver):
         return self.taken(GridRun(field, state, self.dt, Guard(stretch, state, monitor, counts, self.max_steps)))
 
     def advance_in_place(
-        self, stepper: Stepper, field: VectorField, stretch: Stretch, monitor: Monitor, counts: Counts
+        self, stepper: Stepper, field: VectorField | ExactField, stretch: Stretch, monitor: Monitor, counts: Counts
     ) -> HybridState:
         if not isinstance(stepper, JumpsInPlace):
             raise TypeError(f"Hybrid takes steps of flow and jump in place, got {type(stepper).__name__}")

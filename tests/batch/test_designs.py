@@ -62,6 +62,6 @@ def test_the_seed_decides_the_points(design: str) -> None:
         ((SPACE, "sobol", 0), ValueError, "n must be an integer >= 1"),
     ],
 )
-def test_mistakes_are_told(given: tuple[Any, ...], error: type[Exception], said: str) -> None:
+def test_mistakes_in_a_design_are_told(given: tuple[Any, ...], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         design_points(*given)

@@ -123,7 +123,7 @@ def test_the_drive_of_a_row_at_rest_is_the_limit_of_small_activity() -> None:
 
 
 @pytest.mark.parametrize(("contrast", "loss"), LOSSES)
-def test_an_empty_row_teaches_nothing(contrast: Contrast, loss: Loss) -> None:
+def test_an_empty_row_teaches_nothing_by_any_contrast(contrast: Contrast, loss: Loss) -> None:
     h, z, y = streams()
     delta_h, delta_z = contrast.drives(h, z, y)
     assert not delta_h[3].any()

@@ -173,7 +173,7 @@ def test_two_half_batches_make_the_whole_one_on_average(name: str, seed: int, fi
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_an_empty_row_teaches_nothing(name: str) -> None:
+def test_an_empty_row_teaches_nothing_by_any_rule(name: str) -> None:
     """A row of no presence has share 0 and no learning signal, whatever its activity is."""
     rule, at = EVERY[name], local(EVERY[name])
     assert at.delta is not None

@@ -93,7 +93,7 @@ def test_a_rule_on_an_ensemble_equals_the_rule_on_each_member(rule: Rule, batch:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_a_rule_changes_nothing_that_it_is_given(rule: Rule) -> None:
+def test_an_update_changes_nothing_that_the_rule_is_given(rule: Rule) -> None:
     seen, untouched = local(), local()
     rule.update(seen)
     for name in ("post", "pre", "share", "gain", "delta"):
