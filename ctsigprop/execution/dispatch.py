@@ -82,6 +82,22 @@ def for_execution(solver: Solver, execution: Execution, network: Network) -> Sol
     return replace(solver, **settings) if isinstance(solver, Compilable) else solver
 
 
+def check_in_place(network: Network, solver: Solver, stimulus: Stimulus, execution: Execution) -> None:
+    """Refuse execution="inplace" where neither one run nor members side by side can take their steps in place; what the
+    network computes is looked at later.
+
+    Raises
+    ------
+    ValueError : with the obstacle
+    """
+    if execution != "inplace" or to_go_side_by_side([network], solver, [stimulus]) is None:
+        return
+    frame = next(stimulus.frames(0.0, stimulus.duration_total), None)
+    obstacle = None if frame is None else to_steps_in_place(network, solver, frame, stimulus.device.type)
+    if obstacle is not None:
+        raise Refused(execution, f"not in place, because {obstacle}")
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be carried out: runs of one or more members, each with its stimulus and initial state.

@@ -147,8 +147,7 @@ def simulate(
     span = check_span(t_span, stimuli[0])
     states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
     check_step(networks, method, stimuli[0])
-    common = partial(shared, solver=method, probes=probes, span=span)
-    about = described(networks, stimuli, given, seeds, execution, common)
+    about = described(networks, stimuli, given, seeds, execution, partial(shared, method, probes, span))
     runs = [
         Run(one, check_probes(probes, one, shown), start, attrs, span, progress and not k, place is None)
         for k, (one, shown, start, attrs) in enumerate(zip(networks, stimuli, states, about, strict=True))
@@ -165,13 +164,13 @@ def described(
     given: Sequence[State | None],
     seeds: Sequence[int],
     execution: Execution,
-    common: Callable[..., dict[str, Any]],
+    common: Callable[[Stimulus, State | None], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """The attributes of each run; what many have in `common`, their stimulus and given state, is looked at once."""
     known, attrs = dict[int, dict[str, Any]](), []
     for network, stimulus, state, seed in zip(networks, stimuli, given, seeds, strict=True):
         if state is not given[0] or id(stimulus) not in known:
-            known[id(stimulus)] = common(stimulus, state=state)
+            known[id(stimulus)] = common(stimulus, state)
         attrs.append(attributes(known[id(stimulus)], network, seed) | {"execution": execution})
     return attrs
 
