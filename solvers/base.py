@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from ctsigprop.rules.checks import Checked
-from ctsigprop.solvers.field import HybridState, VectorField
+from ctsigprop.solvers.field import HybridState, Stepper, VectorField
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.stretch import Stretch
 
@@ -19,8 +21,8 @@ from ctsigprop.solvers.stretch import Stretch
 class Monitor(Protocol):
     """What a solver tells while it runs."""
 
-    def sample(self, t: float, state: HybridState) -> None:
-        """The state at one of the requested times; valid only during the call."""
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
+        """The state at one of the requested times, all tensors by name; valid only during the call."""
         ...
 
     def progress(self, t: float) -> None:
@@ -68,10 +70,12 @@ def broken_off(error: BaseException) -> Status:
 class Solver(metaclass=Checked):
     """A way to advance time. Subclasses are frozen dataclasses of their settings and hold no state.
 
-    `jumps` says whether the solver takes the jumps of a `JumpingField`.
+    `jumps` says whether the solver takes the jumps of a `JumpingField`; `path` is what its own steps are called in
+    `stats["path"]`.
     """
 
     jumps: ClassVar[bool] = False
+    path: ClassVar[str] = "own solver"
 
     @property
     def step(self) -> float | None:
@@ -105,6 +109,42 @@ class Solver(metaclass=Checked):
         ------
         SolverStopped : with the last good state, where the integration cannot go on
         """
+
+
+@runtime_checkable
+class StepsInPlace(Protocol):
+    """A solver that can let others take its steps, in memory of their own."""
+
+    def in_place_obstacle(self, jumping: bool) -> str | None:
+        """Why the steps of a field with or without jumps cannot be taken in place, as a clause; None where they can."""
+        ...
+
+    def advance_in_place(
+        self, stepper: Stepper, field: VectorField, stretch: Stretch, monitor: Monitor, counts: Counts
+    ) -> HybridState:
+        """As `Solver.advance`, from the state that `stepper` holds, by its steps.
+
+        Raises
+        ------
+        SolverStopped : as `Solver.advance`
+        TypeError : a stepper of another kind
+        """
+        ...
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A solver with a setting `compile`, whose steps may have a form in machine code."""
+
+    @property
+    def compile(self) -> bool:
+        """Whether that is asked for."""
+        ...
+
+    @property
+    def compile_obstacle(self) -> str | None:
+        """Why there is none for these settings, as a clause; None where there may be one."""
+        ...
 
 
 def first_nonfinite(state: HybridState) -> str | None:

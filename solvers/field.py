@@ -61,7 +61,24 @@ Changes = tuple[Mapping[str, Tensor], Mapping[str, Update | DenseUpdate]]
 
 
 @runtime_checkable
-class JumpingField(Protocol):
+class Jumping(Protocol):
+    """A field whose state jumps at the ends of steps."""
+
+    def jump(
+        self,
+        span: tuple[float, float],
+        activities: Mapping[str, Tensor],
+        weights: Mapping[str, Weight],
+        slack: float = 0.0,
+    ) -> Changes:
+        """What jumps at the end of `span`: units whose margin is at least -slack, and all that came from outside in
+        it (its end included, its start not). An update counts at once, W + post^T pre - diag(decay) W.
+        """
+        ...
+
+
+@runtime_checkable
+class JumpingField(Jumping, Protocol):
     """A vector field whose state also jumps: where a margin reaches 0, and at times that are known in advance."""
 
     def __call__(
@@ -76,18 +93,6 @@ class JumpingField(Protocol):
 
     def next_jump(self, t: float) -> float:
         """The first time after t at which a jump comes from outside, infinity where there is none."""
-        ...
-
-    def jump(
-        self,
-        span: tuple[float, float],
-        activities: Mapping[str, Tensor],
-        weights: Mapping[str, Weight],
-        slack: float = 0.0,
-    ) -> Changes:
-        """What jumps at the end of `span`: units whose margin is at least -slack, and all that came from outside in
-        it (its end included, its start not). An update counts at once, W + post^T pre - diag(decay) W.
-        """
         ...
 
 
@@ -138,8 +143,20 @@ class ExactField(Protocol):
 
 
 @runtime_checkable
+class Stepper(Protocol):
+    """Steps in memory of their own; `InPlace` and `JumpsInPlace` say of what kind."""
+
+    current: HybridState
+    """The state at hand; it changes with every step."""
+
+    def load(self, state: HybridState) -> None:
+        """Go on from `state`."""
+        ...
+
+
+@runtime_checkable
 class InPlace(Protocol):
-    """Steps of Euler in memory of their own. A field may offer one as its attribute `in_place`."""
+    """Steps of Euler in memory of their own."""
 
     current: HybridState
     """The state at hand; it changes with every step."""
@@ -163,7 +180,7 @@ class InPlace(Protocol):
 
 @runtime_checkable
 class JumpsInPlace(Protocol):
-    """Steps of flow and jump in memory of their own. A field may offer one as its attribute `in_place`."""
+    """Steps of flow and jump in memory of their own."""
 
     current: HybridState
     """The state at hand; it changes with every step."""

@@ -69,8 +69,13 @@ class FixedStep(Solver, ABC):
     stability: ClassVar[float]
     tableau: ClassVar[Tableau | None] = None
 
+    @property
+    def compile_obstacle(self) -> str | None:
+        """Why there is no compiled form, as a clause; None where there may be one."""
+        return None if self.tableau else TABLEAU_FREE
+
     def __post_init__(self) -> None:
-        check_compile(self, self.compile, None if self.tableau else TABLEAU_FREE)
+        check_compile(self, self.compile, self.compile_obstacle)
         set_step(self, self.dt)
         check_limit(self, self.max_steps)
 
@@ -98,8 +103,13 @@ class StepControlled(Solver, ABC):
     order: ClassVar[int]
     tableau: ClassVar[Tableau | None] = None
 
+    @property
+    def compile_obstacle(self) -> str | None:
+        """Why there is no compiled form, as a clause; None where there may be one."""
+        return None if self.tableau else TABLEAU_FREE
+
     def __post_init__(self) -> None:
-        check_compile(self, self.compile, None if self.tableau else TABLEAU_FREE)
+        check_compile(self, self.compile, self.compile_obstacle)
         of_weights = {"rtol_weights": self.rtol_weights, "atol_weights": self.atol_weights}
         check_tolerances(self, {"rtol": self.rtol, "atol": self.atol, **of_weights})
         check_limit(self, self.max_steps)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
 import ctsigprop as ct
-from ctsigprop.execution import dispatch as ensemble
 
 Way = Literal["plain", "in_place", "compiled", "euler", "rk4"]
 WAYS: tuple[Way, ...] = ("plain", "in_place", "compiled", "euler", "rk4")
 KINDS = (ct.LIF, ct.IF, ct.AdaptiveLIF)
 
 
-def solver_of(way: Way, dt: float, monkeypatch: pytest.MonkeyPatch) -> ct.solvers.Hybrid:
-    monkeypatch.setattr(ensemble, "RECORD", 10**9 if way == "plain" else 1)
-    if way == "euler" or way == "rk4":
-        return ct.solvers.Hybrid(dt=dt, flow=way)
-    return ct.solvers.Hybrid(dt=dt, compile=way == "compiled")
+EXECUTIONS: dict[Way, Literal["plain", "inplace"]] = {"plain": "plain", "in_place": "inplace"}
+
+
+def run(way: Way, dt: float, net: ct.Network, stim: ct.Stimulus, **settings: Any) -> ct.Solution:
+    """A run carried out in this way."""
+    flow: Any = way if way in ("euler", "rk4") else "exponential"
+    solver = ct.solvers.Hybrid(dt=dt, flow=flow, compile=way == "compiled")
+    sol: ct.Solution = ct.simulate(net, stim, solver, execution=EXECUTIONS.get(way, "auto"), **settings)
+    return sol
 
 
 def kicked(
@@ -42,32 +45,27 @@ def spike_steps(sol: ct.Solution) -> list[int]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_refractory_time_lasts_its_number_of_steps(
-    kind: type[ct.LIF] | type[ct.IF] | type[ct.AdaptiveLIF], way: Way, monkeypatch: pytest.MonkeyPatch
+    kind: type[ct.LIF] | type[ct.IF] | type[ct.AdaptiveLIF], way: Way
 ) -> None:
     dt, wait = 0.001, 600
     net, state, stim = kicked(kind(refractory=wait * dt, reset=0.0), dt, 2 * wait + 10)
-    solver = solver_of(way, dt, monkeypatch)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "compile=True is without effect")
-        sol = ct.simulate(net, stim, solver, state=state, probes=[ct.Probe("spikes", every=dt)])
+        sol = run(way, dt, net, stim, state=state, probes=[ct.Probe("spikes", every=dt)])
     assert spike_steps(sol) == [1, 1 + wait, 1 + 2 * wait]
 
 
 @pytest.mark.parametrize("way", ["plain", "in_place", "euler", "rk4"])
 @pytest.mark.parametrize(("refractory", "wait"), [(0.55, 6), (0.5, 5), (0.501, 6), (0.1, 1)])
-def test_a_refractory_time_that_ends_within_a_step_is_over_at_its_end(
-    refractory: float, wait: int, way: Way, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refractory_time_that_ends_within_a_step_is_over_at_its_end(refractory: float, wait: int, way: Way) -> None:
     net, state, stim = kicked(ct.LIF(refractory=refractory, reset=0.0), 0.1, 30)
-    sol = ct.simulate(net, stim, solver_of(way, 0.1, monkeypatch), state=state, probes=[ct.Probe("spikes", every=0.1)])
+    sol = run(way, 0.1, net, stim, state=state, probes=[ct.Probe("spikes", every=0.1)])
     assert set(np.diff(spike_steps(sol))) == {wait}
 
 
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_state_saved_within_a_refractory_time_goes_on(
-    way: Way, early: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_state_saved_within_a_refractory_time_goes_on(way: Way, early: bool, tmp_path: Path) -> None:
     """Also one of an earlier version, which has counted in float32 and is off by some last places: a step at most."""
     dt, wait = 0.001, 600
     net, state, stim = kicked(ct.LIF(refractory=wait * dt, reset=0.0), dt, 700)
@@ -78,10 +76,11 @@ def test_a_state_saved_within_a_refractory_time_goes_on(
     ct.Solution(ct.simulate(net, stim, t_span=(0.0, dt)).dataset, old, {}, ct.Status.COMPLETED, "").save(tmp_path / "s")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "compile=True is without effect")
-        sol = ct.simulate(
+        sol = run(
+            way,
+            dt,
             net,
             stim,
-            solver_of(way, dt, monkeypatch),
             state=ct.load(tmp_path / "s").final,
             t_span=(0.4, 0.65),
             probes=[ct.Probe("spikes", every=dt)],
@@ -90,13 +89,12 @@ def test_a_state_saved_within_a_refractory_time_goes_on(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_spikes_are_counted_beyond_the_whole_numbers_of_float32(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spikes_are_counted_beyond_the_whole_numbers_of_float32(way: Way) -> None:
     net, state, stim = kicked(ct.LIF(), 0.1, 10)
     state = state.replace({"n.1": torch.full((1, 1), 2.0**24 - 4)})
-    solver = solver_of(way, 0.1, monkeypatch)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "compile=True is without effect")
-        sol = ct.simulate(net, stim, solver, state=state, probes=[ct.Probe("spikes", every=0.2)])
+        sol = run(way, 0.1, net, stim, state=state, probes=[ct.Probe("spikes", every=0.2)])
     assert sol.dataset["spikes"].values.ravel().tolist() == [0, 2, 2, 2, 2, 2]
     assert sol.final["n.1"].item() == 6.0
 
@@ -115,7 +113,7 @@ def test_in_float64_the_count_goes_on() -> None:
 @pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.parametrize("every", [1e-9, 1e-12])
 def test_a_recording_too_large_is_refused_before_its_times_are_made(
-    every: float, stored: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    every: float, stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def schedule(*_: object) -> list[float]:
         raise AssertionError("the times were made")

@@ -198,11 +198,12 @@ def file(tmp_path: Path) -> Iterator[Path]:
 class Counting(np.memmap[Any, Any]):
     """Counts the rows that are read."""
 
-    rows_read = 0
+    rows_read = most_rows = 0
 
     def __getitem__(self, index: Any) -> Any:
         found = super().__getitem__(index)
         Counting.rows_read += len(np.atleast_2d(found))
+        Counting.most_rows = max(Counting.most_rows, len(np.atleast_2d(found)))
         return found
 
 
@@ -221,6 +222,22 @@ def test_a_memory_map_is_read_batch_by_batch(file: Path) -> None:
     assert final.equal(ct.simulate(net, ct.Presentations(whole, y, 8), **run).final)
     assert 3 * 8 <= Counting.rows_read <= 3 * 8 + 2
     assert peak < whole.nbytes / 2
+
+
+def test_prediction_reads_a_memory_map_piece_by_piece(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, mapped = np.load(file), np.load(file, mmap_mode="r").view(Counting)
+    net = ct.Network([250, 4], 2, signal=ct.TargetStream(), rule=ct.rules.ContrastiveHebbian())
+    state, y = net.initial_state(0), np.arange(4000) % 2
+    monkeypatch.setattr("ctsigprop.model.network.AT_ONCE", 250 * 300)
+    Counting.rows_read = Counting.most_rows = 0
+    assert torch.equal(net.predict(state, mapped), net.predict(state, whole))
+    assert 4000 <= Counting.rows_read <= 4002
+    assert Counting.most_rows == 300
+    assert net.score(state, mapped, y) == net.score(state, whole, y)
+    with pytest.raises(ValueError, match=r"x must have 250 features, got shape \(4000, 100\)"):
+        net.predict(state, mapped[:, :100])
+    with pytest.raises(ValueError, match="x must"):
+        net.predict(state, mapped[:0])
 
 
 def test_contexts_in_a_memory_map_are_read_batch_by_batch(tmp_path: Path) -> None:

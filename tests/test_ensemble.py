@@ -164,7 +164,7 @@ def test_networks_that_differ_in_more_than_numbers_go_one_after_another() -> Non
     nets = [rates(ct.rules.ContrastiveHebbian()), rates(ct.rules.Hebb())]
     members = ct.simulate(nets, shown(), STEPS["euler"], ensemble=2)
     for k, member in enumerate(members):
-        assert member.stats["path"] == "eager"
+        assert member.stats["path"] == "torchdiffeq"
         same(member, ct.simulate(nets[k], shown(), STEPS["euler"], seed=k))
 
 

@@ -7,7 +7,6 @@ tests that compile it stand in test_compiled.py and test_jump_kernel.py.
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 import torch
 
 import ctsigprop as ct
-from ctsigprop.execution import dispatch
 from tests.cases import CASES, Case
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked", "own_cache", "interpreted")
@@ -49,16 +47,6 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def simulate(execution: str, *args: Any, **settings: Any) -> Any:
-    """As `ct.simulate` with execution=; that becomes the function itself."""
-    solver = args[2]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "RECORD", 0 if execution == "inplace" else 10**12)
-        if execution == "compiled":
-            solver = replace(solver, compile=True)
-        return ct.simulate(args[0], args[1], solver, **settings)
-
-
 def member(case: Case, k: int) -> tuple[ct.Network, ct.Stimulus, ct.State]:
     """What member k of a case is, is shown, and starts from."""
     network, stimulus = case.networks[min(k, len(case.networks) - 1)], case.stimuli[min(k, len(case.stimuli) - 1)]
@@ -70,7 +58,9 @@ def member(case: Case, k: int) -> tuple[ct.Network, ct.Stimulus, ct.State]:
 def plain(name: str, k: int) -> ct.Solution:
     """Member k on the plain path."""
     network, stimulus, state = member(CASES[name], k)
-    sol: ct.Solution = simulate("plain", network, stimulus, CASES[name].solver, state=state, **CASES[name].settings)
+    sol: ct.Solution = ct.simulate(
+        network, stimulus, CASES[name].solver, state=state, execution="plain", **CASES[name].settings
+    )
     return sol
 
 
@@ -83,21 +73,10 @@ def carried_out(name: str, way: str) -> list[ct.Solution]:
         warnings.filterwarnings("ignore", ".*encountered in", RuntimeWarning)  # NumPy's, as nothing is compiled
         if len(members) == 1:
             network, stimulus, state = members[0]
-            return [
-                simulate(given.get("execution", "auto"), network, stimulus, case.solver, state=state, **case.settings)
-            ]
+            return [ct.simulate(network, stimulus, case.solver, state=state, **given, **case.settings)]
         networks, stimuli, states = (list(column) for column in zip(*members, strict=True))
-        return list(
-            simulate(
-                given.get("execution", "auto"),
-                networks,
-                stimuli,
-                case.solver,
-                state=states,
-                ensemble=len(members),
-                **case.settings,
-            )
-        )
+        several: Any = {"state": states, "ensemble": len(members)}
+        return list(ct.simulate(networks, stimuli, case.solver, **several, **given, **case.settings))
 
 
 @pytest.mark.parametrize(("name", "way"), [(name, way) for name, case in CASES.items() for way in case.ways])

@@ -11,8 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
-from ctsigprop.dynamics.vector_field import Field
-from ctsigprop.execution import dispatch as ensemble
+from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.step import BETWEEN, InPlaceStepper
 from ctsigprop.solvers.field import HybridState
 from tests.networks import CLASSES, SIZES, rates, shown
@@ -28,7 +27,6 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
     whole = ct.Presentations(np.ones((1, 2), np.float32), None, 1, duration=100.0)
     solver = ct.solvers.FactoredEuler(dt=0.05)
     end = ct.simulate(net, whole, solver, seed=1).final.t + 0.05 * extra
-    monkeypatch.setattr(ensemble, "RECORD", 16)
     fast, plain = in_place_and_not(monkeypatch, InPlaceStepper, net, whole, solver, seed=1, t_span=(0.0, end))
     ended_alike(fast, plain)
     for name, value in plain.final.items():
@@ -45,7 +43,7 @@ def test_no_step_of_rates_in_place_after_the_first_takes_memory(rule: ct.rules.R
     frame = next(stimulus.frames(0.0, 1.5))
     with torch.inference_mode():
         place = InPlaceStepper(net, frame.at(0.0), hybrid)
-        assert Field(net, frame, place).in_place is place
+        assert place.show(FrameInput.to(net, frame.at(0.0)))
         for k in range(BETWEEN + 1):
             assert place.step(0.02 * k, 0.02)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:

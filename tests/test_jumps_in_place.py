@@ -13,9 +13,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
-from ctsigprop.dynamics.event_field import JumpField
+from ctsigprop.dynamics.vector_field import FrameInput
+from ctsigprop.execution.base import split
 from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
-from ctsigprop.simulation.run import split
 from tests.networks import currents, spikes, spiking
 from tests.ways import ended_alike, in_place_and_not
 
@@ -61,8 +61,8 @@ def test_an_interrupt_within_a_step_gives_the_last_good_state(monkeypatch: pytes
         nonlocal count
         count += 1
         if count == 95:
-            self.activities["v.1"].fill_(torch.nan)  # half a step
-            self.weights["W.1"].fill_(torch.nan)
+            self.current.activities["v.1"].fill_(torch.nan)  # half a step
+            self.current.weights["W.1"].fill_(torch.nan)
             raise KeyboardInterrupt
         original(self, t0, t1, dt)
 
@@ -93,7 +93,7 @@ def test_no_step_of_spikes_in_place_takes_memory(rule: ct.rules.Rule) -> None:
     frame = next(stimulus.frames(0.0, 3.0))
     with torch.inference_mode():
         place = JumpInPlaceStepper(net, frame, split(net, net.initial_state(0, 3)), 0.1)
-        assert JumpField(net, frame, place).in_place is place
+        assert place.show(FrameInput.to(net, frame.at(0.0)), None)
         place.step(0.0, 0.1, 0.1)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
             for k in range(1, 10):

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 import ctsigprop as ct
-from ctsigprop.execution import dispatch as ensemble
 
 
 def in_place_and_not(monkeypatch: pytest.MonkeyPatch, kind: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -21,12 +20,9 @@ def in_place_and_not(monkeypatch: pytest.MonkeyPatch, kind: Any, *args: Any, **k
 
     with monkeypatch.context() as patch:
         patch.setattr(kind, "step", step)
-        fast = ct.simulate(*args, **kwargs)
+        fast = ct.simulate(*args, **kwargs, execution="inplace")
     assert taken
-    with monkeypatch.context() as patch:
-        patch.setattr(ensemble, "RECORD", 10**12)
-        plain = ct.simulate(*args, **kwargs)
-    return fast, plain
+    return fast, ct.simulate(*args, **kwargs, execution="plain")
 
 
 def ended_alike(fast: ct.Solution, plain: ct.Solution) -> None:

@@ -12,7 +12,7 @@ from ctsigprop.batch.job import COSTS, Curve, Job, Record
 from ctsigprop.batch.measures import untrained
 from ctsigprop.batch.memory import PeakMemory
 from ctsigprop.errors import sentence
-from ctsigprop.execution.inplace.ensemble import possible, variables
+from ctsigprop.execution.capability import to_go_side_by_side, variables
 from ctsigprop.model.network import Network
 from ctsigprop.results.solution import Solution
 from ctsigprop.simulation.simulate import simulate
@@ -149,7 +149,7 @@ def fit_together(jobs: Sequence[Job]) -> bool:
         return False
     networks, stimuli = zip(*parts, strict=True)
     machine_code = getattr(jobs[0].solver, "compile", False) and at_same_times(stimuli)
-    return machine_code or possible(networks, jobs[0].solver, stimuli)
+    return machine_code or to_go_side_by_side(networks, jobs[0].solver, stimuli) is None
 
 
 def courses_of(jobs: Sequence[Job]) -> list[LearningCurveRun]:
@@ -222,7 +222,7 @@ def shape(job: Job) -> tuple[object, ...]:
 
 def operations(job: Job, network: Network, stimulus: Stimulus) -> str:
     """A digest of what a run that can go side by side computes, its numbers left out; looked at once per network."""
-    if not isinstance(job.solver, Solver) or not possible([network], job.solver, [stimulus]):
+    if not isinstance(job.solver, Solver) or to_go_side_by_side([network], job.solver, [stimulus]) is not None:
         return ""
     frame = next(stimulus.frames(0.0, stimulus.duration_total))
     shown = frame.at(frame.start)

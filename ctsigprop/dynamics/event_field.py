@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,6 @@ from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.field import Weight
 from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.solvers.times import slack as time_slack
-from ctsigprop.stimuli.frame import Frame
 
 
 class JumpField(Field):
@@ -33,11 +31,6 @@ class JumpField(Field):
     Spikes from outside or from the layer below kick the potentials (or synaptic currents) and traces of a layer
     through its weights; units that have reached their threshold then spike and are reset, at the same instant.
     """
-
-    def __init__(self, network: Network, frame: Frame, place: Any = None) -> None:
-        super().__init__(network, frame)
-        shows = place is not None and self.fixed is not None and place.show(self.fixed, frame.events)
-        self.in_place = place if shows else None
 
     def margin(self, activities: Mapping[str, Tensor]) -> Tensor:
         """The largest margin of all units."""

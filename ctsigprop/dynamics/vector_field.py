@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,10 +80,9 @@ class LayerEvaluation:
 class Field:
     """d(activities)/dt and the weight updates of `network` during `frame`; a pure function of its arguments."""
 
-    def __init__(self, network: Network, frame: Frame, place: Any = None) -> None:
+    def __init__(self, network: Network, frame: Frame) -> None:
         self.network, self.frame = network, frame
         self.fixed = FrameInput.to(network, frame.at(frame.start)) if frame.constant else None
-        self.in_place = place if place is not None and self.fixed is not None and place.show(self.fixed) else None
 
     @property
     def invariants(self) -> FrameInvariants | None:

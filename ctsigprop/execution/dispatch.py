@@ -1,317 +1,355 @@
-"""Several simulations at once: members of an ensemble, compiled, in one batch, or one after another."""
+"""Who carries out a run: the one place that chooses, and says why.
+
+A path is chosen by what it can carry out (`ctsigprop.execution.capability`) and by what `execution` asks for. Whatever
+keeps a faster path from a run is told in the reason: by the very checks that choose.
+"""
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
-
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from ctsigprop.dynamics.vector_field import Field
+from ctsigprop.execution.base import Executor, Outcome, Running, not_begun, split, stacked
+from ctsigprop.execution.batched import Batched
+from ctsigprop.execution.capability import (
+    to_batch,
+    to_compile,
+    to_compile_grid,
+    to_go_side_by_side,
+    to_recording,
+    to_steps_in_place,
+)
+from ctsigprop.execution.inplace.ensemble import SideBySide
 from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
 from ctsigprop.execution.inplace.step import InPlaceStepper
-from ctsigprop.execution.numba import Engine, Method, NotTraceable, Outcome
 from ctsigprop.execution.numba.grid_step import NumbaGridStepper
+from ctsigprop.execution.numba.launch import Compiled
+from ctsigprop.execution.sequential import Sequential
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
-from ctsigprop.neurons.integrate_and_fire import IF, LIF, AdaptiveLIF
-from ctsigprop.neurons.rate import Rate
-from ctsigprop.rules.base import Rule, Scaled, Sum
-from ctsigprop.rules.table import RULES
-from ctsigprop.signals.table import SIGNALS
-from ctsigprop.solvers.base import Counts, Solver, SolverStopped, broken_off
-from ctsigprop.solvers.factored.methods import FactoredEuler
+from ctsigprop.rules.checks import lookup
+from ctsigprop.solvers.base import Compilable, Solver
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.spiking.hybrid import Hybrid
-from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.stimuli.frame import Frame
-from ctsigprop.stimuli.members import EnsembleStimulus, repeated
 from ctsigprop.stimuli.stimulus import Stimulus
+from ctsigprop.trace.graph import NotTraceable
+
+Execution = Literal["auto", "plain", "inplace", "compiled"]
+EXECUTIONS: dict[str, Execution] = {name: name for name in get_args(Execution)}
+NOT_ASKED = "it was not asked for with execution='compiled'"
 
 
-@runtime_checkable
-class Running(Protocol):
-    """One member's run, as its samples are taken."""
+class Refused(ValueError):
+    """An execution that was asked for and cannot be had."""
 
-    start: float
-    stop: float
-    times: list[float]
-    near: float
-    field: Field | None
-    network: Network
-
-    def sample(self, t: float, state: HybridState) -> None: ...
-
-    def progress(self, t: float) -> None: ...
+    def __init__(self, execution: str, obstacle: str) -> None:
+        super().__init__(
+            f"execution must be 'auto', which takes the fastest path that there is, or 'plain' here, got "
+            f"{execution!r}: {obstacle}"
+        )
 
 
-class Listeners:
-    """Hands the samples of the engine to the runs of its members."""
+def check_execution(execution: str) -> Execution:
+    """One of the four executions.
 
-    def __init__(self, runs: Sequence[Running], shows: EnsembleStimulus) -> None:
-        self.runs, self.shows = runs, shows
-
-    def sample(self, member: int, t: float, state: dict[str, Tensor], frame: Frame) -> None:
-        """One member's state at time t."""
-        run, own = self.runs[member], self.shows.of(member, frame.start)
-        if run.field is None or run.field.frame is not own:
-            run.field = Field(run.network, own)
-        run.sample(t, HybridState(state, {}))
-
-    def progress(self, t: float) -> None:
-        """How far all are."""
-        self.runs[0].progress(t)
-
-
-def compiled(
-    runs: Sequence[Running], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State]
-) -> list[Outcome] | None:
-    """All members by a compiled program, or None, after a warning, where there is none."""
-    own: Any = solver
-    fixed = hasattr(own, "dt")
-    tolerance = (0.0, 0.0) if fixed else (own.rtol, own.rtol if own.rtol_weights is None else own.rtol_weights)
-    absolute = (0.0, 0.0) if fixed else (own.atol, own.atol if own.atol_weights is None else own.atol_weights)
-    method = Method(own.tableau, own.dt if fixed else None, tolerance, absolute, own.max_steps)
-    start, stop = runs[0].start, runs[0].stop
-    try:
-        engine = Engine([run.network for run in runs], stimuli, method, states, start)
-    except NotTraceable as why:
-        warnings.warn(f"compile=True is without effect: {why}", stacklevel=6)
-        return None
-    listeners = Listeners(runs, EnsembleStimulus(stimuli, start, stop))
-    frame = next(stimuli[0].frames(start, stop))
-    for member, (run, state) in enumerate(zip(runs, states, strict=True)):
-        if run.times and run.times[0] <= start + run.near:
-            listeners.sample(member, start, dict(state.items()), frame)
-    return engine.run(stop, runs[0].times, listeners, runs[0].near)
-
-
-def batchable(networks: Sequence[Network], solver: Solver) -> bool:
-    """Whether members can be one leading dimension: one network, whose parts are known to take it, in fixed steps."""
-    first = networks[0]
-    same = all(network is first for network in networks)
-    return same and not first.jumps and known_parts(first) and hasattr(solver, "dt")
-
-
-def known_parts(network: Network) -> bool:
-    """Whether neurons, rules and signal are the library's own: pure functions, of any leading dimensions."""
-    rules = (known_rule(layer.rule) for layer in network.layers)
-    own = all(known_neuron(layer.neuron) for layer in network.layers) and all(rules)
-    return own and (network.signal is None or type(network.signal) in SIGNALS.values())
-
-
-def known_neuron(neuron: Any) -> bool:
-    """Whether a neuron is one of the library's that have an exact step."""
-    return type(neuron) in (LIF, IF, AdaptiveLIF) or (type(neuron) is Rate and isinstance(neuron.activation, str))
-
-
-def known_rule(rule: Rule | None) -> bool:
-    """Whether a rule is one of the table's, all through, and needs nothing of the whole network."""
-    if rule is None:
-        return True
-    if rule.modulated:
-        return False
-    if isinstance(rule, Sum):
-        return all(known_rule(part) for part in rule.parts)
-    inside = getattr(rule, "rule", None)
-    if isinstance(inside, Rule) and not known_rule(inside):
-        return False
-    return isinstance(rule, Scaled) or (type(rule) in RULES.values() and type(rule) is not RULES["custom"])
-
-
-class Together:
-    """Takes the samples of a batch apart into those of its members."""
-
-    def __init__(self, runs: Sequence[Running]) -> None:
-        self.runs = runs
-
-    def sample(self, t: float, state: HybridState) -> None:
-        """The states of all members at time t."""
-        for k, run in enumerate(self.runs):
-            run.sample(t, HybridState({name: value[k] for name, value in state.items()}, {}))
-
-    def progress(self, t: float) -> None:
-        """How far all are."""
-        self.runs[0].progress(t)
-
-
-def batched(
-    runs: Sequence[Running],
-    solver: Solver,
-    stimulus: Stimulus,
-    states: Sequence[State],
-    split: Callable[[Network, State], HybridState],
-    dues: Callable[[Running, Frame, int], tuple[int, list[float]]],
-) -> list[Outcome]:
-    """All members as one batch with a leading dimension; one that diverges ends and the others go on."""
-    network, counts = runs[0].network, Counts()
-    ended: dict[int, Outcome] = {}
-    alive = list(range(len(runs)))
-    parts = [split(network, state) for state in states]
-    now = stacked(parts)
-    t, position = runs[0].start, 0
-
-    def end(
-        k: int, status: Status, message: str, state: HybridState, when: float, cause: BaseException | None = None
-    ) -> None:
-        ended[k] = Outcome(status, message, own_state(state, when), replace(counts), cause)
-
-    try:
-        for frame in stimulus.frames(runs[0].start, runs[0].stop):
-            for k in alive:
-                runs[k].field = Field(network, frame)
-            group = Together([runs[k] for k in alive])
-            if position == 0 and runs[0].times and runs[0].times[0] <= frame.start + runs[0].near:
-                group.sample(frame.start, now)
-                position = 1
-            position, due = dues(runs[0], frame, position)
-            stretch = Stretch((frame.start, frame.stop), frame.origin, due)
-            shown = repeated(frame, len(alive))
-            before, cost = now, replace(counts)
-            try:
-                now = solver.advance(Field(network, shown), now, stretch, group, counts)
-            except SolverStopped as stopped:
-                if stopped.status is not Status.DIVERGED:
-                    raise
-                vars(counts).update(vars(cost))
-                kept: list[HybridState] = []
-                for row, k in enumerate(list(alive)):  # one after another, to see who it is
-                    own = Counts(counts.steps, counts.rhs_evaluations, counts.rejected_steps)
-                    field, start = Field(network, frame), member_of(before, row)
-                    try:
-                        kept.append(solver.advance(field, start, stretch, Only(runs[k]), own))
-                    except SolverStopped as alone:
-                        final = own_state(alone.state, alone.t)
-                        ended[k] = Outcome(alone.status, str(alone), final, own, alone.__cause__)
-                        alive.remove(k)
-                    else:
-                        cost = own
-                vars(counts).update(vars(cost))
-                if not alive:
-                    break
-                now = stacked(kept)
-            t = frame.stop
-    except SolverStopped as stopped:
-        for row, k in enumerate(alive):
-            end(k, stopped.status, str(stopped), member_of(stopped.state, row), stopped.t, stopped.__cause__)
-    except (KeyboardInterrupt, Exception) as error:
-        status = broken_off(error)
-        for row, k in enumerate(alive):
-            end(k, status, f"{status} It stood at t={t:g}.", member_of(now, row), t, error)
-    for row, k in enumerate(alive):
-        if k not in ended:
-            end(k, Status.COMPLETED, str(Status.COMPLETED), member_of(now, row), t)
-    return [ended[k] for k in range(len(runs))]
-
-
-RECORD = 256
-"""Steps from which on it is worth to record the right-hand side and carry it out in place."""
-
-
-def worth_recording(network: Network, solver: Solver, left: float, frame: Frame) -> bool:
-    """Whether what is left of a run is long enough, and takes steps of Euler or exact ones with jumps, under a constant
-    input on the CPU.
-
-    What others wrote is carried out anew at every step: it may not be a pure function of what it sees.
+    Raises
+    ------
+    ValueError, TypeError : any other
     """
-    if network.jumps:
-        fitting = isinstance(solver, Hybrid) and solver.flow == "exponential"
-    else:
-        fitting = isinstance(solver, FactoredEuler)
-    if not fitting or not frame.constant or left / solver.dt < RECORD:  # type: ignore[attr-defined]
-        return False
-    return known_parts(network) and frame.at(frame.start).x.device.type == "cpu"
+    if not isinstance(execution, str):
+        raise TypeError(f"execution must be one of {', '.join(map(repr, EXECUTIONS))}, got {execution!r}")
+    return lookup("execution", execution, EXECUTIONS)
 
 
-def recorded(
-    network: Network, solver: Any, frame: Frame, state: HybridState, left: float
-) -> InPlaceStepper | JumpInPlaceStepper | None:
-    """Steps in place from `state` on, as machine code where that is asked for; None where they cannot be recorded, or
-    are too few to be worth it.
+def for_execution(solver: Solver, execution: Execution, network: Network) -> Solver:
+    """The solver with its setting `compile` as `execution` asks; "auto" leaves it as it is.
+
+    Raises
+    ------
+    ValueError : execution="compiled" where the solver has no compiled form for this network; another execution
     """
-    if isinstance(solver, Hybrid) and solver.compile:
+    execution = check_execution(execution)
+    if execution == "auto":
+        return solver
+    if execution == "compiled" and (obstacle := to_compile(network, solver)) is not None:
+        raise Refused(execution, obstacle)
+    settings = {"compile": execution == "compiled"}
+    return replace(solver, **settings) if isinstance(solver, Compilable) else solver
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be carried out: runs of one or more members, each with its stimulus and initial state.
+
+    `many` says whether they are an ensemble, which may have one member only.
+    """
+
+    runs: Sequence[Running]
+    solver: Solver
+    stimuli: Sequence[Stimulus]
+    states: Sequence[State]
+    many: bool
+    execution: Execution
+    obstacles: dict[str, str] = field(default_factory=dict)
+    """What keeps each path that is known to be closed from these runs; added to while they are chosen for."""
+
+    @property
+    def networks(self) -> list[Network]:
+        """Of each member."""
+        return [run.network for run in self.runs]
+
+    @property
+    def compile(self) -> bool:
+        """Whether the solver asks for machine code."""
+        return isinstance(self.solver, Compilable) and self.solver.compile
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who carries out all runs, the name of the path, and the reason; both are "" where each run has its own."""
+
+    executor: Executor
+    path: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A path for all members at once: what keeps it from them, and what makes its executor."""
+
+    path: str
+    because: str
+    obstacle: Callable[[], str | None]
+    executor: Callable[[], Executor]
+
+
+def execute(request: Request, choice: Choice) -> list[Outcome]:
+    """Carry out all runs; each outcome says by which path and why."""
+    while True:
         try:
-            if not network.jumps or not frame.constant:
-                raise NotTraceable("Hybrid compiles neurons with a reset, under an input that is constant or spikes")
-            return NumbaGridStepper(network, frame, state, solver.dt)
-        except NotTraceable as why:
-            warnings.warn(f"compile=True is without effect: {why}", stacklevel=9)
-    if not worth_recording(network, solver, left, frame):
-        return None
-    try:
-        if network.jumps:
-            return JumpInPlaceStepper(network, frame, state, solver.dt)
-        return InPlaceStepper(network, frame.at(frame.start), state)
-    except NotTraceable:
-        return None
-
-
-def wrong_end(place: InPlaceStepper, counts: Counts) -> Outcome:
-    """The end of a run in place whose last steps were not finite."""
-    given_up, t, name = place.rewind()
-    counts.steps -= given_up - 1
-    counts.rhs_evaluations -= given_up - 1
-    message = f"{Status.DIVERGED} {name} became non-finite after t={t:g}."
-    return Outcome(Status.DIVERGED, message, own_state(place.current, t), counts)
-
-
-class Only:
-    """A run whose samples of this frame may have been taken already, before it was found that another one diverges."""
-
-    def __init__(self, run: Running) -> None:
-        self.run = run
-
-    def sample(self, t: float, state: HybridState) -> None:
-        """Taken once: a run knows what is due."""
-        self.run.sample(t, state)
-
-    def progress(self, t: float) -> None:
-        """Told by the batch."""
-
-
-def stacked(parts: Sequence[HybridState]) -> HybridState:
-    """Members side by side along a new first dimension."""
-    return HybridState(
-        {name: torch.stack([part.activities[name] for part in parts]) for name in parts[0].activities},
-        {name: torch.stack([part.weights[name] for part in parts]) for name in parts[0].weights},
-    )
-
-
-def member_of(state: HybridState, row: int) -> HybridState:
-    """One member of a batch."""
-    return HybridState(
-        {name: value[row] for name, value in state.activities.items()},
-        {name: value[row] for name, value in state.weights.items()},
-    )
-
-
-def own_state(state: HybridState, t: float) -> State:
-    """A state as the user takes it."""
-    with torch.inference_mode(False):
-        return State({name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}, t)
-
-
-R = TypeVar("R", bound=Running)
-
-
-def each(ways: Iterable[tuple[R, State, Stimulus]], one: Callable[[R, State, Stimulus], Outcome]) -> list[Outcome]:
-    """One member after another; what is raised in one ends all that are left."""
-    found: list[Outcome] = []
-    for run, state, stimulus in ways:
-        cause = found[-1].cause if found else None
-        if cause is None:
-            found.append(one(run, state, stimulus))
+            outcomes = choice.executor.run()
+        except NotTraceable as why:  # found out on the way: a gate that opens later, say
+            request.obstacles[choice.path] = str(why)
+            choice = choose(request)
         else:
-            found.append(not_begun(run, state, cause))
-    return found
+            return [
+                outcome if outcome.path else replace(outcome, path=choice.path, reason=choice.reason)
+                for outcome in outcomes
+            ]
 
 
-def not_begun(run: Running, state: State, cause: BaseException) -> Outcome:
-    """The end of a run that stands where it started, because `cause` was raised before."""
-    status = broken_off(cause)
-    message = f"{status} It stood at t={run.start:g}."
-    return Outcome(status, message, State(dict(state.items()), run.start), Counts(), cause)
+def choose(request: Request) -> Choice:
+    """The first path that can carry out all runs, and why.
+
+    Raises
+    ------
+    ValueError : an execution that was asked for and cannot be had
+    """
+    obstacles = request.obstacles
+    if request.execution == "auto" and not request.compile:
+        obstacles["compiled"] = to_compile(request.networks[0], request.solver) or NOT_ASKED
+    for candidate in candidates(request):
+        if candidate.path in obstacles:
+            continue
+        obstacle = candidate.obstacle()
+        if obstacle is None:
+            try:
+                return Choice(candidate.executor(), candidate.path, sentence(candidate.because, obstacles))
+            except NotTraceable as why:
+                obstacle = str(why)
+        obstacles[candidate.path] = obstacle
+        if candidate.path == "compiled":
+            without_effect(request.execution, obstacle)
+    members = zip(request.networks, request.stimuli, request.states, request.runs, strict=True)
+    steppers = [OwnSteppers(network, request, dict(obstacles)) for network, _, _, _ in members]
+    if request.execution in ("inplace", "compiled"):
+        steppers[0].begin(request)
+    return Choice(Sequential(request.runs, request.solver, request.stimuli, request.states, steppers))
+
+
+def candidates(request: Request) -> Iterator[Candidate]:
+    """The paths for all members at once, the fastest first."""
+    networks, solver, stimuli, runs = request.networks, request.solver, request.stimuli, request.runs
+    if request.compile and not isinstance(solver, Hybrid):
+        yield Candidate(
+            "compiled",
+            "machine code was asked for",
+            lambda: to_compile(networks[0], solver),
+            lambda: Compiled(runs, solver, stimuli, request.states),
+        )
+    if request.many and request.execution in ("auto", "inplace"):
+        yield Candidate(
+            "side by side",
+            "each operation of a step is one call for all members",
+            lambda: to_go_side_by_side(networks, solver, stimuli, runs[0].start),
+            lambda: SideBySide(
+                runs,
+                solver,
+                stimuli,
+                stacked([split(network, state) for network, state in zip(networks, request.states, strict=True)]),
+            ),
+        )
+    if request.many and request.execution == "auto":
+        yield Candidate(
+            "batched",
+            "all members have one network and one stimulus",
+            lambda: to_batch(networks, solver, stimuli),
+            lambda: Batched(runs, solver, stimuli[0], request.states),
+        )
+
+
+def without_effect(execution: Execution, obstacle: str) -> None:
+    """Warn that a solver's `compile=True` cannot be met, or refuse where machine code was asked for by name."""
+    if execution == "compiled":
+        raise Refused(execution, obstacle)
+    warnings.warn(f"compile=True is without effect: {obstacle}", stacklevel=levels_to_the_caller())
+
+
+def levels_to_the_caller() -> int:
+    """The `stacklevel` by which a warning names the line of the user's code that called this package."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == "ctsigprop":
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def sentence(because: str, obstacles: dict[str, str]) -> str:
+    """A reason as one sentence: why this path, and why not each of those that could be faster."""
+    told = "; ".join([because, *(f"not {path}, because {obstacle}" for path, obstacle in obstacles.items())])
+    return f"{told[0].upper()}{told[1:].rstrip('.')}."
+
+
+@dataclass
+class OwnSteppers:
+    """Chooses for one run, frame by frame, whether its steps are taken in place, as machine code or plainly.
+
+    With execution="auto" steps are recorded where what is left of the run is long enough for that to be worth it.
+    """
+
+    network: Network
+    request: Request
+    obstacles: dict[str, str]
+    stepper: InPlaceStepper | JumpInPlaceStepper | None = None
+    frames: int = 0
+    frames_plain: int = 0
+    first: bool = True
+    kept_out: str = field(default="", init=False)
+
+    @property
+    def path(self) -> str:
+        """How the steps so far were taken."""
+        if self.stepper is None or self.frames_plain == self.frames:
+            return self.request.solver.path
+        if isinstance(self.stepper, NumbaGridStepper):
+            return "compiled"
+        return f"{self.request.solver.path}, in place"
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        if self.path == "compiled":
+            because = "machine code was asked for"
+        elif self.path != self.request.solver.path:
+            because = "the step was recorded once and is carried out in memory of its own"
+        elif self.request.execution == "plain":
+            because = "plain steps were asked for"
+        else:
+            because = "every step calls the network's equations"
+        told = dict(self.obstacles)
+        if self.kept_out and self.frames_plain < self.frames:
+            plain = f"in place in {self.frames_plain} of {self.frames} stretches between switches"
+            told[plain] = self.kept_out
+        return sentence(because, told)
+
+    def begin(self, request: Request) -> None:
+        """Make the steps that execution="inplace" or "compiled" asks for, before anything runs.
+
+        Raises
+        ------
+        ValueError : they cannot be had
+        """
+        run, stimulus = request.runs[0], request.stimuli[0]
+        frame = next(stimulus.frames(run.start, run.stop), None)
+        if frame is not None:
+            self.make(frame, split(self.network, request.states[0]), run.stop - frame.start)
+        if self.stepper is None:
+            obstacles = [f"not {path}, because {obstacle}" for path, obstacle in self.obstacles.items()]
+            raise Refused(request.execution, "; ".join(obstacles) or "there is nothing left of the stimulus")
+
+    def take(self, field: Field, state: HybridState, left: float) -> InPlaceStepper | JumpInPlaceStepper | None:
+        """Who takes the steps of a frame in place, its input taken in; None where the solver takes them itself."""
+        self.frames += 1
+        if self.stepper is None and self.request.execution != "plain":
+            self.make(field.frame, state, left)
+        if self.stepper is not None and self.shows(self.stepper, field):
+            return self.stepper
+        self.frames_plain += 1
+        return None
+
+    def shows(self, stepper: InPlaceStepper | JumpInPlaceStepper, field: Field) -> bool:
+        """Whether steps in place can be taken during a frame, whose input they take in."""
+        if field.fixed is None:
+            self.kept_out = "the input is a function of time there"
+            return False
+        if isinstance(stepper, InPlaceStepper):
+            taken_in = stepper.show(field.fixed)
+        else:
+            taken_in = stepper.show(field.fixed, field.frame.events)
+        if not taken_in:
+            self.kept_out = "steps under the gate there cannot be recorded"
+        return taken_in
+
+    def make(self, frame: Frame, state: HybridState, left: float) -> None:
+        """Make steps in place from a state on, as machine code where that is asked for, or say what keeps them out."""
+        solver, execution = self.request.solver, self.request.execution
+        if self.first and self.request.compile and isinstance(solver, Hybrid):
+            obstacle = to_compile_grid(self.network, frame)
+            try:
+                if obstacle is None:
+                    self.stepper = NumbaGridStepper(self.network, frame, state, solver.dt)
+            except NotTraceable as why:
+                obstacle = str(why)
+            if obstacle is not None:
+                self.obstacles["compiled"] = obstacle
+                without_effect(execution, obstacle)
+        self.first = False
+        if self.stepper is not None or execution == "compiled":
+            return
+        too_short = to_recording(left, solver) if execution == "auto" else None
+        if too_short is not None and "in place" in self.obstacles:
+            return
+        device = next(iter(state.weights.values())).device.type
+        obstacle = to_steps_in_place(self.network, solver, frame, device) or too_short
+        try:
+            if obstacle is None:
+                self.stepper = self.recorded(frame, state)
+                self.kept_out = self.obstacles.pop("in place", "")
+        except NotTraceable as why:
+            obstacle = str(why)
+        if obstacle is not None:
+            self.obstacles.setdefault("in place", obstacle)
+
+    def recorded(self, frame: Frame, state: HybridState) -> InPlaceStepper | JumpInPlaceStepper:
+        """Steps in place, recorded under this frame."""
+        solver = self.request.solver
+        if isinstance(solver, Hybrid):
+            return JumpInPlaceStepper(self.network, frame, state, solver.dt)
+        return InPlaceStepper(self.network, frame.at(frame.start), state)
+
+
+@dataclass
+class NotBegun:
+    """Runs of which none has begun, because something was raised before."""
+
+    request: Request
+    error: BaseException
+
+    def run(self) -> list[Outcome]:
+        """Each ends where it starts."""
+        members = zip(self.request.runs, self.request.states, strict=True)
+        return [not_begun(run, state, self.error) for run, state in members]

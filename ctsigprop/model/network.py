@@ -33,12 +33,12 @@ from ctsigprop.rules.checks import Checked, number, whole
 from ctsigprop.signals.base import Signal
 from ctsigprop.signals.target_stream import TargetStream
 from ctsigprop.solvers.field import DenseWeight
-from ctsigprop.stimuli.validation import as_device, as_inputs, check_labels
+from ctsigprop.stimuli.validation import Mapped, as_device, as_inputs, as_samples, check_labels
 
 UNNAMED = "units of time"
 """The unit of time of a network whose unit nobody named."""
 AT_ONCE = 2**24
-"""Elements of the patches that a prediction makes at once."""
+"""Elements of the patches that a prediction makes, or of the samples that it reads from a file, at once."""
 
 
 class Network(metaclass=Checked):
@@ -260,7 +260,7 @@ class Network(metaclass=Checked):
         Parameters
         ----------
         state : the state to predict with; not changed
-        x : (samples, inputs), tensor or array
+        x : (samples, inputs), tensor or array; a memory map is read piece by piece
         layer : int, 1 ... number of layers, where to compare; default the top layer
         candidates : (k, n_classes) context vectors to choose from; default the one-hot vectors of the classes
         dt : float, grid step of neurons with a reset, > 0, in units of time; default a tenth of the shortest tau, the
@@ -284,11 +284,17 @@ class Network(metaclass=Checked):
             raise ValueError(f"x and y must have as many samples as each other, got {len(guess)} and {len(labels)}")
         return float((guess.cpu() == labels).double().mean())
 
-    def _inputs(self, state: State, x: object) -> Tensor:
-        return as_inputs("x", x, self.sizes[0]).to(state["W.1"])
+    def _inputs(self, state: State, x: object) -> Tensor | Mapped:
+        samples = as_samples("x", x, self.sizes[0])
+        return samples if isinstance(samples, Mapped) else samples.to(state["W.1"])
 
     def _settled(
-        self, state: State, x: Tensor, layer: int | None, generator: Tensor | None = None, dt: float | None = None
+        self,
+        state: State,
+        x: Tensor | Mapped,
+        layer: int | None,
+        generator: Tensor | None = None,
+        dt: float | None = None,
     ) -> Tensor:
         """Steady output of a layer under constant inputs, or under constant contexts through the generator."""
         top = len(self.layers) if layer is None else whole("layer", layer, 1, len(self.layers))
@@ -299,8 +305,13 @@ class Network(metaclass=Checked):
                 check_grid("dt", below, dt)
         shared = [below.synapses.positions * below.shape[1] for below in layers if below.synapses.positions > 1]
         rows = max(1, AT_ONCE // max(shared)) if shared else max(1, len(x))
+        if isinstance(x, Mapped):
+            rows = min(rows, max(1, AT_ONCE // self.sizes[0]))
         with torch.inference_mode():
-            answers = [self._answer(layers, state, samples, generator, dt) for samples in torch.split(x, rows)]
+            answers = [
+                self._answer(layers, state, x[first : first + rows].to(state["W.1"]), generator, dt)
+                for first in range(0, len(x), rows)
+            ]
         return torch.cat(answers)  # outside of that mode, so that a readout may be trained on it
 
     def _answer(

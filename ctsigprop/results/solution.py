@@ -27,7 +27,7 @@ class Solution:
     ----------
     dataset : xarray.Dataset of what the probes recorded, dimensions time, layer, post, pre, row
     final : State at the end, or the last good one; passes back into `simulate`
-    stats : dict with "steps", "rhs_evaluations", "rejected_steps", "wall_seconds", "solver"
+    stats : dict with "steps", "rhs_evaluations", "rejected_steps", "wall_seconds", "solver", "path", "path_reason"
     status : Status, whether the run completed, or why it stopped
     message : str, the sentence a person reads: when it stopped, and at which layer and quantity
     network : Network or None, the network that ran; not written to disk
@@ -41,7 +41,9 @@ class Solution:
     network: Network | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        cost = ", ".join(f"{name}={value}" for name, value in self.stats.items() if name != "solver")
+        cost = ", ".join(
+            f"{name}={value}" for name, value in self.stats.items() if name not in ("solver", "path_reason")
+        )
         names = ", ".join(map(str, self.dataset)) or "nothing"
         return f"Solution({self.message} t={self.final.t:g}; {cost}; recorded: {names})"
 

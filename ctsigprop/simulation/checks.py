@@ -19,14 +19,21 @@ from ctsigprop.stimuli.validation import check_labels, interval
 def check_members(
     network: Any, stimulus: Any, state: Any, seed: Any, ensemble: Any
 ) -> tuple[list[Network], list[Stimulus], list[State | None], list[int]]:
-    """Network, stimulus, initial state and seed of each member; each argument may be one for all or a list."""
+    """Network, stimulus, initial state and seed of each member; each argument may be one for all or a list.
+
+    Raises
+    ------
+    ValueError, TypeError : lists of another length, things of another kind, members that do not fit together
+    """
     if ensemble is None:
+        check_types([network], [stimulus], [state])
         return [network], [stimulus], [state], [whole("seed", seed, 0)]
     ensemble = whole("ensemble", ensemble, 1)
     networks, stimuli, states = (
         of_each(name, value, ensemble, "members")
         for name, value in (("network", network), ("stimulus", stimulus), ("state", state))
     )
+    check_types(networks, stimuli, states)
     seeds = list(seed) if isinstance(seed, range | np.ndarray) else seed
     if isinstance(seeds, list | tuple):
         seeds = of_each("seed", seeds, ensemble, "members")

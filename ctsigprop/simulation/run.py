@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import xarray as xr
+from torch import Tensor
 
 from ctsigprop.display.progress import Progress
-from ctsigprop.dynamics.event_field import JumpField
 from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.errors import SimulationError, naming, sentence
-from ctsigprop.execution.dispatch import (
-    Running,
-    own_state,
-    recorded,
-    wrong_end,
-)
-from ctsigprop.execution.inplace.step import InPlaceStepper
-from ctsigprop.execution.numba import Outcome
-from ctsigprop.execution.numba.grid_step import NumbaGridStepper
+from ctsigprop.execution.base import Outcome
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.recording.memory_sink import Sink
@@ -30,13 +22,9 @@ from ctsigprop.recording.zarr_sink import StoreFailed
 from ctsigprop.results.format import read
 from ctsigprop.results.solution import Solution
 from ctsigprop.simulation.provenance import outcome
-from ctsigprop.solvers.base import Counts, Solver, SolverStopped, broken_off
-from ctsigprop.solvers.field import HybridState
+from ctsigprop.solvers.base import Counts
 from ctsigprop.solvers.status import Status
-from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack, smallest_interval
-from ctsigprop.stimuli.frame import Frame
-from ctsigprop.stimuli.stimulus import Stimulus
 
 
 class Run:
@@ -63,49 +51,16 @@ class Run:
             message = f"{Status.FAILED} {error}"
             error.solution = Solution(xr.Dataset(), begin, asdict(Counts()), Status.FAILED, message, network)
             raise
-        self.counts = Counts()
         self.schedules = [layout.clock.tolist() for layout in self.layouts]
         spacing = min(smallest_interval(schedule, self.stop - self.start) for schedule in [*self.schedules, ()])
         self.near = slack(spacing, self.start, self.stop)
-        self.times = apart(sorted({t for schedule in self.schedules for t in schedule}), self.near)
+        self.times = merge_close_times(sorted({t for schedule in self.schedules for t in schedule}), self.near)
         self.taken = [0] * len(recorders)
         self.field: Field | None = None
-        self.compiled = False
         self.failure: StoreFailed | None = None
         self.bar = Progress(self.start, self.stop, progress, network.time_unit)
 
-    def integrate(self, solver: Solver, stimulus: Stimulus, state: State) -> Outcome:
-        """Advance frame by frame, to the end or as far as it goes."""
-        now = first = split(self.network, state)
-        place = None
-        t = self.start
-        position = 0
-        try:
-            for frame in stimulus.frames(self.start, self.stop):
-                if place is None and (now is first or not getattr(solver, "compile", False)):
-                    place = recorded(self.network, solver, frame, now, self.stop - frame.start)
-                    self.compiled = isinstance(place, NumbaGridStepper)
-                self.field = (JumpField if self.network.jumps else Field)(self.network, frame, place)
-                if position == 0 and self.times and self.times[0] <= frame.start + self.near:
-                    self.sample(frame.start, now)
-                    position = 1
-                position, due = take_due(self, frame, position)
-                stretch = Stretch((frame.start, frame.stop), frame.origin, due)
-                now = solver.advance(self.field, now, stretch, self, self.counts)
-                t = frame.stop
-            if isinstance(place, InPlaceStepper) and not place.verify():
-                return wrong_end(place, self.counts)
-            return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(now, t), self.counts)
-        except SolverStopped as stopped:
-            final = own_state(stopped.state, stopped.t)
-            return Outcome(stopped.status, str(stopped), final, self.counts, stopped.__cause__)
-        except (KeyboardInterrupt, Exception) as error:
-            status = broken_off(error)
-            return Outcome(status, f"{status} It stood at t={t:g}.", own_state(now, t), self.counts, error)
-        finally:
-            self.bar.close()
-
-    def sample(self, t: float, state: HybridState) -> None:
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
         """Let every probe that is due take its value."""
         view = State(dict(state.items()), t)
         if self.field is None:
@@ -125,10 +80,14 @@ class Run:
         with naming("the progress bar", t):
             self.bar.reached(t)
 
+    def close(self) -> None:
+        """No more progress is told."""
+        self.bar.close()
+
     def solution(self, ended: Outcome, cost: dict[str, Any]) -> Solution:
         """What the run gives back; where its store fails, with the records that this holds."""
-        self.bar.close()
-        stats = {**asdict(ended.counts), **cost}
+        self.close()
+        stats = {**asdict(ended.counts), **cost, "path": ended.path, "path_reason": ended.reason}
         message = ended.message
         if isinstance(ended.cause, Exception):
             message = f"{message} {sentence(ended.cause)}"
@@ -145,29 +104,10 @@ class Run:
         return replace(sol, dataset=dataset)
 
 
-def take_due(run: Running, frame: Frame, position: int) -> tuple[int, list[float]]:
-    """The times of a run that are due within a frame, from `position` on, and the position after them."""
-    due = []
-    while position < len(run.times) and run.times[position] <= frame.stop + run.near:
-        t = run.times[position]
-        due.append(frame.stop if t > frame.stop - run.near else t)
-        position += 1
-    return position, due
-
-
-def apart(times: Sequence[float], near: float) -> list[float]:
+def merge_close_times(times: Sequence[float], near: float) -> list[float]:
     """Increasing times without those that differ from the one before by rounding only."""
     kept: list[float] = []
     for t in times:
         if not kept or t > kept[-1] + near:
             kept.append(t)
     return kept
-
-
-def split(network: Network, state: State) -> HybridState:
-    """A state as the solvers take it."""
-    names = network.weight_shapes
-    return HybridState(
-        {name: value for name, value in state.items() if name not in names},
-        {name: state[name] for name in network.weight_shapes},
-    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,15 +13,15 @@ import torch
 
 from ctsigprop.dynamics.event_field import automatic, fitting
 from ctsigprop.execution.dispatch import (
-    batchable,
-    batched,
-    compiled,
-    each,
-    not_begun,
-    stacked,
+    Choice,
+    Execution,
+    NotBegun,
+    Refused,
+    Request,
+    choose,
+    execute,
+    for_execution,
 )
-from ctsigprop.execution.inplace.ensemble import SideBySide, possible
-from ctsigprop.execution.numba import NotTraceable, Outcome
 from ctsigprop.files.paths import local
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -37,15 +38,13 @@ from ctsigprop.simulation.checks import (
     check_span,
     check_state,
     check_stimulus,
-    check_types,
 )
 from ctsigprop.simulation.provenance import attributes, shared
-from ctsigprop.simulation.run import Run, split, take_due
+from ctsigprop.simulation.run import Run
 from ctsigprop.simulation.steps import check_step
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.factored.methods import FactoredDopri5
 from ctsigprop.solvers.reference.methods import Dopri5
-from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.solvers.table import get
 from ctsigprop.stimuli.stimulus import Stimulus
 
@@ -67,6 +66,7 @@ def simulate(
     progress: bool = ...,
     store: str | Path | None = ...,
     ensemble: None = ...,
+    execution: Execution = ...,
 ) -> Solution: ...
 
 
@@ -83,6 +83,7 @@ def simulate(
     progress: bool = ...,
     store: str | Path | None = ...,
     ensemble: int,
+    execution: Execution = ...,
 ) -> Ensemble: ...
 
 
@@ -98,6 +99,7 @@ def simulate(
     progress: bool = False,
     store: str | Path | None = None,
     ensemble: int | None = None,
+    execution: Execution = "auto",
 ) -> Solution | Ensemble:
     """Integrate activities, learning signal and weights together, forward in time.
 
@@ -108,8 +110,7 @@ def simulate(
     stimulus : what it is shown; with `ensemble`, also a list of one for each member, of equal rows and length
     solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default, in `stats`):
         `FactoredDopri5()`, `Dopri5()` where a rule has no factors, `Hybrid(dt=tau / 10)` where neurons have a reset.
-        Where an activation has a kink (relu), "auto" asks for rtol=1e-3, atol=1e-4: a unit that crosses its kink makes
-        a step fail, so that tighter tolerances cost ten times the steps
+        Where an activation has a kink (relu), it asks for rtol=1e-3, atol=1e-4: tighter ones cost ten times the steps
     state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
         the stimulus has, its activities and traces start at rest. With `ensemble`, also a list
     t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
@@ -121,8 +122,10 @@ def simulate(
     store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
         reads it even if this process is killed. With `ensemble`, a folder with one store per member
     ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
-        seed[k]; one that diverges ends, the others go on. With Euler's steps, or `compile=True`, they run side by side,
-        else one after another; `stats["path"]` says how
+        seed[k]; one that diverges ends, the others go on
+    execution : "auto" (default), the fastest path, machine code only if the solver has `compile=True`; "plain", the
+        equations at every step, members one after another; "inplace", recorded steps, members side by side or else one
+        after another; "compiled", machine code. `stats["path"]` names what ran, `stats["path_reason"]` says why
 
     Returns
     -------
@@ -131,7 +134,7 @@ def simulate(
 
     Raises
     ------
-    ValueError, TypeError : inputs that do not fit together, before anything runs
+    ValueError, TypeError : inputs that do not fit together, an execution that cannot be had; before anything runs
     MemoryError, OSError : a recording larger than the memory or disk that is free, a store that exists; or one that can
         no longer be written to (`StoreFailed`), whose attribute `solution` is what there was up to then
     SimulationError : code of yours that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The
@@ -140,22 +143,37 @@ def simulate(
     """
     place = None if store is None else local("store", store)
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)
-    check_types(networks, stimuli, given)
-    method = fitting(resolve_solver(solver, networks[0]), networks)
+    method = fitting(for_execution(resolve_solver(solver, networks[0]), execution, networks[0]), networks)
     span = check_span(t_span, stimuli[0])
     states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
-    runs, about = list[Run](), dict[int, dict[str, Any]]()
     check_step(networks, method, stimuli[0])
-    for one, shown, begin, own, start in zip(networks, stimuli, given, seeds, states, strict=True):
-        records = check_probes(probes, one, shown)
-        if begin is not given[0] or id(shown) not in about:
-            about[id(shown)] = shared(shown, method, probes, span, begin)
-        attrs = attributes(about[id(shown)], one, own)
-        runs.append(Run(one, records, start, attrs, span, progress and not runs, store is None))
-    records_of_all = [(run.layouts, run.attrs) for run in runs]
-    opened = sinks_of(records_of_all, place, ensemble is not None, method, progress, span[0])
-    solutions, cause = finished(runs, opened, method, stimuli, states, ensemble is not None)
-    return given_back(solutions[0] if ensemble is None else Ensemble(solutions, seeds), cause)
+    common = partial(shared, solver=method, probes=probes, span=span)
+    about = described(networks, stimuli, given, seeds, execution, common)
+    runs = [
+        Run(one, check_probes(probes, one, shown), start, attrs, span, progress and not k, place is None)
+        for k, (one, shown, start, attrs) in enumerate(zip(networks, stimuli, states, about, strict=True))
+    ]
+    request = Request(runs, method, stimuli, states, ensemble is not None, execution)
+    sinks = partial(sinks_of, store=place, many=request.many, solver=method, progress=progress, start=span[0])
+    solutions, cause = finished(runs, sinks, request)
+    return given_back(Ensemble(solutions, seeds) if request.many else solutions[0], cause)
+
+
+def described(
+    networks: Sequence[Network],
+    stimuli: Sequence[Stimulus],
+    given: Sequence[State | None],
+    seeds: Sequence[int],
+    execution: Execution,
+    common: Callable[..., dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The attributes of each run; what many have in `common`, their stimulus and given state, is looked at once."""
+    known, attrs = dict[int, dict[str, Any]](), []
+    for network, stimulus, state, seed in zip(networks, stimuli, given, seeds, strict=True):
+        if state is not given[0] or id(stimulus) not in known:
+            known[id(stimulus)] = common(stimulus, state=state)
+        attrs.append(attributes(known[id(stimulus)], network, seed) | {"execution": execution})
+    return attrs
 
 
 def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus) -> State:
@@ -169,57 +187,41 @@ def fitted(network: Network, state: State | None, seed: int, stimulus: Stimulus)
     return state
 
 
+def chosen(request: Request) -> Choice:
+    """Who carries out the runs; where something raises before any has begun, who lets each end where it starts.
+
+    Raises
+    ------
+    ValueError : an execution that was asked for and cannot be had
+    """
+    try:
+        with torch.inference_mode():
+            return choose(request)
+    except Refused:
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        return Choice(NotBegun(request, error))
+
+
 def finished(
-    runs: Sequence[Run],
-    sinks: Sequence[Sink],
-    solver: Solver,
-    stimuli: Sequence[Stimulus],
-    states: Sequence[State],
-    many: bool,
+    runs: Sequence[Run], make_sinks: Callable[..., Sequence[Sink]], request: Request
 ) -> tuple[list[Solution], BaseException | None]:
     """The solution of each run, and what broke them off, if anything did."""
     began = time.perf_counter()
+    choice = chosen(request)
+    spent = time.perf_counter() - began
+    sinks = make_sinks([(run.layouts, run.attrs) for run in runs])
+    began = time.perf_counter() - spent
     with torch.inference_mode(), ExitStack() as stack:
         for run, sink in zip(runs, sinks, strict=True):
             run.sink = stack.enter_context(sink)
-        way, outcomes = attempt(runs, solver, stimuli, states, many)
-    cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(solver), "path": way}
+        outcomes = execute(request, choice)
+    cost = {"wall_seconds": time.perf_counter() - began, "solver": repr(request.solver)}
     # the last one first: the folder that the first store made for all of them is empty when that one goes
     ended_runs = reversed(list(zip(runs, outcomes, strict=True)))
     solutions = [run.solution(ended, cost) for run, ended in ended_runs][::-1]
     causes = [*(ended.cause for ended in outcomes), *(run.failure for run in runs)]
     return solutions, next((cause for cause in causes if cause is not None), None)
-
-
-def attempt(
-    runs: Sequence[Run], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State], many: bool
-) -> tuple[str, list[Outcome]]:
-    """As `carry_out`; where something raises before any run has begun, each ends where it starts."""
-    try:
-        return carry_out(runs, solver, stimuli, states, many)
-    except (KeyboardInterrupt, Exception) as error:
-        return "none", [not_begun(run, state, error) for run, state in zip(runs, states, strict=True)]
-
-
-def carry_out(
-    runs: Sequence[Run], solver: Solver, stimuli: Sequence[Stimulus], states: Sequence[State], many: bool
-) -> tuple[str, list[Outcome]]:
-    """(the way it was done, how each run ended)."""
-    shared_by_all = all(stimulus is stimuli[0] for stimulus in stimuli)
-    if getattr(solver, "compile", False) and not isinstance(solver, Hybrid):
-        outcomes = compiled(runs, solver, stimuli, states)
-        if outcomes is not None:
-            return "compiled", outcomes
-    networks = [run.network for run in runs]
-    if many and possible(networks, solver, stimuli, runs[0].start):
-        now = stacked([split(run.network, state) for run, state in zip(runs, states, strict=True)])
-        with suppress(NotTraceable):
-            return "side by side", SideBySide(runs, solver, stimuli, now).run()
-    if len(runs) > 1 and shared_by_all and batchable(networks, solver):
-        return "batched", batched(runs, solver, stimuli[0], states, split, take_due)
-    ways = zip(runs, states, stimuli, strict=True)
-    outcomes = list(each(ways, lambda run, state, stimulus: run.integrate(solver, stimulus, state)))
-    return "compiled" if all(run.compiled for run in runs) else "eager", outcomes
 
 
 def resolve_solver(solver: Solver | str, network: Network) -> Solver:

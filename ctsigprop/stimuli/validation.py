@@ -134,8 +134,10 @@ class Mapped:
         """Rows come as floats whatever the file holds."""
         return True
 
-    def __getitem__(self, index: Tensor) -> Tensor:
-        """The rows of an index of any shape, (..., features)."""
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """The rows of an index of any shape, (..., features), or of a slice."""
+        if isinstance(index, slice):
+            index = torch.arange(len(self))[index]
         rows = index.reshape(-1)
         tensor = as_floats(self.name, as_tensor(self.name, "an array of numbers", self.array[rows.numpy()]))
         check_finite(self.name, tensor, rows)
@@ -153,11 +155,14 @@ class Mapped:
         return f"{self.array.filename} {stat.st_size} {stat.st_mtime_ns} {extent}"
 
 
-def as_samples(name: str, values: object) -> Tensor | Mapped:
+def as_samples(name: str, values: object, width: int | None = None) -> Tensor | Mapped:
     """As `as_inputs`; a memory map stays in its file."""
-    if isinstance(values, np.memmap) and values.filename is not None:
-        return Mapped(name, values)
-    return as_inputs(name, values)
+    if isinstance(values, np.memmap) and values.filename is not None and len(values):
+        mapped = Mapped(name, values)
+        if width is not None and mapped.shape[1] != width:
+            raise ValueError(f"{name} must have {width} features, got shape {mapped.shape}")
+        return mapped
+    return as_inputs(name, values, width)
 
 
 def as_shown_targets(name: str, values: object, samples: int) -> Tensor | Mapped:

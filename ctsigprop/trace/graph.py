@@ -7,10 +7,10 @@ from typing import Any
 
 from torch.fx import Graph, Node
 
-INPUTS = ("x", "label", "context", "target")
-"""What a stimulus gives to a right-hand side, by the names of `FrameInput`."""
 SPIKES = "spikes"
 """The name of input spikes among the inputs of a graph."""
+INPUTS = ("x", "label", "context", "target", SPIKES)
+"""What a stimulus gives to a step; the others have the names of `FrameInput`."""
 Parts = tuple[Any, ...]
 """(post, pre, decay) or (change,) of a weight: nodes, a number or a `MemberConstant` for the decay."""
 

@@ -9,88 +9,25 @@ from torch import Tensor
 from torch.fx import Graph, Node
 
 from ctsigprop.trace.aten import COMPARISONS, FILLS, aten, is_view
-from ctsigprop.trace.graph import MemberConstant, NotTraceable
-from ctsigprop.trace.tracer import Line, Ref
+from ctsigprop.trace.graph import MemberConstant
+from ctsigprop.trace.tracer import Line, Number, Ref
 
 
-def outline(value: Any) -> Any:
-    """Lines or results without their numbers, and with the shape and type of each tensor."""
-    if isinstance(value, float):
-        return "#"
-    if isinstance(value, Tensor):
-        return tuple(value.shape), value.dtype
-    if isinstance(value, tuple | list):
-        return tuple([outline(item) for item in value])
-    if isinstance(value, dict):
-        return tuple([(key, outline(item)) for key, item in value.items()])
-    return value
-
-
-def numbers(value: Any) -> list[float]:
-    """The numbers in a line or in results, in order."""
-    if isinstance(value, float):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return [number for item in items for number in numbers(item)]
-
-
-def with_numbers(value: Any, rest: Iterator[Any]) -> Any:
-    """A line or results with other numbers, the next ones of `rest`."""
-    if isinstance(value, float):
-        return next(rest)
-    if isinstance(value, Ref):
-        return value
-    if isinstance(value, Line):
-        return Line(*[with_numbers(item, rest) for item in value])
-    if isinstance(value, tuple | list):
-        return type(value)([with_numbers(item, rest) for item in value])
-    if isinstance(value, dict):
-        return {key: with_numbers(item, rest) for key, item in value.items()}
-    return value
-
-
-def same(first: Any, other: Any) -> bool:
-    """Whether two lines or results are equal, numbers included."""
-    if not isinstance(first, Line) or not isinstance(other, Line):
-        return bool(first == other)
-    alike = first.target is other.target and first.args == other.args and first.kwargs == other.kwargs
-    return alike and first.value.shape == other.value.shape and first.value.dtype == other.value.dtype
-
-
-def merged(first: Sequence[Any], others: Iterable[Sequence[Any]], before: int) -> tuple[list[Any], list[list[float]]]:
-    """(lines and results of several networks as one, with a `MemberConstant` for every number in which they differ;
-    these numbers, a row for each network).
+def merged(numbers: Sequence[Sequence[float]], before: int) -> tuple[list[float | MemberConstant], list[list[float]]]:
+    """(the numbers of several networks as one, with a `MemberConstant` where they differ; those in which they do, a row
+    for each network).
 
     `before` : number of constants that stand before these in a member's memory
-
-    Raises
-    ------
-    NotTraceable : the networks differ in more than numbers
     """
-    differing: list[dict[int, list[float]]] = []
-    for other in others:
-        if len(other) != len(first):
-            raise NotTraceable("the members of the ensemble differ in more than numbers")
-        differing.append({})
-        for k, (line, other_line) in enumerate(zip(first, other, strict=True)):
-            if same(line, other_line):
-                continue
-            if outline(line) != outline(other_line):
-                raise NotTraceable("the members of the ensemble differ in more than numbers")
-            differing[-1][k] = numbers(other_line)
-    lines = list(first)
     columns: list[tuple[float, ...]] = []
-    for k in sorted({k for of_other in differing for k in of_other}):
-        of_first = numbers(first[k])
-        of_all: list[float | MemberConstant] = []
-        for column in zip(of_first, *(of_other.get(k, of_first) for of_other in differing), strict=True):
-            if all(number == column[0] for number in column):
-                of_all.append(column[0])
-            else:
-                of_all.append(MemberConstant(before + len(columns)))
-                columns.append(column)
-        lines[k] = with_numbers(first[k], iter(of_all))
-    return lines, [[column[member] for column in columns] for member in range(1 + len(differing))]
+    of_all: list[float | MemberConstant] = []
+    for column in zip(*numbers, strict=True):
+        if len(column) == 1 or all(number == column[0] for number in column):
+            of_all.append(column[0])
+        else:
+            of_all.append(MemberConstant(before + len(columns)))
+            columns.append(column)
+    return of_all, [[column[member] for column in columns] for member in range(len(numbers))]
 
 
 class GraphBuilder:
@@ -98,25 +35,31 @@ class GraphBuilder:
     on the same operands a second time. A comparison that is turned into numbers becomes one that gives numbers.
     """
 
-    def __init__(self, given: Mapping[str, Tensor]) -> None:
-        self.graph = Graph()
+    def __init__(
+        self, given: Iterable[str], values: Sequence[Tensor], numbers: Sequence[float | MemberConstant]
+    ) -> None:
+        self.graph, self.values, self.numbers = Graph(), values, numbers
         self.nodes: list[Node] = []
         self.zeros: set[Node] = set()
         self.seen: dict[str, Node] = {}
-        for k, value in enumerate(given.values()):
-            self.nodes.append(self.graph.placeholder(f"given_{k}"))
-            self.nodes[-1].meta["val"] = value
-        self.given = dict(zip(given, self.nodes, strict=True))
+        self.given: dict[str, Node] = {}
+        for k, name in enumerate(given):
+            self.given[name] = self.graph.placeholder(f"given_{k}")
+            self.given[name].meta["val"] = values[k]
+            self.nodes.append(self.given[name])
 
     def add(self, lines: Iterable[Line]) -> None:
         """The nodes of some more lines."""
-        for target, args, kwargs, value in lines:
+        for target, args, kwargs, *_ in lines:
+            value = self.values[len(self.nodes)]
             self.nodes.append(self.node(target, self.resolved(args), self.resolved(kwargs), value))
 
     def resolved(self, value: Any) -> Any:
-        """Arguments or results with nodes for tensors."""
+        """Arguments or results with nodes and numbers."""
         if isinstance(value, Ref):
             return self.nodes[value.number]
+        if isinstance(value, Number):
+            return self.numbers[value.place]
         if isinstance(value, tuple | list):
             return type(value)([self.resolved(item) for item in value])
         if isinstance(value, dict):

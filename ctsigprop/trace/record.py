@@ -17,8 +17,8 @@ from ctsigprop.model.network import Network
 from ctsigprop.rules.update import DenseUpdate, Update
 from ctsigprop.solvers.field import DenseWeight
 from ctsigprop.stimuli.frame import Frame, Input
-from ctsigprop.trace.graph import INPUTS, SPIKES, NoTime, NotTraceable, Parts, Stage, StepGraph
-from ctsigprop.trace.passes import GraphBuilder, merged, outline
+from ctsigprop.trace.graph import INPUTS, SPIKES, MemberConstant, NoTime, NotTraceable, Parts, Stage, StepGraph
+from ctsigprop.trace.passes import GraphBuilder, merged
 from ctsigprop.trace.tracer import Line, Tracer
 
 
@@ -33,11 +33,13 @@ class ExactStep(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a tracer has written: the given tensors by name, lines of the flow and of the jump, and the results:
-    activities, updates of the flow and of the jump.
+    """What a tracer has written: names of the given tensors, all tensors and numbers, lines of the flow and of the
+    jump, and the results: activities, updates of the flow and of the jump.
     """
 
-    given: dict[str, Tensor]
+    given: list[str]
+    values: list[Tensor]
+    numbers: list[float]
     flow: list[Line]
     jump: list[Line]
     results: tuple[dict[str, Any], dict[str, Parts], dict[str, Parts]]
@@ -71,10 +73,13 @@ def record(
     """
     inputs = replace(shown, gate=gate)
     first = traced(networks[0], FrameInput.to(networks[0], inputs), state)
-    others = (traced(network, FrameInput.to(network, inputs), state) for network in networks[1:])
-    merged_lines, constants = merged([*first.flow, first.results], ([*t.flow, t.results] for t in others), before)
-    *lines, results = merged_lines
-    return as_graph(Trace(first.given, lines, [], results), state, constants, exact=False)
+    numbers = [first.numbers]
+    for network in networks[1:]:
+        trace = traced(network, FrameInput.to(network, inputs), state)
+        if trace.flow != first.flow or trace.results != first.results:
+            raise NotTraceable("the members of the ensemble differ in more than numbers")
+        numbers.append(trace.numbers)
+    return as_graph(first, state, *merged(numbers, before), exact=False)
 
 
 def record_step(network: Network, shown: FrameInput, state: Mapping[str, Tensor], step: ExactStep) -> StepGraph:
@@ -84,7 +89,8 @@ def record_step(network: Network, shown: FrameInput, state: Mapping[str, Tensor]
     ------
     NotTraceable : code that cannot be recorded
     """
-    return as_graph(traced(network, shown, state, step), state, [[]], exact=True)
+    trace = traced(network, shown, state, step)
+    return as_graph(trace, state, *merged([trace.numbers], 0), exact=True)
 
 
 def structure(network: Network, shown: Input, state: Mapping[str, Tensor]) -> str:
@@ -94,7 +100,9 @@ def structure(network: Network, shown: Input, state: Mapping[str, Tensor]) -> st
     ------
     NotTraceable : code that cannot be recorded
     """
-    return repr(outline(traced(network, FrameInput.to(network, replace(shown, gate=1.0)), state)))
+    trace = traced(network, FrameInput.to(network, replace(shown, gate=1.0)), state)
+    shapes = [(tuple(value.shape), value.dtype) for value in trace.values[: len(trace.given)]]
+    return repr((trace.given, shapes, trace.flow, trace.results))
 
 
 def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], step: ExactStep | None = None) -> Trace:
@@ -104,9 +112,9 @@ def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], ste
     ------
     NotTraceable : code that cannot be recorded
     """
-    tracer, never = Tracer(), NoTime()
-    given = {name: value for name in INPUTS if (value := getattr(shown, name)) is not None}
-    given |= state
+    tracer = Tracer()
+    never: Any = NoTime()
+    given = inputs_of(shown) | dict(state)
     if step is not None and step.spikes is not None:
         given[SPIKES] = step.spikes
     with guarded(), torch.inference_mode(False), torch.no_grad():
@@ -123,16 +131,22 @@ def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], ste
         changes: dict[str, Any] = {}
         with tracer:
             if step is None:
-                values, updates = field(never, activities, weights)  # type: ignore[arg-type]
+                values, updates = field(never, activities, weights)
             else:
-                values, updates = field.exact(never, step.dt, activities, weights)  # type: ignore[arg-type]
+                values, updates = field.exact(never, step.dt, activities, weights)
             length = len(tracer.lines)
             if step is not None:
-                found = {name: DenseWeight(landed[f"{name}'"]) for name in names}
-                jumped, changes = field.jump((never, never), {**activities, **values}, found, 0.0)  # type: ignore[arg-type]
+                later = {name: DenseWeight(landed[f"{name}'"]) for name in names}
+                jumped, changes = field.jump((never, never), {**activities, **values}, later, 0.0)
                 values = {**values, **jumped}
-        results = tracer.noted((values, *({n: parts_of(u) for n, u in part.items()} for part in (updates, changes))))
-    return Trace(given, tracer.lines[:length], tracer.lines[length:], results)
+        results = tracer.noted((values, *({n: parts_of(u) for n, u in stage.items()} for stage in (updates, changes))))
+    return Trace(list(given), tracer.values, tracer.numbers, tracer.lines[:length], tracer.lines[length:], results)
+
+
+def inputs_of(shown: FrameInput) -> dict[str, Tensor]:
+    """What is shown, by name."""
+    named = {"x": shown.x, "label": shown.label, "context": shown.context, "target": shown.target}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def field_of(network: Network, given: Mapping[str, Tensor], gate: float, events: ArrivingSpikes | None) -> JumpField:
@@ -149,9 +163,15 @@ def parts_of(update: Update | DenseUpdate) -> Parts:
     return (update.post, update.pre, update.decay) if isinstance(update, Update) else (update.change,)
 
 
-def as_graph(trace: Trace, state: Mapping[str, Tensor], constants: list[list[float]], exact: bool) -> StepGraph:
-    """The graph of what was written."""
-    builder = GraphBuilder(trace.given)
+def as_graph(
+    trace: Trace,
+    state: Mapping[str, Tensor],
+    numbers: Sequence[float | MemberConstant],
+    constants: list[list[float]],
+    exact: bool,
+) -> StepGraph:
+    """The graph of what was written, with these numbers in it."""
+    builder = GraphBuilder(trace.given, trace.values, numbers)
     builder.add(trace.flow)
     of_flow = set(builder.operations())
     builder.add(trace.jump)
@@ -160,7 +180,7 @@ def as_graph(trace: Trace, state: Mapping[str, Tensor], constants: list[list[flo
     operations = builder.operations()
     return StepGraph(
         graph=builder.graph,
-        inputs={n: builder.given[n] for n in (*INPUTS, SPIKES) if n in builder.given and builder.given[n].users},
+        inputs={name: node for name, node in builder.given.items() if name in INPUTS and node.users},
         state={name: builder.given[name] for name in state},
         landed={name.removesuffix("'"): node for name, node in builder.given.items() if name.endswith("'")},
         constants=constants,

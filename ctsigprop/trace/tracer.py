@@ -22,17 +22,28 @@ class Ref(NamedTuple):
     number: int
 
 
+class Number(NamedTuple):
+    """Stands for a number: its place among all of them."""
+
+    place: int
+    is_number: bool = True  # no `Ref` is equal to it
+
+
 class Line(NamedTuple):
-    """One operation: what was done, with `Ref` for tensors, and a tensor like the result."""
+    """One operation, with `Ref` for tensors and `Number` for numbers, and the shape and type of its result."""
 
     target: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    value: Tensor
+    shape: torch.Size
+    dtype: torch.dtype
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down, in `lines`, every operation that is carried out on given tensors, as one that writes over nothing.
+    """Writes down every operation that is carried out on given tensors, as one that writes over nothing.
+
+    `lines` are the same for the same operations on operands of the same shapes; the numbers in them are apart, in
+    `numbers`; `values` are all tensors, the given ones first.
 
     Raises
     ------
@@ -41,28 +52,34 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.given: list[Tensor] = []
+        self.n_given = 0
+        self.values: list[Tensor] = []
         self.lines: list[Line] = []
+        self.numbers: list[float] = []
         self.refs: dict[int, Ref | None] = {}  # by identity; None where something was written over the tensor
         self.sharing: defaultdict[int, list[Tensor]] = defaultdict(list)  # all of them, held, by their memory
 
     def give(self, value: Tensor) -> Ref:
         """A tensor from which others are computed; all of them come before the first operation."""
-        self.given.append(value)
+        self.n_given += 1
         return self.known(value)
 
     def known(self, value: Tensor) -> Ref:
-        """`value` is what was given or computed last."""
+        """The next tensor, which was given or computed."""
         if id(value) not in self.refs:
             self.sharing[value.untyped_storage()._cdata].append(value)
-        ref = self.refs[id(value)] = Ref(len(self.given) + len(self.lines) - 1)
+        ref = self.refs[id(value)] = Ref(len(self.values))
+        self.values.append(value)
         return ref
 
     def noted(self, value: Any) -> Any:
-        """Arguments or results with a `Ref` for every tensor."""
+        """Arguments or results with a `Ref` for every tensor and a `Number` for every number."""
         ref = self.refs.get(id(value))
         if ref is not None:
             return ref
+        if isinstance(value, float):
+            self.numbers.append(value)
+            return Number(len(self.numbers) - 1)
         if isinstance(value, SEQUENCE):
             return type(value)([self.noted(item) for item in value])
         if isinstance(value, dict):
@@ -90,7 +107,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **kwargs) if kwargs else func(*args)
         if not isinstance(out, Tensor):
             raise NotTraceable(f"the operation {func} cannot be carried out again")
-        self.lines.append(Line(target, noted_args, noted_kwargs, out))
+        self.lines.append(Line(target, noted_args, noted_kwargs, out.shape, out.dtype))
         self.known(out)
         return out
 
@@ -98,7 +115,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Forget all other tensors in the memory of `value`."""
         for tensor in self.sharing[value.untyped_storage()._cdata]:
             ref = self.refs[id(tensor)]
-            if ref is not None and ref.number < len(self.given):
+            if ref is not None and ref.number < self.n_given:
                 raise NotTraceable("the step writes over a tensor that was given")
             self.refs[id(tensor)] = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -96,10 +97,9 @@ class IntegrationRun:
         """Hand out the states at `times`, all within the step from the last good state to (t1, after)."""
         for time in times:
             theta = share_of_step(time, self.guard.t, t1)
-            if theta == 1.0:
-                self.guard.monitor.sample(time, after)
-            else:
-                self.guard.monitor.sample(time, self.guard.last_good() if theta == 0.0 else stepper.between(theta))
+            within = self.guard.last_good if theta == 0.0 else partial(stepper.between, theta)
+            state = after if theta == 1.0 else within()
+            self.guard.monitor.sample(time, dict(state.items()))
 
 
 def advance_fixed(run: IntegrationRun, stepper: Stepper, dt: float) -> HybridState:
@@ -116,7 +116,6 @@ def advance_fixed(run: IntegrationRun, stepper: Stepper, dt: float) -> HybridSta
 def advance_in_place(run: IntegrationRun, place: InPlace, careful: Stepper, dt: float) -> HybridState:
     """As `advance_fixed`, by Euler in place; `careful` takes the steps that a sample lies within."""
     guard = run.guard
-    place.load(run.start)
     for points in blocks(guard.stretch, dt):
         for t, t1 in pairwise(points):
             due = guard.due(t1)
@@ -134,7 +133,7 @@ def advance_in_place(run: IntegrationRun, place: InPlace, careful: Stepper, dt: 
                 if not good or (due and not place.verify()):
                     raise wrong_turn(run, place)
                 for time in due:
-                    guard.monitor.sample(time, place.current)
+                    guard.monitor.sample(time, dict(place.current.items()))
             guard.monitor.progress(t1)
     return place.current
 

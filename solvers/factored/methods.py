@@ -10,7 +10,7 @@ from ctsigprop.solvers import tableaus
 from ctsigprop.solvers.base import Counts, Monitor
 from ctsigprop.solvers.factored.integrate import IntegrationRun, advance_adaptive, advance_fixed, advance_in_place
 from ctsigprop.solvers.factored.runge_kutta import EulerStepper
-from ctsigprop.solvers.field import HybridState, VectorField
+from ctsigprop.solvers.field import HybridState, InPlace, Stepper, VectorField
 from ctsigprop.solvers.guard import Guard
 from ctsigprop.solvers.settings import STABILITY, FixedStep, StepControlled
 from ctsigprop.solvers.stretch import Stretch
@@ -40,6 +40,7 @@ class FactoredAdaptive(StepControlled, ABC):
 
     tableau: ClassVar[Tableau]
     dense_solver: ClassVar[str]
+    path: ClassVar[str] = "factored"
 
     def advance(
         self,
@@ -75,6 +76,7 @@ class FactoredFixed(FixedStep, ABC):
 
     tableau: ClassVar[Tableau]
     dense_solver: ClassVar[str]
+    path: ClassVar[str] = "factored"
 
     def advance(
         self,
@@ -86,12 +88,8 @@ class FactoredFixed(FixedStep, ABC):
     ) -> HybridState:
         guard = Guard(stretch, state, monitor, counts, self.max_steps)
         run = IntegrationRun(field, state, guard, self.dense_solver)
-        euler = self.order == 1
-        stepper = EulerStepper(run.slope) if euler else run.runge_kutta(self.tableau)
-        place = getattr(field, "in_place", None) if euler else None
+        stepper = EulerStepper(run.slope) if self.order == 1 else run.runge_kutta(self.tableau)
         with guard.breaking_off():
-            if place is not None:
-                return advance_in_place(run, place, stepper, self.dt)
             return advance_fixed(run, stepper, self.dt)
 
 
@@ -100,6 +98,19 @@ class FactoredEuler(FactoredFixed):
     """Forward Euler, order 1: one right-hand side and one product per weight matrix and step."""
 
     tableau, order, stability, dense_solver = tableaus.EULER, 1, STABILITY[1], "Euler(dt=...)"
+
+    def in_place_obstacle(self, jumping: bool) -> str | None:
+        return "neurons with a reset take Hybrid(dt=...)" if jumping else None
+
+    def advance_in_place(
+        self, stepper: Stepper, field: VectorField, stretch: Stretch, monitor: Monitor, counts: Counts
+    ) -> HybridState:
+        if not isinstance(stepper, InPlace):
+            raise TypeError(f"FactoredEuler takes steps of Euler in place, got {type(stepper).__name__}")
+        guard = Guard(stretch, stepper.current, monitor, counts, self.max_steps)
+        run = IntegrationRun(field, stepper.current, guard, self.dense_solver)
+        with guard.breaking_off():
+            return advance_in_place(run, stepper, EulerStepper(run.slope), self.dt)
 
 
 @final

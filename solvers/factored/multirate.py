@@ -48,6 +48,7 @@ class Multirate(Solver):
     micro: int = 10
     max_steps: int | None = None
     order: ClassVar[int] = 2
+    path: ClassVar[str] = "factored"
 
     def __post_init__(self) -> None:
         set_step(self, self.dt)

@@ -108,7 +108,7 @@ def with_samples(flow: Flow, samples: Sequence[float], stop: float, run: Run) ->
 def hand_over(flow: Flow, times: Sequence[float], states: Tensor) -> None:
     """Give sampled states to the monitor."""
     for t, y in zip(times, states, strict=False):
-        flow.guard.monitor.sample(t, flow.packing.unpack(y))
+        flow.guard.monitor.sample(t, dict(flow.packing.unpack(y).items()))
 
 
 def resample(flow: Flow, begin: tuple[float, Flat], samples: list[float], run: Run) -> None:

@@ -43,6 +43,7 @@ class Adaptive(StepControlled, ABC):
     """
 
     method: ClassVar[str]
+    path: ClassVar[str] = "torchdiffeq"
 
     def advance(
         self,
@@ -78,6 +79,7 @@ class Fixed(FixedStep, ABC):
     """
 
     method: ClassVar[str]
+    path: ClassVar[str] = "torchdiffeq"
 
     def advance(
         self,
@@ -145,6 +147,7 @@ class SciPy(Adaptive):
     solver: str = "LSODA"
     method: ClassVar[str] = "scipy_solver"
     order: ClassVar[int] = 5
+    path: ClassVar[str] = "scipy"
 
     def __post_init__(self) -> None:
         super().__post_init__()

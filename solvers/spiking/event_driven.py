@@ -56,6 +56,7 @@ class EventDriven(Solver):
     max_steps: int | None = None
     order: ClassVar[int] = 5
     jumps: ClassVar[bool] = True
+    path: ClassVar[str] = "event driven"
 
     def __post_init__(self) -> None:
         check_tolerances(self, {"rtol": self.rtol, "atol": self.atol})
@@ -101,7 +102,7 @@ class EventDriven(Solver):
             outside = arrived and (known <= goal or field.next_jump(guard.t) > known)
             self.apply_jump(flow, field, (before if outside else guard.t, guard.t))
             for t in guard.due(guard.t + near):
-                guard.monitor.sample(t, flow.packing.unpack(flow.y))
+                guard.monitor.sample(t, dict(flow.packing.unpack(flow.y).items()))
             if arrived:
                 before = guard.t
                 if target >= goal:

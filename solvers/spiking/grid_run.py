@@ -15,7 +15,7 @@ from ctsigprop.solvers.field import (
     DenseWeight,
     ExactField,
     HybridState,
-    JumpingField,
+    Jumping,
     JumpsInPlace,
     VectorField,
     bounds_of,
@@ -32,25 +32,27 @@ Updates = Mapping[str, Update | DenseUpdate]
 class GridRun:
     """A run in progress: activities, weights that are written in place (copies of the caller's), and the listener.
 
-    Where the field has `in_place` steps, the exact ones are taken there.
+    With steps `place` of memory of their own, which hold the state, the exact ones are taken there.
     """
 
-    def __init__(self, field: VectorField, state: HybridState, dt: float, guard: Guard) -> None:
+    def __init__(
+        self,
+        field: VectorField | ExactField,
+        state: HybridState,
+        dt: float,
+        guard: Guard,
+        place: JumpsInPlace | None = None,
+    ) -> None:
         self.field, self.dt, self.guard, self.counts = field, dt, guard, guard.counts
         self.bounds = bounds_of(field)
-        self.jumping = field if isinstance(field, JumpingField) else None
+        self.jumping = field if isinstance(field, Jumping) else None
         self.activities = dict(state.activities)
         self.matrices = dict(state.weights)
         self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
         self.shared = set(self.matrices)
         self.reached = guard.t
         self.updates: Updates = {}
-        place = getattr(field, "in_place", None)
-        self.place = place if isinstance(place, JumpsInPlace) and self.jumping is not None else None
-        if self.place is not None:
-            self.place.load(state)
-            self.activities, self.matrices = dict(self.place.current.activities), dict(self.place.current.weights)
-            self.weights = {name: DenseWeight(matrix) for name, matrix in self.matrices.items()}
+        self.place = place
 
     def end(self) -> HybridState:
         """The state at the end of the run."""
@@ -86,7 +88,7 @@ class GridRun:
     def give(self, t: float, state: HybridState) -> None:
         """Hand out a sample, which must be finite."""
         self.check(state)
-        self.guard.monitor.sample(t, state)
+        self.guard.monitor.sample(t, dict(state.items()))
 
     def before_step(self, t: float) -> None:
         """Note how far the run has come, and stop where no more steps are allowed."""
@@ -183,15 +185,17 @@ class GridFlow:
     """The activities of a run as one flat vector, which a method in `FLOWS` moves."""
 
     def __init__(self, run: GridRun, method: Callable[[Rhs, Tensor, Tensor, Flat], Flat]) -> None:
-        self.run, self.method = run, method
+        if not isinstance(run.field, VectorField):
+            raise TypeError(f"{type(run.field).__name__} has no derivative")
+        self.run, self.field, self.method = run, run.field, method
         state = HybridState(run.activities, {})
         self.packing = Packing(state)
-        self.counting = run.field if isinstance(run.field, CountingField) else None
+        self.counting = self.field if isinstance(self.field, CountingField) else None
         self.held = set(self.counted(self.packing.pack(state), run.dt))
 
     def slope(self, t: float, y: Flat) -> tuple[Flat, Updates]:
         """The derivative of all activities, and the updates of the weights."""
-        rates, updates = self.run.field(t, self.packing.unpack(y).activities, self.run.weights)
+        rates, updates = self.field(t, self.packing.unpack(y).activities, self.run.weights)
         out = torch.empty_like(y)
         for name, place in zip(self.packing.names, self.packing.views(out), strict=True):
             if name in rates and name not in self.held:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, Literal, final
 
+from torch import Tensor
+
 from ctsigprop.solvers.base import Counts, Monitor, Solver, SolverStopped
-from ctsigprop.solvers.field import ExactField, HybridState, VectorField
+from ctsigprop.solvers.field import ExactField, HybridState, JumpsInPlace, Stepper, VectorField
 from ctsigprop.solvers.grid import blocks
 from ctsigprop.solvers.guard import BreakingOff, Guard
 from ctsigprop.solvers.settings import STABILITY, check_compile, check_limit, set_step
@@ -60,16 +62,24 @@ class Hybrid(Solver):
     compile: bool = False
     order: ClassVar[int] = 1
     jumps: ClassVar[bool] = True
+    path: ClassVar[str] = "grid"
 
     def __post_init__(self) -> None:
         set_step(self, self.dt)
         if self.flow not in STABLE:
             raise ValueError(f"Hybrid(flow=) must be one of {', '.join(STABLE)}, got {self.flow!r}")
         check_limit(self, self.max_steps)
+        check_compile(self, self.compile, self.compile_obstacle)
+
+    @property
+    def compile_obstacle(self) -> str | None:
         exact = self.flow == "exponential"
-        check_compile(
-            self, self.compile, None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}"
-        )
+        return None if exact else f"only flow='exponential' is compiled, got flow={self.flow!r}"
+
+    def in_place_obstacle(self, jumping: bool) -> str | None:
+        if self.flow != "exponential":
+            return f"Hybrid takes its exact steps in place, and not those of flow={self.flow!r}"
+        return None if jumping else "Hybrid takes steps in place for neurons with a reset, and the network has none"
 
     @property
     def step(self) -> float:
@@ -80,7 +90,7 @@ class Hybrid(Solver):
 
     def advance(
         self,
-        field: VectorField,
+        field: VectorField | ExactField,
         state: HybridState,
         stretch: Stretch,
         monitor: Monitor,
@@ -88,17 +98,28 @@ class Hybrid(Solver):
     ) -> HybridState:
         if self.flow == "exponential" and not isinstance(field, ExactField):
             raise TypeError(f"Hybrid(flow='exponential') needs a field with an exact step, got {type(field).__name__}")
-        run = GridRun(field, state, self.dt, Guard(stretch, state, monitor, counts, self.max_steps))
+        return self.taken(GridRun(field, state, self.dt, Guard(stretch, state, monitor, counts, self.max_steps)))
+
+    def advance_in_place(
+        self, stepper: Stepper, field: VectorField | ExactField, stretch: Stretch, monitor: Monitor, counts: Counts
+    ) -> HybridState:
+        if not isinstance(stepper, JumpsInPlace):
+            raise TypeError(f"Hybrid takes steps of flow and jump in place, got {type(stepper).__name__}")
+        guard = Guard(stretch, stepper.current, monitor, counts, self.max_steps)
+        return self.taken(GridRun(field, stepper.current, self.dt, guard, stepper))
+
+    def taken(self, run: GridRun) -> HybridState:
+        """The state at the end of a run's stretch, all its steps taken."""
         with BreakingOff(lambda status, detail: self.back_to_reached(run, status, detail)):
-            for points in blocks(stretch, self.dt):
-                counted = replace(counts)
+            for points in blocks(run.guard.stretch, self.dt):
+                counted = replace(run.counts)
                 run.guard.keep(points[0], run.snapshot())
                 try:
                     self.take(run, points)
                 except SolverStopped as stopped:
                     if stopped.status is not Status.DIVERGED or len(points) == 2:
                         raise
-                    counts.reset(counted)
+                    run.counts.reset(counted)
                     self.find_divergence(run, points)
                     raise
         return run.end()
@@ -128,7 +149,11 @@ class Hybrid(Solver):
             again = replace(self, max_steps=None)
             stretch = Stretch((guard.t, run.reached), guard.stretch.origin)
             with suppress(SolverStopped):
-                state = again.advance(run.field, guard.last_good(), stretch, Unheard(), Counts())
+                if run.place is None:
+                    state = again.advance(run.field, guard.last_good(), stretch, Unheard(), Counts())
+                else:
+                    run.place.load(guard.last_good())
+                    state = again.advance_in_place(run.place, run.field, stretch, Unheard(), Counts())
                 guard.keep(stretch.stop, state)
         return guard.stop(status, detail)
 
@@ -136,7 +161,7 @@ class Hybrid(Solver):
 class Unheard:
     """A listener that does not listen."""
 
-    def sample(self, t: float, state: HybridState) -> None:
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
         return
 
     def progress(self, t: float) -> None:

@@ -68,7 +68,7 @@ class Ends:
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def sample(self, t: float, state: HybridState) -> None:
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
         del t, state
 
     def progress(self, t: float) -> None:

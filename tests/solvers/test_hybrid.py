@@ -67,7 +67,7 @@ class Recurrent:
 
 
 class Quiet:
-    def sample(self, t: float, state: HybridState) -> None: ...
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None: ...
 
     def progress(self, t: float) -> None: ...
 
@@ -76,8 +76,8 @@ class Ear(Quiet):
     def __init__(self) -> None:
         self.kept: list[tuple[float, Tensor, Tensor]] = []
 
-    def sample(self, t: float, state: HybridState) -> None:
-        self.kept.append((t, state.activities["v"].clone(), state.weights["W"].clone()))
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
+        self.kept.append((t, state["v"].clone(), state["W"].clone()))
 
 
 def trains(solver: Solver) -> tuple[list[list[float]], HybridState]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -94,9 +94,9 @@ class Listener:
         self.times: list[float] = []
         self.values: list[Tensor] = []
 
-    def sample(self, t: float, state: ct.solvers.HybridState) -> None:
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
         self.times.append(t)
-        self.values.append(state.activities["v"].clone())
+        self.values.append(state["v"].clone())
 
     def progress(self, t: float) -> None:
         self.reached = t

@@ -31,8 +31,8 @@ class Listener:
     def __init__(self) -> None:
         self.samples: dict[float, float] = {}
 
-    def sample(self, t: float, state: ct.solvers.HybridState) -> None:
-        self.samples[t] = float(state.activities["v"])
+    def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
+        self.samples[t] = float(state["v"])
 
     def progress(self, t: float) -> None:
         self.reached = t

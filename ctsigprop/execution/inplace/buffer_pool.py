@@ -1,9 +1,8 @@
-"""Memory for the results of recorded operations, and how they lie in it."""
+"""BufferPool for the results of recorded operations, and how they lie in it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ def laid_out(value: Tensor) -> Tensor:
     return value.mT.contiguous().mT if slim(value.shape) else value.clone()
 
 
-class Memory:
+class BufferPool:
     """Buffers by shape and type, used again once nothing reads them any more.
 
     Parameters
@@ -34,7 +33,7 @@ class Memory:
 
     def __init__(self, ensemble: bool = False) -> None:
         self.ensemble = ensemble
-        self.free: dict[Any, list[Tensor]] = {}
+        self.free: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
         self.every: list[Tensor] = []
 
     def take(self, like: Tensor) -> Tensor:
@@ -42,8 +41,8 @@ class Memory:
         kept = self.free.setdefault((tuple(like.shape), like.dtype), [])
         if kept:
             return kept.pop()
-        found = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-        self.every.append(laid_out(found) if self.ensemble and slim(found.shape) else found)
+        buffer = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+        self.every.append(laid_out(buffer) if self.ensemble and slim(buffer.shape) else buffer)
         return self.every[-1]
 
     def give(self, buffer: Tensor) -> None:

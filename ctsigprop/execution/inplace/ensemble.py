@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
@@ -11,43 +11,18 @@ import torch
 from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import Field, FrameInput
-from ctsigprop.execution.dispatch import Running, known_parts, member_of, own_state
+from ctsigprop.execution.base import Outcome, Running, member_of, own_state
 from ctsigprop.execution.inplace.step import InPlaceStepper
-from ctsigprop.execution.numba import NotTraceable, Outcome
-from ctsigprop.model.network import Network
-from ctsigprop.solvers.base import Counts, Solver, broken_off
-from ctsigprop.solvers.factored.methods import FactoredEuler
+from ctsigprop.solvers.base import Counts, broken_off
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.grid import blocks
-from ctsigprop.solvers.reference.methods import Euler
 from ctsigprop.solvers.samples import Samples
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.stretch import Stretch
 from ctsigprop.solvers.times import slack
-from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times
+from ctsigprop.stimuli.members import EnsembleStimulus
 from ctsigprop.stimuli.stimulus import Stimulus
-
-
-def possible(networks: Sequence[Network], solver: Solver, stimuli: Sequence[Stimulus], start: float = 0.0) -> bool:
-    """Whether members can go side by side: Euler's steps on the CPU, parts of the library's own, inputs that are
-    constant between switches that all share.
-    """
-    if not isinstance(solver, Euler | FactoredEuler) or not at_same_times(stimuli):
-        return False
-    frame = next(stimuli[0].frames(start, stimuli[0].duration_total), None)
-    if frame is None or not frame.constant or stimuli[0].device.type != "cpu":
-        return False
-    if any(variables(network) != variables(networks[0]) for network in networks[1:]):
-        return False
-    layers = [layer for network in networks for layer in network.layers]
-    refused = isinstance(solver, FactoredEuler) and any(layer.rule is not None and layer.rule.dense for layer in layers)
-    return not refused and all(map(known_parts, networks))
-
-
-def variables(network: Network) -> dict[str, tuple[int, ...]]:
-    """Shape of everything in a network's state, for one row."""
-    shapes = {**network.row_shapes(1), **network.unit_shapes}
-    return {**{name: shape for name, (shape, _) in shapes.items()}, **network.weight_shapes}
+from ctsigprop.trace.graph import NotTraceable
 
 
 class SideBySide:
@@ -75,7 +50,7 @@ class SideBySide:
         cause: BaseException | None = None
         try:
             for time in self.samples.until(self.t + self.runs[0].near):
-                self.sample(time, self.place.current)
+                self.sample(time, dict(self.place.current.items()))
             reason = self.advance()
             if reason is not None:
                 status, message = reason
@@ -127,19 +102,19 @@ class SideBySide:
         after = dict(place.current.items())
         for time in within:
             share = (time - t) / (t1 - t)
-            self.sample(time, HybridState({n: torch.lerp(value, after[n], share) for n, value in before.items()}, {}))
+            self.sample(time, {name: torch.lerp(value, after[name], share) for name, value in before.items()})
         for time in due[len(within) :]:
-            self.sample(time, place.current)
+            self.sample(time, dict(place.current.items()))
         return True
 
-    def sample(self, time: float, state: HybridState) -> None:
+    def sample(self, time: float, state: Mapping[str, Tensor]) -> None:
         """Hand out the states of those that go on."""
         for member, run in enumerate(self.runs):
             if self.place.alive[member]:
                 frame = self.shows.of(member, self.frame.start)
                 if run.field is None or run.field.frame is not frame:
                     run.field = Field(run.network, frame)
-                run.sample(time, member_of(state, member))
+                run.sample(time, {name: value[member] for name, value in state.items()})
 
     def outcome(self, member: int, status: Status, message: str) -> Outcome:
         """How one member ended."""

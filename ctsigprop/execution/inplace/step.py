@@ -1,25 +1,23 @@
-"""Steps of Euler in place: the recorded right-hand side, carried out again and again in memory of its own."""
+"""Steps of Euler in place, looked at every now and then, and taken back where they went wrong."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import FrameInput
-from ctsigprop.execution.inplace.buffer_pool import Memory, laid_out
-from ctsigprop.execution.inplace.out_calls import Call, OutCalls
+from ctsigprop.execution.inplace.graph_stepper import GraphStepper, StepKind
+from ctsigprop.execution.inplace.plan import planned
+from ctsigprop.execution.inplace.step_memory import StepMemory
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.base import first_nonfinite
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.stimuli.frame import Input
-from ctsigprop.trace.graph import INPUTS
-from ctsigprop.trace.passes import following, nodes_in
+from ctsigprop.trace.graph import StepGraph
 from ctsigprop.trace.record import distinct, record
 
 BETWEEN = 16
@@ -68,117 +66,49 @@ class InPlaceStepper:
 
     def __init__(self, networks: Network | Sequence[Network], shown: Input, state: HybridState) -> None:
         alone = isinstance(networks, Network)
-        self.networks, which = distinct([networks] if isinstance(networks, Network) else networks)
-        self.which, self.example = torch.tensor(which), shown
+        unlike, which = distinct([networks] if isinstance(networks, Network) else networks)
+        frame_input = FrameInput.to(unlike[0], shown)
+        memory = StepMemory(unlike, None if alone else which, state, frame_input)
+
+        def record_gate(kind: StepKind, _shown: FrameInput) -> StepGraph:
+            return record(unlike, shown, dict(memory.state.items()), kind.gate)
+
+        self.stepper = GraphStepper(memory, record_gate, planned, (frame_input, None), None)
+        self.memory, self.current = memory, memory.state
         self.lost: list[Lost] = []
         self.steps = 0
         self.alive = [] if alone else [True] * len(which)
         self.source = torch.arange(len(which))
-        own = torch.clone if alone else laid_out
-        self.activities = {name: own(value) for name, value in state.activities.items()}
-        self.weights = {name: value.clone() for name, value in state.weights.items()}
-        self.current = HybridState(self.activities, self.weights)
-        self.good = {name: value.clone() for name, value in self.current.items()}
-        self.shown = FrameInput.to(self.networks[0], shown)
-        names = [name for name in INPUTS if getattr(self.shown, name) is not None]
-        self.inputs = {name: own(getattr(self.shown, name)) for name in names}
-        self.bounds = bounds_of_each(self.networks, which, self.weights)
-        if alone:
-            self.bounds = {name: (low[0], high[0]) for name, (low, high) in self.bounds.items()}
-        self.plans: dict[float, Plan] = {}
-        self.plan = self.plans[1.0] = self.planned(1.0)
         self.log: list[Step] = []
-
-    def planned(self, gate: float) -> Plan:
-        """What a step does under a gate."""
-        both = dict(self.current.items())
-        ensemble = bool(self.alive)
-        graph = record(self.networks, self.example, both, gate)
-        constants = torch.tensor(graph.constants, dtype=next(iter(both.values())).dtype)[self.which]
-        places = {node: self.inputs[name] for name, node in graph.inputs.items()}
-        places |= {node: both[name] for name, node in graph.state.items()}
-        still = following(graph.flow.operations, list(graph.inputs.values()))
-        shown, moving = ([n for n in graph.flow.operations if (n in still) == early] for early in (True, False))
-        ends = {*nodes_in(graph.rates), *nodes_in(graph.flow.updates)}
-        read_later = {*ends, *(source for node in moving for source in node.all_input_nodes)}
-        once = OutCalls(shown, read_later, places, memory=Memory(ensemble), constants=constants)
-        program = OutCalls(moving, ends, once.at, memory=Memory(ensemble), constants=constants)
-        calls, own = list(program.calls), {value.data_ptr() for value in both.values()}
-        rates: dict[str, Tensor] = {}
-        for name, node in graph.rates.items():
-            rates[name] = program.at[node]
-            if rates[name].data_ptr() in own or rates[name].shape != both[name].shape:
-                rates[name] = torch.empty_like(both[name])
-                calls.append(partial(rates[name].copy_, program.at[node]))
-        parts = {name: program.actual(found) for name, found in graph.flow.updates.items()}
-        return Plan(once.calls, calls, rates, parts, constants)
 
     def load(self, state: HybridState) -> None:
         """Go on from `state`, which is good."""
         if state is not self.current:
-            for name, value in state.items():
-                self.tensor(name).copy_(value)
+            self.stepper.load(state)
             self.keep()
-
-    def tensor(self, name: str) -> Tensor:
-        """One tensor of the state."""
-        return self.activities[name] if name in self.activities else self.weights[name]
 
     def keep(self) -> None:
         """The state at hand is good."""
-        for name, value in self.current.items():
-            self.good[name].copy_(value)
+        self.stepper.keep()
         self.log.clear()
 
     def show(self, shown: FrameInput) -> bool:
-        """Take in an input; False where its gate is neither open nor closed."""
-        if shown.gate not in (0.0, 1.0):
-            return False
-        for name, place in self.inputs.items():
-            value = getattr(shown, name)
-            place.copy_(value[self.source] if self.lost else value)
-        if shown.gate not in self.plans:
-            self.plans[shown.gate] = self.planned(shown.gate)
-        self.shown, self.plan = shown, self.plans[shown.gate]
-        for call in self.plan.once:
-            call()
-        return True
+        """Take in an input; False where steps under it cannot be taken in place."""
+        return self.stepper.show(shown, source=self.source if self.lost else None)
 
     def step(self, t: float, dt: float) -> bool:
         """One step; False where the state is looked at and found not to be finite."""
-        plan = self.plan
-        for call in plan.calls:
-            call()
-        if plan.dt != dt:
-            self.changes(plan, dt)
-        changes = iter(plan.changes)
-        try:
-            for call in changes:
-                call()
-        except KeyboardInterrupt:  # no state is left half changed
-            for call in changes:
-                call()
-            raise
-        self.log.append(Step(self.shown, t, dt))
+        self.stepper.step(t, t + dt, dt)
+        self.log.append(Step(self.stepper.shown, t, dt))
         self.steps += 1
         return len(self.log) < BETWEEN or self.verify()
-
-    def changes(self, plan: Plan, dt: float) -> None:
-        """The changes of a step of length dt: W += dt (post^T pre - diag(decay) W), whose factors may be activities as
-        they stand, then activities += dt rate.
-        """
-        found: list[Call] = []
-        for name, parts in plan.parts.items():
-            found += learning(self.weights[name], parts, dt, self.bounds.get(name))
-        found += [partial(self.activities[name].add_, rate, alpha=dt) for name, rate in plan.rates.items()]
-        plan.dt, plan.changes = dt, found
 
     def verify(self) -> bool:
         """Whether the state is finite, and kept; of an ensemble, whether any member goes on."""
         total = sum(float(value.sum()) for _, value in self.current.items())
         if not math.isfinite(total):
             if self.alive and bool(self.wrong().any()):
-                return self.part()
+                return self.part_with_members()
             if not self.alive and first_nonfinite(self.current) is not None:
                 return False
         if self.log:
@@ -189,7 +119,7 @@ class InPlaceStepper:
         """Of each member, whether something in its state is not finite."""
         return torch.stack([~value.isfinite().flatten(1).all(1) for _, value in self.current.items()]).any(0)
 
-    def part(self) -> bool:
+    def part_with_members(self) -> bool:
         """Take the steps since the last good state again, one by one, and part with members that diverge."""
         steps = tuple(self.log)
         self.restore()
@@ -213,25 +143,23 @@ class InPlaceStepper:
     def lose(self, member: int, t: float, steps: int) -> None:
         """Put down a member that was good at t and is not any more."""
         name = first_nonfinite(HybridState({name: value[member] for name, value in self.current.items()}, {}))
-        parts = (self.activities, self.weights)
-        state = HybridState(*({name: self.good[name][member].clone() for name in part} for part in parts))
+        good = self.stepper.good
+        parts = (good.activities, good.weights)
+        state = HybridState(*({name: value[member].clone() for name, value in part.items()} for part in parts))
         self.lost.append(Lost(member, state, t, name or "a quantity", steps))
 
     def follow(self, members: Tensor, donor: int) -> None:
         """Let some members' places follow another member."""
-        for _, value in self.current.items():
+        bounds = [end for ends in self.memory.bounds.values() for end in ends]
+        constants = [plan.constants for plan in self.stepper.plans.values()]
+        state = [value for _, value in self.current.items()]
+        for value in (*state, self.source, self.memory.which, *bounds, *constants):
             value[members] = value[donor].clone()
-        self.source[members] = self.source[donor].clone()
-        self.which[members] = self.which[donor].clone()
-        for low, high in self.bounds.values():
-            low[members], high[members] = low[donor].clone(), high[donor].clone()
-        for plan in self.plans.values():
-            plan.constants[members] = plan.constants[donor].clone()
+        self.stepper.prepared, self.stepper.weights_kept = None, False
 
     def restore(self) -> None:
         """Go back to the last state that was kept."""
-        for name, value in self.good.items():
-            self.tensor(name).copy_(value)
+        self.stepper.load(self.stepper.good)
         self.log.clear()
 
     def rewind(self) -> tuple[int, float, str]:
@@ -247,51 +175,3 @@ class InPlaceStepper:
                 return len(steps) - k, t, wrong
             self.keep()
         raise RuntimeError("steps taken again went another way")
-
-
-def bounds_of_each(
-    networks: Sequence[Network], which: Sequence[int], weights: Mapping[str, Tensor]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Least and largest weight of each member, (members, 1, 1), of each matrix that has bounds."""
-    return {
-        name: (
-            weights[name].new_tensor([networks[k].bounds[name][0] for k in which]).view(-1, 1, 1),
-            weights[name].new_tensor([networks[k].bounds[name][1] for k in which]).view(-1, 1, 1),
-        )
-        for name in networks[0].bounds
-    }
-
-
-def learning(
-    weight: Tensor, parts: tuple[Any, ...], dt: float, bounds: tuple[Tensor, Tensor] | None = None
-) -> list[Call]:
-    """W += dt (post^T pre - diag(decay) W), or W += dt change, in place; what leaves the bounds is put onto them."""
-    if bounds is not None:
-        return [*learning(weight, parts, dt), partial(weight.clamp_, *bounds)]
-    if len(parts) == 1:
-        return [partial(weight.add_, parts[0], alpha=dt)]
-    post, pre, decay = parts
-    product = weight.addmm_ if weight.dim() == 2 else weight.baddbmm_
-    if not isinstance(decay, Tensor):
-        return [partial(product, post.mT, pre, beta=1.0 - dt * decay, alpha=dt)]
-    kept = torch.empty_like(decay)
-    return [
-        partial(torch.sub, torch.ones_like(decay), decay, alpha=dt, out=kept),
-        partial(weight.mul_, kept.unsqueeze(-1)),
-        partial(product, post.mT, pre, beta=1.0, alpha=dt),
-    ]
-
-
-@dataclass
-class Plan:
-    """One step: calls to make for each input, and at every step; where they leave rates and factors; numbers of the
-    members; the changes of steps of `dt`.
-    """
-
-    once: list[Call]
-    calls: list[Call]
-    rates: dict[str, Tensor]
-    parts: dict[str, tuple[Any, ...]]
-    constants: Tensor
-    dt: float = math.nan
-    changes: list[Call] = field(default_factory=list)

@@ -24,23 +24,23 @@ def tolerance_norm(values, m, other, first, groups, rtol, atol, each):
         total = 0.0
         if heavy == 1:
             size = 0.0
-            part, state = values[a:b], m[first + a : first + b]
-            for i in range(len(part)):
-                value, place = float(part[i]), float(state[i])
+            block, state = values[a:b], m[first + a : first + b]
+            for i in range(len(block)):
+                value, weight = float(block[i]), float(state[i])
                 total += value * value
-                size += place * place
+                size += weight * weight
             unit = atol[1] * math.sqrt(b - a) + rtol[1] * math.sqrt(size)
-            found = math.sqrt(total) / unit
+            norm = math.sqrt(total) / unit
         else:
-            part, state, end = values[a:b], m[first + a : first + b], other[a:b]
-            for i in range(len(part)):
+            block, state, end = values[a:b], m[first + a : first + b], other[a:b]
+            for i in range(len(block)):
                 here, there = abs(float(state[i])), abs(float(end[i]))
-                value = float(part[i]) / (atol[0] + rtol[0] * (here if here > there else there))
+                value = float(block[i]) / (atol[0] + rtol[0] * (here if here > there else there))
                 total += value * value
-            found = math.sqrt(total / max(1, b - a))
-        each[g] = found
-        if not found <= worst:
-            worst = found
+            norm = math.sqrt(total / max(1, b - a))
+        each[g] = norm
+        if not norm <= worst:
+            worst = norm
         if worst != worst:
             return math.inf
     return worst
@@ -74,8 +74,8 @@ def first_length(m, v, first, last, before, keep, wrong, tolerances, method, lon
     rate = np.sum(change) / h0 / np.sum(size) if d1 > 0.0 else 1.0 / h0
     growth = 0.0
     for g in range(len(groups)):
-        own = rate if size[g] == 0.0 else min(rate, change[g] / h0 / size[g])
-        growth = max(growth, change[g] / h0 * own ** (order - 2))
+        of_group = rate if size[g] == 0.0 else min(rate, change[g] / h0 / size[g])
+        growth = max(growth, change[g] / h0 * of_group ** (order - 2))
     h1 = trusted * (constant * growth) ** (-1.0 / order) if growth > 0.0 else longest
     return min(h1, 1.0 / rate if rate > 0.0 else longest, longest)
 

@@ -54,9 +54,9 @@ class Code:
 
     def room(self, shape: Shape) -> Buffer:
         """A new place in memory."""
-        found = Buffer(self.size, contiguous(shape))
+        buffer = Buffer(self.size, contiguous(shape))
         self.size += math.prod(shape)
-        return found
+        return buffer
 
     def loops(self, shape: Shape, body: Callable[[Index], Iterable[str]], least: int = SHORT) -> None:
         """`body` for every index."""

@@ -74,12 +74,12 @@ def hold(out, at, bounds, e):
     places, values = bounds
     for k in range(len(places)):
         low, high = values[e, k, 0], values[e, k, 1]
-        part = out[at + places[k, 0] : at + places[k, 1]]
-        for i in range(len(part)):
-            if part[i] < low:
-                part[i] = low
-            elif part[i] > high:
-                part[i] = high
+        weights = out[at + places[k, 0] : at + places[k, 1]]
+        for i in range(len(weights)):
+            if weights[i] < low:
+                weights[i] = low
+            elif weights[i] > high:
+                weights[i] = high
 
 
 def between(out, theta, h, before, keep, b, quartic):
@@ -104,18 +104,15 @@ def combine(out, at, base, h, coefficients, keep, k):
     n = keep.shape[1]
     for begin in range(0, n, BLOCK):
         end = min(n, begin + BLOCK)
-        part, start = (
-            out[at + begin : at + end],
-            base[begin:end],
-        )  # of slices no index is negative: loops are vectorised
-        for i in range(len(part)):
-            part[i] = start[i]
+        block, start = out[at + begin : at + end], base[begin:end]
+        for i in range(len(block)):
+            block[i] = start[i]
         for j in range(k):
             c = h * coefficients[j]
             if c != T(0.0):
-                one = keep[j, begin:end]
-                for i in range(len(part)):
-                    part[i] += c * one[i]
+                slopes = keep[j, begin:end]
+                for i in range(len(block)):
+                    block[i] += c * slopes[i]
 
 
 def advance(v, m, h, a, first, last, before, keep):

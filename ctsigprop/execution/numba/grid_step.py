@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper, Plan
+from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
+from ctsigprop.execution.inplace.plan import Plan
+from ctsigprop.execution.inplace.step_memory import StepMemory
 from ctsigprop.execution.numba.compiled_module import check_machine
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.module_cache import load
@@ -42,42 +44,58 @@ class NumbaGridStepper(JumpInPlaceStepper):
     """
 
     def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
-        like = frame.at(frame.start).x
+        super().__init__(network, frame, state, dt, MachineCode(frame.at(frame.start).x, network.bounds))
+
+
+class MachineCode:
+    """Makes two calls of a recorded step, of functions that work on one array, into which it moves all memory.
+
+    Parameters
+    ----------
+    like : a tensor of the type of all
+    bounds : least and largest value of each weight matrix that has bounds, by name
+
+    Raises
+    ------
+    NotTraceable : no numba, or numbers without a compiled form
+    """
+
+    def __init__(self, like: Tensor, bounds: Bounds) -> None:
         check_machine(like)
         self.array = np.zeros(0, str(like.dtype).removeprefix("torch."))
-        super().__init__(network, frame, state, dt)
+        self.bounds = bounds
 
-    def planned(self, step: StepGraph, dt: float) -> Plan:
-        """A recorded step as two calls."""
-        known = {**self.inputs, "spikes": self.spikes, **self.activities, **self.weights}
+    def __call__(self, graph: StepGraph, memory: StepMemory, dt: float) -> Plan:
+        """The calls of a step of length dt."""
+        tensors = {**memory.inputs, SPIKES: memory.spikes, **memory.activities, **memory.weights}
         places: Places = {}
         at = 0
-        for name, tensor in known.items():
+        for name, tensor in tensors.items():
             if tensor.dtype != torch.from_numpy(self.array).dtype:
                 raise NotTraceable(f"{name} is of another type than the input, {tensor.dtype}")
             places[name] = (at, tuple(tensor.shape))
             at += tensor.numel()
-        text, size = source(step, places, at, dt, self.still(step), self.network.bounds)
-        self.move(known, places, size)
+        text, size = source(graph, places, at, dt, memory.unchanged(graph), self.bounds)
+        self.make_room(tensors, places, size)
         module = load(assembled(str(self.array.dtype), text))
         before, advance = (partial(self.call, function) for function in (module.before, module.advance))
-        return Plan([before], [advance], step.learns)
+        return Plan([before], [advance], graph.learns)
 
-    def call(self, function: Any) -> None:
+    def call(self, function: Callable[[np.ndarray], None]) -> None:
         """Let compiled code work on the memory at hand."""
         function(self.array)
 
-    def move(self, known: Mapping[str, Tensor], places: Places, size: int) -> None:
-        """Make room: everything goes to a larger array where the one at hand is too small."""
+    def make_room(self, tensors: Mapping[str, Tensor], places: Places, size: int) -> None:
+        """Everything goes to a larger array where the one at hand is too small."""
         if len(self.array) >= size:
             return
         array = np.zeros(size, self.array.dtype)
         whole = torch.from_numpy(array)
         with torch.no_grad():
-            for name, tensor in known.items():
+            for name, tensor in tensors.items():
                 offset, shape = places[name]
                 whole[offset : offset + tensor.numel()].copy_(tensor.reshape(-1))
-                tensor.set_(whole, offset, shape, contiguous(shape))  # type: ignore[call-overload]
+                tensor.set_(whole.untyped_storage(), offset, shape, contiguous(shape))
         self.array = array
 
 
@@ -108,7 +126,7 @@ def source(step: StepGraph, places: Places, size: int, dt: float, still: set[Nod
     hold(kernel, flowed, places, bounds)
     learn(kernel, jump, jumped, places, 1.0, [*early, *flow])
     hold(kernel, jumped, places, bounds)
-    land(kernel, step.after, places)
+    apply_jump(kernel, step.after, places)
     parts = (("before", before), ("advance", kernel.lines))
     functions = [f"@fast\ndef {name}(m):\n" + "\n".join(lines or indented(["pass"], 1)) for name, lines in parts]
     return "\n\n\n".join(functions), kernel.size
@@ -120,11 +138,11 @@ def terms(parts: Parts) -> list[Parts]:
         return [parts]
     pieces: list[list[Any]] = []
     for factor in parts[:2]:
-        joined = isinstance(factor, Node) and factor.target is aten.cat.default
-        args: tuple[Any, ...] = factor.args if joined else ()
-        along = (args[1] if len(args) > 1 else 0) % factor.meta["val"].dim() if joined else None
+        is_cat = isinstance(factor, Node) and factor.target is aten.cat.default
+        args: tuple[Any, ...] = factor.args if is_cat else ()
+        along = (args[1] if len(args) > 1 else 0) % factor.meta["val"].dim() if is_cat else None
         pieces.append(list(args[0]) if along == 0 else [factor])
-    rows = [[piece.meta["val"].shape[0] for piece in part] for part in pieces if len(part) > 1]
+    rows = [[piece.meta["val"].shape[0] for piece in joined] for joined in pieces if len(joined) > 1]
     if len(rows) < 2 or rows[0] != rows[1]:
         return [parts]
     decays = [parts[2], *[0.0] * (len(rows[0]) - 1)]
@@ -145,14 +163,15 @@ def learn(
         value = kernel.values[node]
         if value.buffer is None and any(read.rstrip("~").removesuffix("'") in updates for read in value.reads):
             kernel.values[node] = kernel.store(value)  # it is read after the weights have changed
-    found: list[tuple[str, Any]] = []
+    changes: list[tuple[str, Any]] = []
     for name, parts in ((name, parts) for name, every in updates.items() for parts in every):
-        whole = len(parts) == 1
-        given = kernel.store(broadcast(kernel.operand(parts[0]), places[name][1])) if whole else factors(kernel, parts)
-        found.append((name, given))
-    if found:
+        if len(parts) == 1:
+            changes.append((name, kernel.store(broadcast(kernel.operand(parts[0]), places[name][1]))))
+        else:
+            changes.append((name, factors(kernel, parts)))
+    if changes:
         kernel.emit(0, f"span = {literal(length)}")
-    for name, change in found:
+    for name, change in changes:
         offset, shape = places[name]
         place = Buffer(offset, contiguous(shape))
         if isinstance(change, Value):
@@ -170,9 +189,9 @@ def hold(kernel: Kernel, changed: Iterable[str], places: Places, bounds: Bounds)
             kernel.emit(1, f"m[i_] = {low} if m[i_] < {low} else {high} if m[i_] > {high} else m[i_]")
 
 
-def land(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:
+def apply_jump(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:
     """The new values of the activities, to where the old ones are: those that others still read are kept aside."""
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for name, node in after.items():
         shape = places[name][1]
         value = broadcast(kernel.operand(node), shape)
@@ -181,7 +200,7 @@ def land(kernel: Kernel, after: Mapping[str, Node], places: Places) -> None:
             room = kernel.room(shape)
             kernel.assign(value, room)
             value = in_memory(shape, room)
-        found[name] = value
-    for name, value in found.items():
+        values[name] = value
+    for name, value in values.items():
         offset, shape = places[name]
         kernel.assign(value, Buffer(offset, contiguous(shape)))

@@ -92,8 +92,8 @@ def exp(u):
     n = np.floor(v * T({log2e}) + T(0.5))
     r = (v - n * T({first})) - n * T({second})
     half = np.floor(n * T(0.5))  # in two factors, each of which has an exponent of its own
-    found = {exp_series} * power_of_two(half) * power_of_two(n - half)
-    return T(0.0) if u < T({low}) else (T(math.inf) if u > T({high}) else found)
+    value = {exp_series} * power_of_two(half) * power_of_two(n - half)
+    return T(0.0) if u < T({low}) else (T(math.inf) if u > T({high}) else value)
 
 
 @inside
@@ -146,8 +146,8 @@ def sigmoid(u):
 
 @inside
 def softplus(u):
-    found = (u if u > T(0.0) else T(0.0)) + log1p_of_share(exp(-abs(u)))
-    return u if u > T(20.0) else found
+    value = (u if u > T(0.0) else T(0.0)) + log1p_of_share(exp(-abs(u)))
+    return u if u > T(20.0) else value
 
 
 @inside
@@ -212,7 +212,9 @@ def series(variable: str, coefficients: Sequence[float]) -> str:
 
 def tanh_coefficients(terms: int) -> list[float]:
     """Those of u, u^3, ...: tanh' = 1 - tanh^2 gives each from the ones before."""
-    found = [Fraction(1)]
+    coefficients = [Fraction(1)]
     for k in range(1, terms):
-        found.append(-sum((found[i] * found[k - 1 - i] for i in range(k)), Fraction(0)) / (2 * k + 1))
-    return [float(value) for value in found]
+        coefficients.append(
+            -sum((coefficients[i] * coefficients[k - 1 - i] for i in range(k)), Fraction(0)) / (2 * k + 1)
+        )
+    return [float(value) for value in coefficients]

@@ -17,7 +17,7 @@ from ctsigprop.execution.numba import adaptive_loop as adaptive
 from ctsigprop.execution.numba import fixed_loop as drivers
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.math_functions import header
-from ctsigprop.execution.numba.symbols import Buffer, Value, contiguous, in_memory, number, spread
+from ctsigprop.execution.numba.symbols import Buffer, Shape, Value, contiguous, in_memory, number, spread
 from ctsigprop.execution.numba.templates import literal
 from ctsigprop.trace.graph import MemberConstant, StepGraph
 from ctsigprop.trace.passes import readers_first
@@ -114,9 +114,8 @@ def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) 
     written = "\n".join([head, *(bodies[0] if len(bodies) == 1 else choice)])
     functions = [written, *map(inspect.getsource, EULER if euler else RUNGE_KUTTA)]
     text = "\n\n\n".join(f"@fast\n{function}" for function in functions)
-    text = re.sub(r"\bread\(", "read_line(" if euler else "read_curve(", text)
-    text = re.sub(r"\bstep\(", "advance(", text)
-    return assembled(kind, text), Layout(inputs, state, first, last, constants, size)
+    names = f"step, read = advance, {'read_line' if euler else 'read_curve'}"
+    return assembled(kind, f"{text}\n\n\n{names}"), Layout(inputs, state, first, last, constants, size)
 
 
 def assembled(kind: str, text: str) -> str:
@@ -162,16 +161,15 @@ def write_slope(kernel: Kernel, state: Mapping[str, Any], shift: int) -> None:
         elif name in kernel.graph.flow.updates:
             post, pre, decay = factors(kernel, kernel.graph.flow.updates[name])
             kernel.multiply(post, pre, place)
-            if not is_zero(decay):
-                old = Buffer(offset, contiguous(shape))
-                kernel.loops(
-                    shape,
-                    lambda index, old=old, place=place, decay=decay: [  # type: ignore[misc]
-                        f"{place.at(index)} -= {of_row(decay, index)} * {old.at(index)}"
-                    ],
-                )
+            subtract_decay(kernel, decay, Buffer(offset, contiguous(shape)), place, shape)
         else:
             kernel.emit(0, f"m[{place.offset}:{place.offset + math.prod(shape)}] = T(0.0)")
+
+
+def subtract_decay(kernel: Kernel, decay: Any, weight: Buffer, slope: Buffer, shape: Shape) -> None:
+    """Slope -= diag(decay) weight."""
+    if not is_zero(decay):
+        kernel.loops(shape, lambda index: [f"{slope.at(index)} -= {of_row(decay, index)} * {weight.at(index)}"])
 
 
 def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
@@ -183,13 +181,13 @@ def write_step(kernel: Kernel, state: Mapping[str, Any]) -> None:
         rate = derivative(kernel, name)
         if rate is not None:
             rates[name] = broadcast(rate, shape)
-    found = {name: factors(kernel, parts) for name, parts in kernel.graph.flow.updates.items() if name not in rates}
+    changes = {name: factors(kernel, parts) for name, parts in kernel.graph.flow.updates.items() if name not in rates}
     read = {name: {part.removesuffix("~") for part in rate.reads} for name, rate in rates.items()}
     order, aside = readers_first({name: parts & {*rates} for name, parts in read.items()})
     for name, rate in rates.items():
-        if name in aside or f"{name}~" in rate.reads or read[name] & {*found}:
+        if name in aside or f"{name}~" in rate.reads or read[name] & {*changes}:
             rates[name] = kernel.store(rate, kernel.room(rate.shape))
-    for name, (post, pre, decay) in found.items():
+    for name, (post, pre, decay) in changes.items():
         offset, shape = state[name]
         change_weight(kernel, Buffer(offset, contiguous(shape)), shape, (post, pre, decay))
     for name in order:
@@ -219,10 +217,10 @@ def change_weight(kernel: Kernel, place: Buffer, shape: tuple[int, ...], parts: 
 
 def derivative(kernel: Kernel, name: str) -> Value | None:
     """The derivative of a tensor that is not of factor form, or None."""
-    found = kernel.graph.rates.get(name)
-    if found is None and len(kernel.graph.flow.updates.get(name, ())) == 1:
-        found = kernel.graph.flow.updates[name][0]
-    return None if found is None else kernel.operand(found)
+    rate: Any = kernel.graph.rates.get(name)
+    if rate is None and len(kernel.graph.flow.updates.get(name, ())) == 1:
+        rate = kernel.graph.flow.updates[name][0]
+    return None if rate is None else kernel.operand(rate)
 
 
 def broadcast(value: Value, shape: tuple[int, ...]) -> Value:
@@ -252,5 +250,5 @@ def is_zero(decay: Any) -> bool:
 def of_row(decay: Any, index: tuple[str, ...]) -> str:
     """Code of the decay of one synapse."""
     if isinstance(decay, Value):
-        return decay.at(spread(decay.shape, ("post",), index[:1])) if decay.shape else decay.at(())  # type: ignore[arg-type]
+        return decay.at(spread(decay.shape, (0,), index[:1])) if decay.shape else decay.at(())
     return literal(decay)

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import FrameInput
+from ctsigprop.execution.base import Outcome
 from ctsigprop.execution.numba.compiled_module import CompiledModule, compiled
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -62,18 +63,6 @@ class Method:
     max_steps: int | None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one member ended."""
-
-    status: Status
-    message: str
-    state: State
-    counts: Counts
-    cause: BaseException | None = None
-    """What was raised, where that ended it."""
-
-
 @dataclass
 class Piece:
     """Part of a frame: between two times, with the samples due in it."""
@@ -109,8 +98,8 @@ class Engine:
             raise NotTraceable("the stimulus is a function of time; only presentations have a compiled form")
         self.euler = method.tableau.stages == 2 and method.dt is not None
         gates = [1.0, 0.0] if isinstance(getattr(stimuli[0], "gate", None), tuple) else [1.0]
-        self.program: CompiledModule = compiled(networks, frame.at(frame.start), states[0], gates, self.euler)
-        layout, members, dtype = self.program.layout, len(states), states[0][next(iter(states[0]))].numpy().dtype
+        self.compiled: CompiledModule = compiled(networks, frame.at(frame.start), states[0], gates, self.euler)
+        layout, members, dtype = self.compiled.layout, len(states), states[0][next(iter(states[0]))].numpy().dtype
         n = layout.last - layout.first
         self.memory = np.zeros((members, layout.size), dtype)
         self.done = np.zeros((members, 4))
@@ -120,7 +109,7 @@ class Engine:
         for k, state in enumerate(states):
             for name, (offset, _) in layout.state.items():
                 self.memory[k, offset : offset + state[name].numel()] = state[name].numpy().ravel()
-            constants = self.program.constants[k]
+            constants = self.compiled.constants[k]
             self.memory[k, layout.constants : layout.constants + len(constants)] = constants
         sizes = [size for _, size in layout.inputs.values()]
         first = np.cumsum([0, *sizes])
@@ -204,16 +193,16 @@ class Engine:
 
     def inputs(self, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int]]:
         """What each piece shows (1 or members, pieces, width), and the variant of the right-hand side for its gate."""
-        now = [piece.frame.at(piece.start) for piece in pieces]
-        if any(shown.gate not in self.program.variants for shown in now):
+        shown_inputs = [piece.frame.at(piece.start) for piece in pieces]
+        if any(shown.gate not in self.compiled.variants for shown in shown_inputs):
             raise NotTraceable("a gate other than open and closed has no compiled form")
-        variants = [self.program.variants[shown.gate] for shown in now]
-        x, present = (torch.stack([getattr(shown, name) for shown in now]) for name in ("x", "present"))
-        targets = [shown.target for shown in now if shown.target is not None]
+        variants = [self.compiled.variants[shown.gate] for shown in shown_inputs]
+        x, present = (torch.stack([getattr(shown, name) for shown in shown_inputs]) for name in ("x", "present"))
+        targets = [shown.target for shown in shown_inputs if shown.target is not None]
         seen = FrameInput.to(self.networks[0], Input(x, torch.stack(targets) if targets else None, present))
         kinds = 1 if self.one else len(self.stimuli)
-        parts = [getattr(seen, name).reshape(len(now), kinds, -1) for name in self.program.layout.inputs]
-        flat = torch.cat(parts, 2) if parts else x.new_zeros(len(now), kinds, 0)
+        parts = [getattr(seen, name).reshape(len(shown_inputs), kinds, -1) for name in self.compiled.layout.inputs]
+        flat = torch.cat(parts, 2) if parts else x.new_zeros(len(shown_inputs), kinds, 0)
         return flat.transpose(0, 1).contiguous().numpy(), variants
 
     def block(self, pieces: Sequence[Piece]) -> list[tuple[int, np.ndarray, float, Frame]]:
@@ -225,16 +214,16 @@ class Engine:
         taken = np.full((len(self.states), len(times), self.bad.shape[1]), np.nan, self.memory.dtype)
         start, stop = (np.array([getattr(piece, end) for piece in pieces]) for end in ("start", "stop"))
         limit = np.iinfo(np.int64).max if self.method.max_steps is None else int(self.method.max_steps)
-        layout, module, (a, error, quartic) = self.program.layout, self.program.module, self.coefficients
+        layout, module, (a, error, quartic) = self.compiled.layout, self.compiled.module, self.coefficients
         variant = np.array(variants, np.int64)
         before = self.done[:, 0].copy()
 
-        def call(part: slice) -> None:
-            own = shown if self.one else shown[part]
-            common = (self.memory[part], layout.first, layout.last, own, self.places)
-            samples = (times, due, taken[part])
-            ends = (self.done[part], self.status[part], self.bad[part], limit)
-            bounds = (self.bounds[0], self.bounds[1][part])
+        def call(members: slice) -> None:
+            of_members = shown if self.one else shown[members]
+            common = (self.memory[members], layout.first, layout.last, of_members, self.places)
+            samples = (times, due, taken[members])
+            ends = (self.done[members], self.status[members], self.bad[members], limit)
+            bounds = (self.bounds[0], self.bounds[1][members])
             if self.method.dt is not None:
                 frames = (variant, start, *steps_of(pieces, self.method.dt), self.method.dt)
                 module.run_fixed(*common, frames, (a, quartic), samples, ends, bounds)
@@ -262,16 +251,15 @@ class Engine:
 
     def tensors(self, flat: np.ndarray) -> dict[str, Tensor]:
         """The state's tensors in a flat copy of it, as views."""
-        first = self.program.layout.first
-        found = {}
-        for name, (at, shape) in self.program.layout.state.items():
-            part = flat[at - first : at - first + int(np.prod(shape))]
-            found[name] = torch.from_numpy(part).view(shape)
-        return found
+        first = self.compiled.layout.first
+        return {
+            name: torch.from_numpy(flat[at - first : at - first + int(np.prod(shape))]).view(shape)
+            for name, (at, shape) in self.compiled.layout.state.items()
+        }
 
     def outcome(self, member: int, error: BaseException | None = None) -> Outcome:
         """How a member ended, or stands."""
-        layout, code = self.program.layout, int(self.status[member])
+        layout, code = self.compiled.layout, int(self.status[member])
         t, steps, evaluations, rejected = self.done[member]
         tensors = self.tensors(self.memory[member, layout.first : layout.last])
         with torch.inference_mode(False):

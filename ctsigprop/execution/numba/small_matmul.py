@@ -46,10 +46,10 @@ def panels(columns: int, most: int) -> tuple[int, list[list[int]]]:
     """
     widths = [2**k for k in range(most.bit_length()) if 2**k <= columns]
     lanes = min(reversed(widths), key=lambda n: -(-columns // n) * max(n, most // 2))
-    found = starts(columns, lanes)
-    first = len(found) % PANEL
-    groups = [found[k : k + PANEL] for k in range(first, len(found), PANEL)]
-    return lanes, ([found[:first]] if first else []) + groups
+    vectors = starts(columns, lanes)
+    first = len(vectors) % PANEL
+    groups = [vectors[k : k + PANEL] for k in range(first, len(vectors), PANEL)]
+    return lanes, ([vectors[:first]] if first else []) + groups
 
 
 def height(rows: int, vectors: int) -> int:
@@ -86,9 +86,9 @@ class Vectors:
 
     def load(self, address: ir.Value) -> ir.Value:
         """A vector, wherever it lies."""
-        found = self.builder.load(self.builder.bitcast(address, self.kind.as_pointer()))
-        found.align = self.size
-        return found
+        vector = self.builder.load(self.builder.bitcast(address, self.kind.as_pointer()))
+        vector.align = self.size
+        return vector
 
     def store(self, value: ir.Value, address: ir.Value) -> None:
         """A vector, likewise."""
@@ -105,15 +105,15 @@ class Vectors:
 
     def turned(self, square: list[ir.Value]) -> list[ir.Value]:
         """As many vectors as there are lanes, transposed: halves change places, then quarters, and so on."""
-        found, lanes = list(square), range(self.lanes)
+        rows, lanes = list(square), range(self.lanes)
         bit = 1
         while bit < self.lanes:
             for i in (i for i in lanes if not i & bit):
-                one, other = found[i], found[i | bit]
-                found[i] = self.lanes_of(one, other, [k if not k & bit else self.lanes + k - bit for k in lanes])
-                found[i | bit] = self.lanes_of(one, other, [k + bit if not k & bit else self.lanes + k for k in lanes])
+                one, other = rows[i], rows[i | bit]
+                rows[i] = self.lanes_of(one, other, [k if not k & bit else self.lanes + k - bit for k in lanes])
+                rows[i | bit] = self.lanes_of(one, other, [k + bit if not k & bit else self.lanes + k for k in lanes])
             bit *= 2
-        return found
+        return rows
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ class Product:
         """Without a compiler."""
         out = matrix(m, self.out[0], (self.out[1], 1), (self.rows, self.columns))
         left = matrix(m, self.a[0], self.a[1:], (self.rows, self.inner))
-        found = left @ matrix(m, self.b[0], (self.b[1], 1), (self.inner, self.columns))
-        out[:] = found if not self.base else matrix(m, self.base[0], (self.base[1], 1), out.shape) + factor * found
+        product = left @ matrix(m, self.b[0], (self.b[1], 1), (self.inner, self.columns))
+        out[:] = product if not self.base else matrix(m, self.base[0], (self.base[1], 1), out.shape) + factor * product
 
     def write(self, to: Vectors, groups: list[list[int]], factor: ir.Value) -> None:
         """Tile after tile of panel after panel."""
