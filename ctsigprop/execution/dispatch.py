@@ -24,7 +24,7 @@ from ctsigprop.execution.capability import (
 )
 from ctsigprop.execution.inplace.ensemble import SideBySide
 from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
-from ctsigprop.execution.inplace.step import InPlaceStepper
+from ctsigprop.execution.inplace.rollback import RollbackStepper
 from ctsigprop.execution.numba.grid_step import NumbaGridStepper
 from ctsigprop.execution.numba.launch import Compiled
 from ctsigprop.execution.request import Execution, Refused, Request
@@ -163,7 +163,7 @@ class OwnSteppers:
     network: Network
     request: Request
     obstacles: dict[str, str]
-    stepper: InPlaceStepper | JumpInPlaceStepper | None = None
+    stepper: RollbackStepper | JumpInPlaceStepper | None = None
     frames: int = 0
     frames_plain: int = 0
     first: bool = True
@@ -210,7 +210,7 @@ class OwnSteppers:
             obstacles = [f"not {path}, because {obstacle}" for path, obstacle in self.obstacles.items()]
             raise Refused(request.execution, "; ".join(obstacles) or "there is nothing left of the stimulus")
 
-    def take(self, field: Field, state: HybridState, left: float) -> InPlaceStepper | JumpInPlaceStepper | None:
+    def take(self, field: Field, state: HybridState, left: float) -> RollbackStepper | JumpInPlaceStepper | None:
         """Who takes the steps of a frame in place, its input taken in; None where the solver takes them itself."""
         self.frames += 1
         if self.stepper is None and self.request.execution != "plain":
@@ -220,15 +220,12 @@ class OwnSteppers:
         self.frames_plain += 1
         return None
 
-    def shows(self, stepper: InPlaceStepper | JumpInPlaceStepper, field: Field) -> bool:
+    def shows(self, stepper: RollbackStepper | JumpInPlaceStepper, field: Field) -> bool:
         """Whether steps in place can be taken during a frame, whose input they take in."""
         if field.fixed is None:
             self.kept_out = "the input is a function of time there"
             return False
-        if isinstance(stepper, InPlaceStepper):
-            taken_in = stepper.show(field.fixed)
-        else:
-            taken_in = stepper.show(field.fixed, field.frame.events)
+        taken_in = stepper.show(field.fixed, field.frame.events)
         if not taken_in:
             self.kept_out = "steps under the gate there cannot be recorded"
         return taken_in
@@ -263,12 +260,12 @@ class OwnSteppers:
         if obstacle is not None:
             self.obstacles.setdefault("in place", obstacle)
 
-    def recorded(self, frame: Frame, state: HybridState) -> InPlaceStepper | JumpInPlaceStepper:
+    def recorded(self, frame: Frame, state: HybridState) -> RollbackStepper | JumpInPlaceStepper:
         """Steps in place, recorded under this frame."""
         solver = self.request.solver
         if isinstance(solver, Hybrid):
             return JumpInPlaceStepper(self.network, frame, state, solver.dt)
-        return InPlaceStepper(self.network, frame.at(frame.start), state)
+        return RollbackStepper(self.network, frame.at(frame.start), state)
 
 
 @dataclass
