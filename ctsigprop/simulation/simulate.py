@@ -12,16 +12,8 @@ from typing import Any, overload
 import torch
 
 from ctsigprop.dynamics.event_field import automatic, fitting
-from ctsigprop.execution.dispatch import (
-    Choice,
-    Execution,
-    NotBegun,
-    Refused,
-    Request,
-    choose,
-    execute,
-    for_execution,
-)
+from ctsigprop.execution.dispatch import Choice, NotBegun, choose, execute
+from ctsigprop.execution.request import Execution, Refused, Request, for_execution
 from ctsigprop.files.paths import local
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
