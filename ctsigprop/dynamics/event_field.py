@@ -46,12 +46,12 @@ class JumpField(Field):
 
     def margin(self, activities: Mapping[str, Tensor]) -> Tensor:
         """The largest margin of all units."""
-        found = [
+        margins = [
             layer.spiking_neuron.margin(layer_variables(layer, activities)).amax()
             for layer in self.network.layers
             if layer.jumps
         ]
-        return found[0] if len(found) == 1 else torch.stack(found).amax()
+        return margins[0] if len(margins) == 1 else torch.stack(margins).amax()
 
     @property
     def time_scale(self) -> float:
