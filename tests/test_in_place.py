@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import ctsigprop as ct
 from ctsigprop.dynamics.vector_field import FrameInput
-from ctsigprop.execution.inplace.step import BETWEEN, InPlaceStepper
+from ctsigprop.execution.inplace.rollback import BETWEEN, RollbackStepper
 from ctsigprop.solvers.field import HybridState
 from tests.networks import CLASSES, SIZES, rates, shown
 from tests.ways import ended_alike, in_place_and_not
@@ -27,7 +27,7 @@ def test_steps_that_go_wrong_at_the_very_end_are_found(extra: int, monkeypatch: 
     whole = ct.Presentations(np.ones((1, 2), np.float32), None, 1, duration=100.0)
     solver = ct.solvers.FactoredEuler(dt=0.05)
     end = ct.simulate(net, whole, solver, seed=1).final.t + 0.05 * extra
-    fast, plain = in_place_and_not(monkeypatch, InPlaceStepper, net, whole, solver, seed=1, t_span=(0.0, end))
+    fast, plain = in_place_and_not(monkeypatch, RollbackStepper, net, whole, solver, seed=1, t_span=(0.0, end))
     ended_alike(fast, plain)
     for name, value in plain.final.items():
         torch.testing.assert_close(fast.final[name], value, rtol=1e-10, atol=1e-12)
@@ -42,7 +42,7 @@ def test_no_step_of_rates_in_place_after_the_first_takes_memory(rule: ct.rules.R
     hybrid = HybridState({n: v for n, v in state.items() if n not in names}, {n: state[n] for n in names})
     frame = next(stimulus.frames(0.0, 1.5))
     with torch.inference_mode():
-        place = InPlaceStepper(net, frame.at(0.0), hybrid)
+        place = RollbackStepper(net, frame.at(0.0), hybrid)
         assert place.show(FrameInput.to(net, frame.at(0.0)))
         for k in range(BETWEEN + 1):
             assert place.step(0.02 * k, 0.02)
@@ -67,7 +67,7 @@ def test_a_rule_of_ones_own_on_rates_is_carried_out_at_every_step() -> None:
 
 
 def test_a_plain_run_of_few_steps_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(InPlaceStepper, "__init__", lambda *_: pytest.fail("recorded"))
+    monkeypatch.setattr(RollbackStepper, "__init__", lambda *_: pytest.fail("recorded"))
     assert ct.simulate(rates(ct.rules.Oja()), shown(duration=1.5), ct.solvers.FactoredEuler(dt=1.0)).status.ok
 
 

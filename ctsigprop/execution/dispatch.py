@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
 
 from ctsigprop.dynamics.vector_field import Field
-from ctsigprop.execution.base import Executor, Outcome, Running, not_begun, split, stacked
+from ctsigprop.execution.base import Executor, Outcome, not_begun, split, stacked
 from ctsigprop.execution.batched import Batched
 from ctsigprop.execution.capability import (
     to_batch,
@@ -25,88 +24,18 @@ from ctsigprop.execution.capability import (
 )
 from ctsigprop.execution.inplace.ensemble import SideBySide
 from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
-from ctsigprop.execution.inplace.step import InPlaceStepper
+from ctsigprop.execution.inplace.rollback import RollbackStepper
 from ctsigprop.execution.numba.grid_step import NumbaGridStepper
 from ctsigprop.execution.numba.launch import Compiled
+from ctsigprop.execution.request import Execution, Refused, Request
 from ctsigprop.execution.sequential import Sequential
 from ctsigprop.model.network import Network
-from ctsigprop.model.state import State
-from ctsigprop.rules.checks import lookup
-from ctsigprop.solvers.base import Compilable, Solver
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.stimuli.frame import Frame
-from ctsigprop.stimuli.stimulus import Stimulus
 from ctsigprop.trace.graph import NotTraceable
 
-Execution = Literal["auto", "plain", "inplace", "compiled"]
-EXECUTIONS: dict[str, Execution] = {name: name for name in get_args(Execution)}
 NOT_ASKED = "it was not asked for with execution='compiled'"
-
-
-class Refused(ValueError):
-    """An execution that was asked for and cannot be had."""
-
-    def __init__(self, execution: str, obstacle: str) -> None:
-        super().__init__(
-            f"execution must be 'auto', which takes the fastest path that there is, or 'plain' here, got "
-            f"{execution!r}: {obstacle}"
-        )
-
-
-def check_execution(execution: str) -> Execution:
-    """One of the four executions.
-
-    Raises
-    ------
-    ValueError, TypeError : any other
-    """
-    if not isinstance(execution, str):
-        raise TypeError(f"execution must be one of {', '.join(map(repr, EXECUTIONS))}, got {execution!r}")
-    return lookup("execution", execution, EXECUTIONS)
-
-
-def for_execution(solver: Solver, execution: Execution, network: Network) -> Solver:
-    """The solver with its setting `compile` as `execution` asks; "auto" leaves it as it is.
-
-    Raises
-    ------
-    ValueError : execution="compiled" where the solver has no compiled form for this network; another execution
-    """
-    execution = check_execution(execution)
-    if execution == "auto":
-        return solver
-    if execution == "compiled" and (obstacle := to_compile(network, solver)) is not None:
-        raise Refused(execution, obstacle)
-    settings = {"compile": execution == "compiled"}
-    return replace(solver, **settings) if isinstance(solver, Compilable) else solver
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be carried out: runs of one or more members, each with its stimulus and initial state.
-
-    `many` says whether they are an ensemble, which may have one member only.
-    """
-
-    runs: Sequence[Running]
-    solver: Solver
-    stimuli: Sequence[Stimulus]
-    states: Sequence[State]
-    many: bool
-    execution: Execution
-    obstacles: dict[str, str] = field(default_factory=dict)
-    """What keeps each path that is known to be closed from these runs; added to while they are chosen for."""
-
-    @property
-    def networks(self) -> list[Network]:
-        """Of each member."""
-        return [run.network for run in self.runs]
-
-    @property
-    def compile(self) -> bool:
-        """Whether the solver asks for machine code."""
-        return isinstance(self.solver, Compilable) and self.solver.compile
 
 
 @dataclass(frozen=True)
@@ -234,7 +163,7 @@ class OwnSteppers:
     network: Network
     request: Request
     obstacles: dict[str, str]
-    stepper: InPlaceStepper | JumpInPlaceStepper | None = None
+    stepper: RollbackStepper | JumpInPlaceStepper | None = None
     frames: int = 0
     frames_plain: int = 0
     first: bool = True
@@ -281,7 +210,7 @@ class OwnSteppers:
             obstacles = [f"not {path}, because {obstacle}" for path, obstacle in self.obstacles.items()]
             raise Refused(request.execution, "; ".join(obstacles) or "there is nothing left of the stimulus")
 
-    def take(self, field: Field, state: HybridState, left: float) -> InPlaceStepper | JumpInPlaceStepper | None:
+    def take(self, field: Field, state: HybridState, left: float) -> RollbackStepper | JumpInPlaceStepper | None:
         """Who takes the steps of a frame in place, its input taken in; None where the solver takes them itself."""
         self.frames += 1
         if self.stepper is None and self.request.execution != "plain":
@@ -291,15 +220,12 @@ class OwnSteppers:
         self.frames_plain += 1
         return None
 
-    def shows(self, stepper: InPlaceStepper | JumpInPlaceStepper, field: Field) -> bool:
+    def shows(self, stepper: RollbackStepper | JumpInPlaceStepper, field: Field) -> bool:
         """Whether steps in place can be taken during a frame, whose input they take in."""
         if field.fixed is None:
             self.kept_out = "the input is a function of time there"
             return False
-        if isinstance(stepper, InPlaceStepper):
-            taken_in = stepper.show(field.fixed)
-        else:
-            taken_in = stepper.show(field.fixed, field.frame.events)
+        taken_in = stepper.show(field.fixed, field.frame.events)
         if not taken_in:
             self.kept_out = "steps under the gate there cannot be recorded"
         return taken_in
@@ -334,12 +260,12 @@ class OwnSteppers:
         if obstacle is not None:
             self.obstacles.setdefault("in place", obstacle)
 
-    def recorded(self, frame: Frame, state: HybridState) -> InPlaceStepper | JumpInPlaceStepper:
+    def recorded(self, frame: Frame, state: HybridState) -> RollbackStepper | JumpInPlaceStepper:
         """Steps in place, recorded under this frame."""
         solver = self.request.solver
         if isinstance(solver, Hybrid):
             return JumpInPlaceStepper(self.network, frame, state, solver.dt)
-        return InPlaceStepper(self.network, frame.at(frame.start), state)
+        return RollbackStepper(self.network, frame.at(frame.start), state)
 
 
 @dataclass

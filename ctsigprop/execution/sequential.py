@@ -9,7 +9,7 @@ from typing import Protocol
 from ctsigprop.dynamics.event_field import JumpField
 from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.execution.base import Outcome, Running, not_begun, own_state, split, stretches
-from ctsigprop.execution.inplace.step import InPlaceStepper
+from ctsigprop.execution.inplace.rollback import RollbackStepper
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped, StepsInPlace, broken_off
@@ -75,19 +75,22 @@ class Sequential:
 def integrate(run: Running, solver: Solver, stimulus: Stimulus, start: State, steppers: Steppers) -> Outcome:
     """Advance frame by frame, to the end or as far as it goes."""
     state, t, counts = split(run.network, start), run.start, Counts()
+    in_place = (
+        solver if isinstance(solver, StepsInPlace) else None
+    )  # looked at once: it takes as long as a small product
     try:
         for frame, stretch, at_start in stretches(run, stimulus):
             field = run.field = field_of(run.network, frame)
             stepper = steppers.take(field, state, run.stop - frame.start)
             if at_start:
                 run.sample(frame.start, dict(state.items()))
-            if stepper is not None and isinstance(solver, StepsInPlace):
+            if stepper is not None and in_place is not None:
                 stepper.load(state)
-                state = solver.advance_in_place(stepper, field, stretch, run, counts)
+                state = in_place.advance_in_place(stepper, field, stretch, run, counts)
             else:
                 state = solver.advance(field, state, stretch, run, counts)
             t = frame.stop
-        if isinstance(steppers.stepper, InPlaceStepper) and not steppers.stepper.verify():
+        if isinstance(steppers.stepper, RollbackStepper) and not steppers.stepper.verify():
             return wrong_end(steppers.stepper, counts)
         return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(state, t), counts)
     except SolverStopped as stopped:
@@ -105,7 +108,7 @@ def field_of(network: Network, frame: Frame) -> Field:
     return (JumpField if network.jumps else Field)(network, frame)
 
 
-def wrong_end(stepper: InPlaceStepper, counts: Counts) -> Outcome:
+def wrong_end(stepper: RollbackStepper, counts: Counts) -> Outcome:
     """The end of a run in place whose last steps were not finite."""
     given_up, t, name = stepper.rewind()
     counts.steps -= given_up - 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ctsigprop.dynamics.vector_field import FrameInput
-from ctsigprop.execution.inplace.graph_stepper import GraphStepper, StepKind
 from ctsigprop.execution.inplace.plan import Plan, planned
+from ctsigprop.execution.inplace.step import InPlaceStepper, StepKind
 from ctsigprop.execution.inplace.step_memory import StepMemory
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.field import HybridState
@@ -15,7 +15,7 @@ from ctsigprop.trace.graph import StepGraph
 from ctsigprop.trace.record import ExactStep, record_step
 
 
-class JumpInPlaceStepper(GraphStepper):
+class JumpInPlaceStepper(InPlaceStepper):
     """A network's steps of flow and jump in place.
 
     Parameters
