@@ -87,7 +87,7 @@ class JumpField(Field):
                 spikes = None
                 continue
             spikes = None if spikes is None else layer.synapses.read(spikes)
-            kick = None if spikes is None else layer.drive(weights[layer.name("W")], spikes)
+            kick = None if spikes is None else layer.kick(weights[layer.name("W")], spikes)
             variables = layer_variables(layer, activities)
             if kick is not None and len(kick) < len(variables["n"]):
                 kick = torch.nn.functional.pad(kick, (0, 0, 0, len(variables["n"]) - len(kick)))  # no target row
