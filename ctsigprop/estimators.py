@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from ctsigprop.execution.request import Execution
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.neurons.rate import Rate
@@ -46,6 +47,7 @@ class SigProp(BaseEstimator, ABC):  # type: ignore[misc]
         epochs: int = 20,
         batch_size: int = 64,
         random_state: Any = 0,
+        execution: Execution = "auto",
     ) -> None:
         self.hidden = hidden
         self.rate = rate
@@ -55,6 +57,7 @@ class SigProp(BaseEstimator, ABC):  # type: ignore[misc]
         self.epochs = epochs
         self.batch_size = batch_size
         self.random_state = random_state
+        self.execution = execution
 
     @abstractmethod
     def _signal(self) -> TargetStream:
@@ -85,7 +88,9 @@ class SigProp(BaseEstimator, ABC):  # type: ignore[misc]
         inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
         size = min(int(self.batch_size), len(x))
         stimulus = Presentations(inputs, y, size, epochs=int(epochs), seed=self._seed + self.n_iter_)
-        self.solution_: Solution = simulate(self.network_, stimulus, Euler(dt=1.0), state=self.state_)
+        self.solution_: Solution = simulate(
+            self.network_, stimulus, Euler(dt=1.0), state=self.state_, execution=self.execution
+        )
         if self.solution_.status is Status.INTERRUPTED:  # at a prompt, where simulate gives it back
             raise KeyboardInterrupt
         if not self.solution_.status.ok:
@@ -118,6 +123,7 @@ class SigPropClassifier(ClassifierMixin, SigProp):  # type: ignore[misc]
     epochs : int, passes through the data in `fit`; default 20
     batch_size : int, samples shown at once; default 64
     random_state : int, decides initial weights and order, default 0; or a RandomState, or None for a new seed each time
+    execution : "auto" (default), "plain" or "compiled", as in `simulate`
 
     Attributes
     ----------
@@ -181,7 +187,7 @@ class SigPropRegressor(RegressorMixin, SigProp):  # type: ignore[misc]
 
     Parameters
     ----------
-    hidden, rate, beta, kappa, activation, epochs, batch_size, random_state : as in `SigPropClassifier`
+    hidden, rate, beta, kappa, activation, epochs, batch_size, random_state, execution : as in `SigPropClassifier`
     units : int, tuning curves per output; default 20
     candidates : int, training targets that a prediction is a mean of, evenly spread over those seen; default 256
 
@@ -209,6 +215,7 @@ class SigPropRegressor(RegressorMixin, SigProp):  # type: ignore[misc]
         random_state: Any = 0,
         units: int = 20,
         candidates: int = 256,
+        execution: Execution = "auto",
     ) -> None:
         super().__init__(
             hidden,
@@ -219,6 +226,7 @@ class SigPropRegressor(RegressorMixin, SigProp):  # type: ignore[misc]
             epochs=epochs,
             batch_size=batch_size,
             random_state=random_state,
+            execution=execution,
         )
         self.units = units
         self.candidates = candidates

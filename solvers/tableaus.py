@@ -67,10 +67,10 @@ class Tableau:
         end = theta**2 * (3 - 2 * theta)
         bump = theta**2 * (1 - theta) ** 2
         quartic = self.quartic or (0.0,) * self.stages
-        found = [end * b + bump * d for b, d in zip((*self.b, 0.0), quartic, strict=True)]
-        found[0] += theta * (1 - theta) ** 2
-        found[-1] += theta**2 * (theta - 1)
-        return tuple(found)
+        weights = [end * b + bump * d for b, d in zip((*self.b, 0.0), quartic, strict=True)]
+        weights[0] += theta * (1 - theta) ** 2
+        weights[-1] += theta**2 * (theta - 1)
+        return tuple(weights)
 
 
 def differences(b: Sequence[float], b_hat: Sequence[float]) -> tuple[float, ...]:

@@ -79,11 +79,23 @@ def carried_out(name: str, way: str) -> list[ct.Solution]:
         return list(ct.simulate(networks, stimuli, case.solver, **several, **given, **case.settings))
 
 
+def path_of(way: str, case: Case, plainly: str) -> str:
+    """What a run tells of who carried it out, so that no case goes another way without a word."""
+    if way == "in place":
+        return f"{plainly}, in place"
+    if way != "members":
+        return "compiled"
+    if case.steps != "fixed":
+        return plainly  # one after another
+    return "side by side" if isinstance(case.solver, ct.solvers.Euler | ct.solvers.FactoredEuler) else "batched"
+
+
 @pytest.mark.parametrize(("name", "way"), [(name, way) for name, case in CASES.items() for way in case.ways])
 def test_a_case_ends_alike_by_every_way(name: str, way: str) -> None:
     case = CASES[name]
     for k, fast in enumerate(carried_out(name, way)):
         expected = plain(name, k)
+        assert fast.stats["path"] == path_of(way, case, expected.stats["path"]), fast.stats["path_reason"]
         same_end(fast, expected, case)
         same_numbers(fast, expected, TOLERANCES[way, case.steps, expected.final["W.1"].dtype])
 

@@ -41,7 +41,7 @@ ADAPTIVE: list[Solver] = [
     ct.solvers.SciPy(solver="RK45", **FINE),
     ct.solvers.SciPy(solver="LSODA", **FINE),
 ]
-DT = 0.01
+DT = 0.02
 FIXED: list[Solver] = [
     *(kind(dt=DT) for kind in (ct.solvers.Midpoint, ct.solvers.Heun2, ct.solvers.Heun3, ct.solvers.RK4)),
     *(kind(dt=DT) for kind in (ct.solvers.Euler, ct.solvers.ExplicitAdams, ct.solvers.ImplicitAdams)),

@@ -94,7 +94,7 @@ def run(
         if folder is not None and os.path.lexists(folder):
             raise ConfigError(f"--store {store} exists: choose another folder, or remove it first")
         try:
-            sol = simulate(network, stimulus, solver, seed=seed, progress=True)
+            sol = simulate(network, stimulus, solver, seed=seed, progress=True, execution=experiment.execution)
         except KeyboardInterrupt as stop:
             sol = vars(stop)["solution"]
         measures = as_measures(experiment.metrics)
@@ -212,7 +212,7 @@ def common(experiment: Experiment) -> Common:
     """What all runs of an experiment share."""
     measures = as_measures(experiment.metrics)
     every, budget, stop = experiment.every, experiment.allowed(), experiment.hopeless()
-    return Common(None, "auto", None, measures, every, budget, stop)
+    return Common(None, "auto", None, measures, every, budget, stop, experiment.execution)
 
 
 def trial_of(setup: Setup, load: Load, known: dict[tuple[str, int], Presentations]) -> Trial:

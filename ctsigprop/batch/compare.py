@@ -20,6 +20,7 @@ from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.statistics import Test
+from ctsigprop.execution.request import Execution
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers.base import Solver
@@ -36,6 +37,7 @@ def compare(
     metrics: Sequence[str] | Mapping[str, Metric] | None = None,
     budget: object = "presentations",
     solver: Solver | str = "auto",
+    execution: Execution = "auto",
     every: float | None = None,
     stop: Callable[[Curve, float], str | None] | None = None,
     paired_test: Test = "t",
@@ -65,7 +67,8 @@ def compare(
         default the accuracy
     budget : "presentations" (default), all see the whole stimulus; "rhs" or "seconds", all are judged where the
         cheapest of them, with the same seed, has come to the end of its stimulus; or a pair such as ("rhs", 5000)
-    solver : as in `simulate`
+    solver, execution : as in `simulate`; with execution="plain" no runs go side by side. A store names a run by its
+        solver, with `compile=True` where the execution is "compiled"; the other executions make no difference
     every : presentations between two points of the learning curve (time, for a continuous stimulus); default a tenth
     stop : function of (curve, share of the stimulus shown) -> reason to stop or None, such as `ct.StopBelow(...)`
     paired_test : "t" (default), "permutation" or "wilcoxon", over pairs that share a seed, corrected after Holm
@@ -80,7 +83,7 @@ def compare(
     ------
     ValueError, TypeError : parts that do not fit together, test inputs that contain the labels, budgets that differ
     """
-    common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop)
+    common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop, execution)
     batch = plan_comparison(networks, common, as_seeds(seeds), paired_test, reference)
     return batch.carry_out(Options(open_store(store), engine, n_jobs, retry, False, progress))
 

@@ -15,6 +15,7 @@ from ctsigprop.batch.job import Budget, Settings, StopBelow, Trial
 from ctsigprop.batch.measures import METRICS
 from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict, is_model
 from ctsigprop.datasets import Dataset
+from ctsigprop.execution.request import Execution
 from ctsigprop.files.paths import local
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import lookup
@@ -158,6 +159,10 @@ class Experiment(Setup):
     )
     every: int | None = Field(
         default=None, ge=1, description="presentations between two points of the learning curve; absent: a tenth of all"
+    )
+    execution: Execution = Field(
+        default="auto",
+        description='who takes the steps, as in `simulate`: "auto", the fastest path, "plain", "inplace", "compiled"',
     )
     stop: StopSection | None = None
     compare: CompareSection | None = None

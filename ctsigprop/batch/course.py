@@ -144,6 +144,7 @@ def fit_together(jobs: Sequence[Job]) -> bool:
         not parts
         or len(parts) < len(jobs)
         or jobs[0].budget.kind == "seconds"
+        or jobs[0].execution == "plain"
         or not isinstance(jobs[0].solver, Solver)
     ):
         return False
@@ -198,6 +199,7 @@ def advance(going: Sequence[LearningCurveRun], span: tuple[float, float]) -> flo
         state=[course.state for course in going],
         t_span=span,
         ensemble=len(going),
+        execution=going[0].job.execution,
     )
     seconds = float(solutions[0].stats["wall_seconds"])
     for course, sol in zip(going, solutions, strict=True):
@@ -249,7 +251,10 @@ def run_job(job: Job) -> tuple[Record, Solution | None]:
         course = LearningCurveRun(job, job.network, job.stimulus)
         begun.append(course)
         for span in course.spans:
-            if not course.take(simulate(job.network, job.stimulus, job.solver, state=course.state, t_span=span)):
+            state, execution = course.state, job.execution
+            if not course.take(
+                simulate(job.network, job.stimulus, job.solver, state=state, t_span=span, execution=execution)
+            ):
                 break
         return course.result()
     except Exception as error:

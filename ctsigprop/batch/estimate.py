@@ -80,7 +80,7 @@ def try_out(job: Job, keep: bool, patience: float) -> tuple[float, int]:
     while last < patience / 8 and share < 1:
         share = min(1.0, count * unit / total)
         began = time.perf_counter()
-        simulate(job.network, stimulus, job.solver, state=state, t_span=(0.0, share * total))
+        simulate(job.network, stimulus, job.solver, state=state, t_span=(0.0, share * total), execution=job.execution)
         last = time.perf_counter() - began
         count *= 4
     points = total / unit / job.every if isinstance(stimulus, Presentations) else total / job.every

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ctsigprop.batch.measures import Measures, Test
+from ctsigprop.execution.request import Execution
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import Checked, number
 from ctsigprop.solvers.base import Solver
@@ -124,6 +125,7 @@ class Job:
     stop: Callable[[Curve, float], str | None] | None = None
     error: tuple[str, str] | None = None
     key: str = ""
+    execution: Execution = "auto"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.store import RunStore
 from ctsigprop.errors import sentence
+from ctsigprop.execution.request import Execution, check_execution, check_in_place, for_execution
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.simulation.checks import check_stimulus
@@ -42,6 +43,10 @@ class Common:
     every: float | None
     budget: Budget
     stop: Callable[[Curve, float], str | None] | None
+    execution: Execution = "auto"
+
+    def __post_init__(self) -> None:
+        check_execution(self.execution)
 
 
 def measured(common: Common, trials: Sequence[Trial]) -> Common:
@@ -98,6 +103,8 @@ class Planner:
         stimulus = reseeded(shown, seed)
         check_stimulus(trial.network, stimulus)
         solver = resolve_solver(self.common.solver if trial.solver is None else trial.solver, trial.network)
+        solver = for_execution(solver, self.common.execution, trial.network)
+        check_in_place(trial.network, solver, stimulus, self.common.execution)
         test = self.test(trial, stimulus, seed)
         self.common.measures.check(trial.network, test)
         job = Job(
@@ -111,6 +118,7 @@ class Planner:
             every=step(self.common.every, stimulus),
             budget=self.common.budget,
             stop=self.common.stop,
+            execution=self.common.execution,
         )
         return replace(job, key=self.fingerprint.of(*deciding(job)))
 

@@ -22,6 +22,7 @@ from ctsigprop.batch.plan import (
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
+from ctsigprop.execution.request import Execution
 from ctsigprop.rules.checks import called
 from ctsigprop.solvers.base import Solver
 
@@ -41,6 +42,7 @@ def sweep(
     metrics: Sequence[str] | Mapping[str, Metric] | None = None,
     budget: object = "presentations",
     solver: Solver | str = "auto",
+    execution: Execution = "auto",
     every: float | None = None,
     stop: Callable[[Curve, float], str | None] | None = None,
     store: str | Path | None = None,
@@ -61,7 +63,7 @@ def sweep(
     build : function of one point's settings, by keyword (and of `seed`, if it has such an argument), that returns a
         Network, a pair (network, stimulus) or a `Trial`
     settings : mapping of names to lists of values, or to SciPy distributions
-    stimulus, test, metrics, budget, solver, every, stop : as in `compare`
+    stimulus, test, metrics, budget, solver, execution, every, stop : as in `compare`
     design : "grid", "random" or "sobol"; default a grid where all settings are lists, else random
     n : int, points of a random or Sobol design
     design_seed : int, decides their draws; default 0
@@ -88,7 +90,7 @@ def sweep(
     WorkerLost : worker processes died again and again
     """
     points = design_points(settings, design, n, design_seed)
-    common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop)
+    common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop, execution)
     batch = plan_sweep(build, points, common, as_seeds(seeds))
     return batch.carry_out(Options(open_store(store), engine, n_jobs, retry, keep, progress))
 

@@ -132,7 +132,7 @@ class HeldNetwork:
             changed, spikes = layer.spiking_neuron.jump(self.variables(k, activities), kick, slack)
             jumped.update({layer.name(name): value for name, value in changed.items()})
         if span[1] > self.begin:
-            jumped[TOTAL] = activities[TOTAL] + self.shown({**activities, **jumped})
+            jumped[TOTAL] = activities[TOTAL].add_(self.shown({**activities, **jumped}))  # nobody else holds it
         return jumped, {}
 
     def variables(self, k: int, activities: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def shared(
-    stimulus: Stimulus, solver: Solver, probes: Sequence[Probe], span: tuple[float, float], state: State | None
+    solver: Solver, probes: Sequence[Probe], span: tuple[float, float], stimulus: Stimulus, state: State | None
 ) -> dict[str, Any]:
     """All that decides a run beside network and seed, as plain values, and the versions it runs with.
 

@@ -12,16 +12,8 @@ from typing import Any, overload
 import torch
 
 from ctsigprop.dynamics.event_field import automatic, fitting
-from ctsigprop.execution.dispatch import (
-    Choice,
-    Execution,
-    NotBegun,
-    Refused,
-    Request,
-    choose,
-    execute,
-    for_execution,
-)
+from ctsigprop.execution.dispatch import Choice, NotBegun, choose, execute
+from ctsigprop.execution.request import Execution, Refused, Request, for_execution
 from ctsigprop.files.paths import local
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -40,7 +32,7 @@ from ctsigprop.simulation.checks import (
     check_stimulus,
 )
 from ctsigprop.simulation.provenance import attributes, shared
-from ctsigprop.simulation.run import Run
+from ctsigprop.simulation.run import Run, laid_out
 from ctsigprop.simulation.steps import check_step
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.factored.methods import FactoredDopri5
@@ -147,12 +139,12 @@ def simulate(
     span = check_span(t_span, stimuli[0])
     states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
     check_step(networks, method, stimuli[0])
-    common = partial(shared, solver=method, probes=probes, span=span)
-    about = described(networks, stimuli, given, seeds, execution, common)
-    runs = [
-        Run(one, check_probes(probes, one, shown), start, attrs, span, progress and not k, place is None)
-        for k, (one, shown, start, attrs) in enumerate(zip(networks, stimuli, states, about, strict=True))
-    ]
+    about = described(networks, stimuli, given, seeds, execution, partial(shared, method, probes, span))
+    runs = list[Run]()
+    for one, shown, start, attrs in zip(networks, stimuli, states, about, strict=True):
+        recorders = check_probes(probes, one, shown)
+        layouts = laid_out(one, recorders, start, span, place is None)
+        runs.append(Run(one, recorders, layouts, attrs, span, progress and not runs))
     request = Request(runs, method, stimuli, states, ensemble is not None, execution)
     sinks = partial(sinks_of, store=place, many=request.many, solver=method, progress=progress, start=span[0])
     solutions, cause = finished(runs, sinks, request)
@@ -165,13 +157,13 @@ def described(
     given: Sequence[State | None],
     seeds: Sequence[int],
     execution: Execution,
-    common: Callable[..., dict[str, Any]],
+    common: Callable[[Stimulus, State | None], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """The attributes of each run; what many have in `common`, their stimulus and given state, is looked at once."""
     known, attrs = dict[int, dict[str, Any]](), []
     for network, stimulus, state, seed in zip(networks, stimuli, given, seeds, strict=True):
         if state is not given[0] or id(stimulus) not in known:
-            known[id(stimulus)] = common(stimulus, state=state)
+            known[id(stimulus)] = common(stimulus, state)
         attrs.append(attributes(known[id(stimulus)], network, seed) | {"execution": execution})
     return attrs
 

@@ -61,7 +61,7 @@ class CachedWeight:
 
     def drive(self, pre: Float[Tensor, "*batch rows pre"]) -> Float[Tensor, "*batch rows post"]:
         """Pre W^T, in memory that is the caller's own."""
-        if not any(pre is one for one in self.inputs):
+        if not any(pre is constant for constant in self.inputs):
             return pre @ self.matrix.mT
         if id(pre) not in self.products:
             self.products[id(pre)] = pre @ self.matrix.mT

@@ -30,7 +30,7 @@ class Packing:
 
     def views(self, flat: Flat) -> list[Tensor]:
         """The tensors of a flat vector, as views on it."""
-        return [part.view(shape) for part, shape in zip(torch.split(flat, self.sizes), self.shapes, strict=True)]
+        return [values.view(shape) for values, shape in zip(torch.split(flat, self.sizes), self.shapes, strict=True)]
 
     def unpack(self, flat: Flat) -> HybridState:
         """The state in a flat vector, as views on it."""
@@ -39,9 +39,9 @@ class Packing:
 
     def hold(self, flat: Float[Tensor, "*states size"]) -> Float[Tensor, "*states size"]:
         """Weights that left their bounds are put back onto them, in place, in one flat vector or several."""
-        for name, part in zip(self.names, torch.split(flat, self.sizes, -1), strict=True):
+        for name, values in zip(self.names, torch.split(flat, self.sizes, -1), strict=True):
             if name in self.bounds:
-                part.clamp_(*self.bounds[name])
+                values.clamp_(*self.bounds[name])
         return flat
 
     def derivative(self, field: VectorField, t: float, flat: Flat) -> Flat:
@@ -73,5 +73,5 @@ class Packing:
 
     def norm(self, flat: Flat) -> Float[Tensor, ""]:
         """Largest root mean square over the tensors of the state, torchdiffeq's own norm for tuples."""
-        norms = torch.stack([torch.linalg.vector_norm(part) for part in torch.split(flat, self.sizes)])
+        norms = torch.stack([torch.linalg.vector_norm(values) for values in torch.split(flat, self.sizes)])
         return (norms / self.root_sizes).max()

@@ -154,7 +154,7 @@ def advance_adaptive(
     rtol: Tolerance = packing.per_group(tol.rtol, tol.rtol_weights)
     atol: Tolerance = packing.per_group(tol.atol, tol.atol_weights)
     if is_scipy:
-        rtol, atol = (part.cpu().numpy() if isinstance(part, Tensor) else part for part in (rtol, atol))
+        rtol, atol = (each.cpu().numpy() if isinstance(each, Tensor) else each for each in (rtol, atol))
 
     run = smooth(flow, replace(method, rtol=rtol, atol=atol))
     if is_scipy:

@@ -170,10 +170,10 @@ def test_compare_and_sweep_take_as_many_processes_by_default() -> None:
 def test_ctrl_c_in_a_run_stores_what_it_has(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     advance = ct.solvers.Euler.advance
 
-    def impatient(self: ct.solvers.Euler, field: Any, state: Any, span: Any, *rest: Any) -> Any:
-        if span[0] >= 3.0:
+    def impatient(self: ct.solvers.Euler, field: Any, state: Any, stretch: Any, *rest: Any) -> Any:
+        if stretch.start >= 3.0:
             raise KeyboardInterrupt
-        return advance(self, field, state, span, *rest)
+        return advance(self, field, state, stretch, *rest)
 
     monkeypatch.setattr(ct.solvers.Euler, "advance", impatient)
     found = call("run", file, "--store", tmp_path / "sol")
