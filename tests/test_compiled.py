@@ -146,11 +146,12 @@ def slope_of_erf(u: torch.Tensor) -> torch.Tensor:
 
 def no_compiled_form() -> dict[str, tuple[str, ct.Network, ct.Stimulus]]:
     oja = rates(ct.rules.Oja())
+    alone = ct.Network((4, 5, 3), neuron=ct.Rate(activation="tanh"), rule=ct.rules.Oja())
     return {
         "a function of time": ("depends on time", rates(ThreeFactor(modulator=np.cos)), shown()),
         "a stimulus of time": (
             "the stimulus is a function of time",
-            oja,
+            alone,
             ct.Stimulus.from_function(lambda t: torch.full((1, 4), t), duration=1.0),
         ),
         "a gate of time": ("the stimulus is a function of time", oja, shown(gate=lambda t: t)),
