@@ -65,8 +65,8 @@ def compare(
         so
     metrics : list of "accuracy", "error", "margin", or mapping of names to functions of (scores, labels) or of (state);
         default accuracy
-    budget : "presentations" (default), all see the whole stimulus; "rhs" or "seconds", all may spend what the cheapest
-        network with the same seed needs for its whole stimulus; or a pair such as ("rhs", 5000)
+    budget : "presentations" (default), all see the whole stimulus; "rhs" or "seconds", all are judged at the cost at
+        which the cheapest network with the same seed finishes its stimulus; or a pair such as ("rhs", 5000)
     solver, execution : as in `simulate`; execution="plain" runs them one at a time. A store names a run by its
         solver, with `compile=True` if the execution is "compiled"; the other executions do not change the name
     every : presentations between two points of the learning curve (time, for a continuous stimulus); default a tenth
