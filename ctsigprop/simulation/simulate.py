@@ -126,7 +126,7 @@ def simulate(
 
     Raises
     ------
-    ValueError, TypeError : inputs that do not fit together, an execution that cannot be had; before anything runs
+    ValueError, TypeError : inputs that do not fit together, an execution that is not available; before anything runs
     MemoryError, OSError : a recording larger than the free memory or disk, a store that already exists; or a store that
         can no longer be written to (`StoreFailed`), with the results so far in the attribute `solution`
     SimulationError : your own code that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The

@@ -19,7 +19,7 @@ Train = Sequence[float] | np.ndarray
 
 
 class SpikeTrains(Stimulus):
-    """Input spikes at given times.
+    """Input spikes at given times, in rows that stay the same for the whole duration.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class SpikeTrains(Stimulus):
 
     Raises
     ------
-    ValueError, TypeError : times that do not increase, or lie outside 0 < t <= duration, naming row and input
+    ValueError, TypeError : times that do not increase, or lie outside 0 < t <= duration; row and input are named
     """
 
     spikes = True
