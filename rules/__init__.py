@@ -1,4 +1,4 @@
-"""Plasticity rules: what a synapse does, given its own pre- and postsynaptic side.
+"""Plasticity rules: how a synapse changes, given its own pre- and postsynaptic side.
 
 This package knows tensors only, nothing of networks or solvers. Its import name is `ctsigprop.rules`.
 """

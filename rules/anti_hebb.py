@@ -1,4 +1,4 @@
-"""Anti-Hebbian learning: what fires together, parts."""
+"""Anti-Hebbian learning: synapses between units that fire together weaken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The type of a rule, and its algebra: sums and multiples."""
+"""The base class of rules, with sums and multiples of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks at the door: each raises one error that names argument, value and what is allowed."""
+"""Checks of arguments: each raises one error that names the argument, its value and what is allowed."""
 
 from __future__ import annotations
 

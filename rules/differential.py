@@ -1,4 +1,4 @@
-"""Differential Hebbian learning: changes that occur together."""
+"""Differential Hebbian learning: weights follow activities that change together."""
 
 from __future__ import annotations
 

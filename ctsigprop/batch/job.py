@@ -1,4 +1,4 @@
-"""One run of a batch: what it needs, and what comes out of it."""
+"""One run of a batch: its inputs and its outcome."""
 
 from __future__ import annotations
 

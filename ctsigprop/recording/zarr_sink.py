@@ -1,4 +1,4 @@
-"""A recording that is written to disk while the run goes on, in chunks, each whole or not there.
+"""A recording written to disk during the run, in chunks, each whole or absent.
 
 NAME/progress.json    how many samples of each record stand in whole chunks; replaced in one step, gone in the end
 NAME/chunks.txt       name, size and checksum of every chunk, a line for each that is added; gone in the end too
