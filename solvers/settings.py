@@ -71,7 +71,7 @@ class FixedStep(Solver, ABC):
 
     @property
     def compile_obstacle(self) -> str | None:
-        """Why there is no compiled form, as a clause; None where there may be one."""
+        """Why there is no compiled form, as a clause; None if there may be one."""
         return None if self.tableau else TABLEAU_FREE
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class StepControlled(Solver, ABC):
 
     @property
     def compile_obstacle(self) -> str | None:
-        """Why there is no compiled form, as a clause; None where there may be one."""
+        """Why there is no compiled form, as a clause; None if there may be one."""
         return None if self.tableau else TABLEAU_FREE
 
     def __post_init__(self) -> None:

@@ -50,7 +50,7 @@ def compare(
 ) -> Runs:
     """Run every network with every seed, and report which ones differ by more than chance.
 
-    A seed sets the initial weights and the order of the presentations; all networks use the same seeds. No label
+    A seed sets the initial weights and the order of the presentations, the same for all networks. No label
     reaches a network during testing: it sees only the test samples, from a state without any trace of a training
     label. The metrics get its answers and the labels, never the network itself.
 

@@ -46,7 +46,7 @@ class Trial(metaclass=Checked):
 
 @dataclass(frozen=True)
 class Budget(metaclass=Checked):
-    """What every run may spend: "presentations" (the whole stimulus), "rhs" evaluations, or "seconds" of wall time.
+    """The budget of every run: "presentations" (the whole stimulus), "rhs" evaluations, or "seconds" of wall time.
 
     With "rhs" and "seconds", `amount` None means what the cheapest run with the same seed needs for the whole
     stimulus.

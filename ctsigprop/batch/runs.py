@@ -64,7 +64,7 @@ class Runs:
 
         Raises
         ------
-        StoreError : no store. If it is damaged or in a newer format, the error is also an `Unreadable` (a ValueError)
+        StoreError : there is no store. If it is damaged or in a newer format, also an `Unreadable` (a ValueError)
         """
         place = open_store(store)
         if place is None:
@@ -87,7 +87,7 @@ class Runs:
             raise UnreadableStore(f"{place.place}/{place.plan_names()[-1]} is damaged: {error}") from None
 
     def noted(self) -> Settings:
-        """What `load` needs besides the records, to be kept in a store."""
+        """The information, besides the records, that `load` needs from a store."""
         budget = (self.budget.kind, self.budget.amount)
         compared = {"compared": self.compared, "test": self.test, "reference": self.reference}
         return {"metrics": self.metrics, "factors": self.factors, **compared, "budget": budget}

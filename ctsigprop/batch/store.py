@@ -103,7 +103,7 @@ class RunStore(ABC):
         return decoded(self.text(f"{key}/{RUN}") or "", f"{self.place}/{key}/{RUN}", key)
 
     def read_planned(self, key: str, settings: Settings, seed: int) -> Record:
-        """The record of a run whose settings and seed are known.
+        """The record of a run with known settings and seed.
 
         Raises
         ------

@@ -37,7 +37,7 @@ class Neuron(Protocol):
         ...
 
     def output(self, variables: Variables) -> Tensor:
-        """What the next layer sees."""
+        """The output that the next layer sees."""
         ...
 
     def gain(self, variables: Variables, drive: Units) -> Tensor:
@@ -69,7 +69,7 @@ class Refractory(Protocol):
 class Spiking(SynapticCurrent, Refractory, Protocol):
     """What a neuron with a reset adds to the protocol of `Neuron`. Every method is elementwise and pure.
 
-    Among its variables is `n`, the number of spikes so far (`counted`), which the probe "spikes" reads.
+    One of its variables is `n`, the number of spikes so far (`counted`). The probe "spikes" reads it.
 
     Its drive is only the continuous input (a current, a bias, the activity of a rate layer). Each spike from below
     arrives once, as a kick.

@@ -44,12 +44,12 @@ def counted(n: Tensor, spikes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class IntegrateAndFire(metaclass=Checked):
-    """What `LIF`, `IF` and `AdaptiveLIF` have in common; the subclasses say how the potential moves.
+    """The common base of `LIF`, `IF` and `AdaptiveLIF`; the subclasses define how the potential moves.
 
     State variables, one each per row and unit: `v` the potential, measured from rest; `r` the rate, estimated from
     the unit's own spikes, the activity that rules and signals see; `n` the number of spikes so far, in float32 modulo
     2^24, because float32 has no odd numbers beyond; `i` the synaptic current, if there is one; `q` the rest of the
-    refractory time, if there is one, which a grid counts in whole steps.
+    refractory time, if there is one. A grid counts it in whole steps.
     """
 
     tau: float = 1.0
@@ -203,7 +203,7 @@ class LIF(IntegrateAndFire):
 
     Parameters
     ----------
-    tau : float, membrane time constant in units of time, > 0; default 1, which makes it the unit of time
+    tau : float, membrane time constant in units of time, > 0; default 1, so that tau is the unit of time
     threshold : float, in units of v above rest; default 1
     reset : float, the value of v after a spike, below threshold; or "subtract" (default), which subtracts the
         threshold from v and so keeps the excess

@@ -19,7 +19,7 @@ class Rate(metaclass=Checked):
 
     Parameters
     ----------
-    tau : float, time constant in units of time, > 0; default 1, which makes it the unit of time
+    tau : float, time constant in units of time, > 0; default 1, so that tau is the unit of time
     activation : "relu" (default), "softplus", "tanh", "sigmoid", "linear", an `Activation`, or a pair
         (function, derivative) of elementwise functions of the drive
 

@@ -23,7 +23,7 @@ def rates(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7)
     ----------
     sol : a run with Probe("rates", ...)
     layer : int, from 1; row : int, row of the batch (the target stream's rows come last)
-    count : int, maximal number of units
+    count : int, maximum number of units
     ax : Axes to draw on; default new ones
 
     Raises
@@ -42,7 +42,7 @@ def traces(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7
     ----------
     sol : a run with Probe("traces", ...)
     layer : int, from 1; row : int, row of the batch (the target stream's rows come last)
-    count : int, maximal number of traces; those that vary most are drawn
+    count : int, maximum number of traces; those that vary most are drawn
     ax : Axes to draw on; default new ones
 
     Raises
@@ -88,7 +88,7 @@ def similarity(ax: Axes, sol: Solution, layer: int = 1, count: int = 4) -> None:
     ----------
     sol : a run with signal=ct.TargetStream() and Probe("rates", ...) of all rows
     layer : int, from 1
-    count : int, maximal number of times, spread from the first one with activity to the last one
+    count : int, maximum number of times, spread from the first one with activity to the last one
     ax : Axes to draw on; default new ones
 
     Raises

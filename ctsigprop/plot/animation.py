@@ -39,9 +39,9 @@ def animate(
     path : where to write. The ending, .gif, .html or .mp4, sets the format; MP4 needs ffmpeg
     layer : int, from 1
     shape : (height, width) of an input image, to draw units as receptive fields; default None, the weight matrix
-    frames : int, maximal number of frames, spread evenly over the recorded times
+    frames : int, maximum number of frames, spread evenly over the recorded times
     fps : int, frames per second
-    count : int, maximal number of receptive fields
+    count : int, maximum number of receptive fields
 
     Returns
     -------

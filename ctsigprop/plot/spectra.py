@@ -52,7 +52,7 @@ def singular_values(ax: Axes, sol: Solution, layer: int = 1, count: int = 10) ->
     ----------
     sol : a run with Probe("weights", ..., reduce="singular_values"), or with Probe("weights", ...)
     layer : int, from 1
-    count : int, maximal number of singular values
+    count : int, maximum number of singular values
     ax : Axes to draw on; default new ones
 
     Raises

@@ -54,7 +54,7 @@ def voltages(
     ----------
     sol : a run with Probe("voltages", ...) and, for the spikes, Probe("spikes", ...) of the same units
     layer : int, from 1; row : int, row of the batch (the target stream's rows come last)
-    count : int, maximal number of units
+    count : int, maximum number of units
     threshold : float, drawn as a dotted line, where the spikes start; default that of the layer's neuron. Without
         a threshold there is no dotted line, and spikes start at the highest recorded potential
     ax : Axes to draw on; default new ones

@@ -23,7 +23,7 @@ def weights(ax: Axes, sol: Solution, layer: int = 1, count: int = 40, seed: int 
     ----------
     sol : a run with Probe("weights", ...), of matrices or of single synapses
     layer : int, from 1
-    count : int, maximal number of synapses, spread over at most seven units
+    count : int, maximum number of synapses, spread over at most seven units
     seed : int, sets which ones are drawn
     ax : Axes to draw on; default new ones
 
@@ -71,7 +71,7 @@ def receptive_fields(
     state : a State, or a Solution, of which the final state is used
     shape : (height, width) of an input image
     layer : int, from 1; default 1, the only layer that sees pixels
-    count : int, maximal number of units
+    count : int, maximum number of units
     ax : Axes to draw on; default new ones
 
     Raises

@@ -39,7 +39,7 @@ class Probe(metaclass=Checked):
         neurons with a reset, or a function State -> number, array or xarray.DataArray
     every : float, interval in units of time, > 0, counted from the start of the run; or
     times : increasing times, a list, array or tensor; or
-    log_spaced : int, or pair (int, first): that many times. the start of the run, and then times at equal ratios
+    log_spaced : int, or pair (int, first): as many times: the start of the run, and then times at equal ratios
         of the time since the start, from `first` (units of time, default a thousandth of the run) to the end
     layers : sequence of layer numbers (from 1); default all. Rates and weights of all layers share one array
         with a `layer` dimension, filled with NaN if a layer is smaller than the largest

@@ -74,7 +74,7 @@ class Solution:
 def load(path: str | Path) -> Solution:
     """Read a solution that `Solution.save` or `simulate(..., store=)` wrote; the dataset is opened lazily.
 
-    A store that is still being written, or whose process was killed, returns its complete chunks, with the status
+    A store that is still being written, or was cut off by a killed process, returns its complete chunks, with status
     `Status.UNFINISHED` and an empty final state. No code in a store is executed, and nothing outside it is read.
 
     Raises

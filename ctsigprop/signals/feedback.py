@@ -1,4 +1,4 @@
-"""Feedback signals for comparison: errors that return from the output layer through units of their own."""
+"""Feedback signals for comparison: errors that return from the output layer through separate units."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ctsigprop.solvers.field import Weight
 
 @dataclass(frozen=True)
 class Feedback(Signal, ABC):
-    """Error units with dynamics of their own: tau_e de_l/dt = -e_l + s_l * phi'_l, one row per sample.
+    """Error units with their own dynamics: tau_e de_l/dt = -e_l + s_l * phi'_l, one row per sample.
 
     At the output layer s is minus the gradient of the loss in the outputs. Below, each subclass defines how the error
     is fed back. The output layer is the top layer. It needs one unit per class.
@@ -165,7 +165,7 @@ class DirectFeedbackAlignment(Feedback):
 class KolenPollack(Feedback):
     """Kolen-Pollack: feedback alignment in which B learns by the same update as W, both with the same decay.
 
-    dB/dt = D - decay B and dW/dt = D - decay W with the rule's own D: W - B decays to 0 whatever D is. B is part
+    dB/dt = D - decay B and dW/dt = D - decay W with the rule's own D, so W - B decays to 0 for any D. B is part
     of the ODE state.
 
     Parameters
