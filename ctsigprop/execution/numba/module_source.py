@@ -14,6 +14,7 @@ from typing import Any
 from torch.fx import Node
 
 from ctsigprop.execution.numba import adaptive_loop as adaptive
+from ctsigprop.execution.numba import arguments
 from ctsigprop.execution.numba import fixed_loop as drivers
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.math_functions import header
@@ -30,7 +31,7 @@ RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
     drivers.length,
     drivers.combine,
     drivers.advance,
-    drivers.between,
+    drivers.interpolate,
     drivers.read_curve,
     drivers.run_fixed,
     adaptive.tolerance_norm,
@@ -54,6 +55,9 @@ NUMBER = r"T\((-?[0-9][0-9.e+-]*|-?math\.inf|math\.nan)\)"
 """Numbers of the code, which numba reads faster by a name."""
 PRODUCT = r"(tiles|turned)\([0-9, ]+\)"
 """Functions that are made for one place of the code."""
+WORKSPACE = f"""# arguments: {hashlib.sha256(inspect.getsource(arguments).encode()).hexdigest()}
+from {arguments.__name__} import {arguments.Workspace.__name__}"""
+"""A module depends on the fields of its arguments."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,12 @@ def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) 
         size = max(size, kernel.size)
         bodies.append(kernel.lines or ["    pass"])
     choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
-    head = "def advance(v, m, span, a, first, last, before, keep):" if euler else "def slope(v, m):"
+    head = "def advance(v, span, work, a):\n    m = work.memory" if euler else "def slope(v, m):"
     written = "\n".join([head, *(bodies[0] if len(bodies) == 1 else choice)])
     functions = [written, *map(inspect.getsource, EULER if euler else RUNGE_KUTTA)]
     text = "\n\n\n".join(f"@fast\n{function}" for function in functions)
     names = f"step, read = advance, {'read_line' if euler else 'read_curve'}"
-    return assembled(kind, f"{text}\n\n\n{names}"), Layout(inputs, state, first, last, constants, size)
+    return assembled(kind, f"{WORKSPACE}\n\n\n{text}\n\n\n{names}"), Layout(inputs, state, first, last, constants, size)
 
 
 def assembled(kind: str, text: str) -> str:
