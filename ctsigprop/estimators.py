@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from ctsigprop.execution.dispatch import Execution
+from ctsigprop.execution.request import Execution
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.neurons.rate import Rate

@@ -150,7 +150,7 @@ def no_compiled_form() -> dict[str, tuple[str, ct.Network, ct.Stimulus]]:
         "a function of time": ("depends on time", rates(ThreeFactor(modulator=np.cos)), shown()),
         "a stimulus of time": (
             "the stimulus is a function of time",
-            oja,
+            ct.Network([4, 5], rule=ct.rules.Oja()),
             ct.Stimulus.from_function(lambda t: torch.full((1, 4), t), duration=1.0),
         ),
         "a gate of time": ("the stimulus is a function of time", oja, shown(gate=lambda t: t)),

@@ -32,7 +32,7 @@ def every(x, out):
 def compiled(name: str, kind: str, folder: Path) -> Callable[[Any], Any]:
     """A function of the header, over arrays."""
     path = folder / f"{name}_{kind}.py"
-    path.write_text(header(kind, 2048, 64, 1e-9, "") + LOOP.format(name=name))
+    path.write_text(header(kind, 2048, 64, 1e-9) + LOOP.format(name=name))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(path)

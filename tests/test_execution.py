@@ -14,7 +14,7 @@ import torch
 
 import ctsigprop as ct
 from ctsigprop.batch.config import read
-from ctsigprop.execution.dispatch import EXECUTIONS, Execution
+from ctsigprop.execution.request import EXECUTIONS, Execution
 
 pytestmark = pytest.mark.usefixtures("tiny_unchecked", "own_cache", "interpreted")
 X, Y = np.random.default_rng(0).uniform(0.0, 1.0, (5, 4)), np.arange(5) % 3

@@ -20,7 +20,7 @@ from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
 from ctsigprop.batch.statistics import Test
-from ctsigprop.execution.dispatch import Execution
+from ctsigprop.execution.request import Execution
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import lookup
 from ctsigprop.solvers.base import Solver

@@ -15,7 +15,7 @@ from ctsigprop.batch.job import Budget, Settings, StopBelow, Trial
 from ctsigprop.batch.measures import METRICS
 from ctsigprop.batch.parts import MOST, DataPart, NetworkPart, ShownPart, SolverPart, Strict, is_model
 from ctsigprop.datasets import Dataset
-from ctsigprop.execution.dispatch import Execution
+from ctsigprop.execution.request import Execution
 from ctsigprop.files.paths import local
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import lookup

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ctsigprop.batch.measures import Measures, Test
-from ctsigprop.execution.dispatch import Execution
+from ctsigprop.execution.request import Execution
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import Checked, number
 from ctsigprop.solvers.base import Solver

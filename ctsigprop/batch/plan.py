@@ -17,7 +17,7 @@ from ctsigprop.batch.measures import Measures, Test, as_test
 from ctsigprop.batch.records import as_plain
 from ctsigprop.batch.store import RunStore
 from ctsigprop.errors import sentence
-from ctsigprop.execution.dispatch import Execution, check_execution, check_in_place, for_execution
+from ctsigprop.execution.request import Execution, check_execution, check_in_place, for_execution
 from ctsigprop.model.network import Network
 from ctsigprop.rules.checks import number, whole
 from ctsigprop.simulation.checks import check_stimulus

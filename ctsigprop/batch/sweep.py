@@ -22,7 +22,7 @@ from ctsigprop.batch.plan import (
 from ctsigprop.batch.remote import open_store
 from ctsigprop.batch.runs import Runs
 from ctsigprop.batch.schedule import Batch, Options
-from ctsigprop.execution.dispatch import Execution
+from ctsigprop.execution.request import Execution
 from ctsigprop.rules.checks import called
 from ctsigprop.solvers.base import Solver
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +26,17 @@ from ctsigprop.solvers.spiking.hybrid import Hybrid
 from ctsigprop.solvers.times import slack as time_slack
 
 
+@dataclass(slots=True)
+class Jump:
+    """One jump: time, the state before it, and what it changes as it is gathered layer by layer."""
+
+    t: float
+    activities: Mapping[str, Tensor]
+    weights: Mapping[str, Weight]
+    after: dict[str, Tensor] = field(default_factory=dict)
+    updates: dict[str, Update | DenseUpdate] = field(default_factory=dict)
+
+
 class JumpField(Field):
     """A field with the jump of the whole network, layer by layer from the input up.
 
@@ -34,12 +46,12 @@ class JumpField(Field):
 
     def margin(self, activities: Mapping[str, Tensor]) -> Tensor:
         """The largest margin of all units."""
-        found = [
+        margins = [
             layer.spiking_neuron.margin(layer_variables(layer, activities)).amax()
             for layer in self.network.layers
             if layer.jumps
         ]
-        return found[0] if len(found) == 1 else torch.stack(found).amax()
+        return margins[0] if len(margins) == 1 else torch.stack(margins).amax()
 
     @property
     def time_scale(self) -> float:
@@ -66,8 +78,7 @@ class JumpField(Field):
         slack: float = 0.0,
     ) -> tuple[dict[str, Tensor], dict[str, Update | DenseUpdate]]:
         """What jumps at the end of `span`, input spikes within it included."""
-        found: dict[str, Tensor] = {}
-        updates: dict[str, Update | DenseUpdate] = {}
+        jump = Jump(span[1], activities, weights)
         spikes = None if self.frame.events is None else self.frame.events.between(*span)
         if spikes is not None:
             spikes = spikes.clone()  # where an operand lies in memory decides the last bit of a product
@@ -76,42 +87,34 @@ class JumpField(Field):
                 spikes = None
                 continue
             spikes = None if spikes is None else layer.synapses.read(spikes)
-            kick = None if spikes is None else layer.drive(weights[layer.name("W")], spikes)
+            kick = None if spikes is None else layer.kick(weights[layer.name("W")], spikes)
             variables = layer_variables(layer, activities)
             if kick is not None and len(kick) < len(variables["n"]):
                 kick = torch.nn.functional.pad(kick, (0, 0, 0, len(variables["n"]) - len(kick)))  # no target row
             with naming(layer.neuron_name, span[1]):
                 jumped, fired = layer.spiking_neuron.jump(variables, kick, slack)
             for name, value in jumped.items():
-                found[layer.name(name)] = value
+                jump.after[layer.name(name)] = value
             if layer.rule is not None:
                 with naming(layer.rule_name, span[1]):
-                    self.learn(layer, layer.rule, span[1], (spikes, fired), activities, weights, found, updates)
+                    self.learn(layer, layer.rule, spikes, fired, jump)
             spikes = fired
-        return found, updates
+        return jump.after, jump.updates
 
-    def learn(
-        self,
-        layer: Layer,
-        rule: Rule,
-        t: float,
-        fired: tuple[Tensor | None, Tensor],
-        activities: Mapping[str, Tensor],
-        weights: Mapping[str, Weight],
-        found: dict[str, Tensor],
-        updates: dict[str, Update | DenseUpdate],
-    ) -> None:
-        """Let spikes reach the traces of a layer's rule, and the rule itself, which sees the traces before them."""
-        spikes, own = fired
+    def learn(self, layer: Layer, rule: Rule, spikes: Tensor | None, fired: Tensor, jump: Jump) -> None:
+        """Let spikes from below, and those that the layer `fired`, reach the traces of its rule, and the rule itself,
+        which sees the traces before them.
+        """
+        activities = jump.activities
         if rule.traces and spikes is not None:
             name = layer.name("k" if layer.name("k") in activities else "x")
-            found[name] = activities[name] + spikes
+            jump.after[name] = activities[name] + spikes
         traces = rule.spike_traces()
         if not (rule.jumps or traces):
             return
-        shown = self.shown(t)
+        shown = self.shown(jump.t)
         samples = shown.x.shape[-2]
-        post = own[..., :samples, :]
+        post = fired[..., :samples, :]
         pre = spikes[..., :samples, :] if spikes is not None else shown.x.new_zeros(samples, layer.n_pre)
         if rule.jumps and shown.gate != 0.0:
             label = activities[layer.name("y")] if rule.traces else shown.label
@@ -120,23 +123,23 @@ class JumpField(Field):
                 pre=pre,
                 share=label.sum(-1, keepdim=True) / samples,
                 variables={name: activities[layer.name(name)] for name in (*layer.rule_shapes, *traces)},
-                weight=weights[layer.name("W")].dense() if rule.dense else None,
+                weight=jump.weights[layer.name("W")].dense() if rule.dense else None,
                 post_spikes=post,
                 pre_spikes=pre,
                 broadcast=(lambda function: function(activities, shown.target)) if rule.modulated else None,
-                t=t,
+                t=jump.t,
                 place=f" of layer {layer.index}",
             )
             local = layer.synapses.local(local, traces)
             update, jumped = rule.jump(local)
             for name, value in jumped.items():
-                found[layer.name(name)] = value
+                jump.after[layer.name(name)] = value
             if update is not None:
                 check_update(update, local, f"rule {type(rule).__name__}{local.place}")
-                updates[layer.name("W")] = update if shown.gate == 1.0 else update.scaled(shown.gate)
+                jump.updates[layer.name("W")] = update if shown.gate == 1.0 else update.scaled(shown.gate)
         for name, trace in traces.items():
             full = layer.name(name)
-            found[full] = trace.after(activities[full], post if trace.side == "post" else pre)
+            jump.after[full] = trace.after(activities[full], post if trace.side == "post" else pre)
 
 
 def automatic(network: Network) -> Hybrid:

@@ -34,16 +34,16 @@ class FrameInput:
     gate: float = 1.0
 
     @classmethod
-    def to(cls, network: Network, now: Input) -> FrameInput:
+    def to(cls, network: Network, shown: Input) -> FrameInput:
         """What `network` sees of an input."""
-        target = now.target
+        target = shown.target
         if target is not None and not target.is_floating_point():
             classes = torch.arange(network.n_classes or int(target.max()) + 1, device=target.device)
-            target = (target.unsqueeze(-1) == classes).to(now.x.dtype)  # an empty row, -1, is all zeros
+            target = (target.unsqueeze(-1) == classes).to(shown.x.dtype)  # an empty row, -1, is all zeros
         if network.signal is None or target is None:
-            return cls(now.x, now.present, target, None, now.gate)
-        label = network.signal.label(target, now.present)
-        return cls(now.x, label, target, network.signal.context(target), now.gate)
+            return cls(shown.x, shown.present, target, None, shown.gate)
+        label = network.signal.label(target, shown.present)
+        return cls(shown.x, label, target, network.signal.context(target), shown.gate)
 
 
 @dataclass(slots=True)
@@ -111,9 +111,9 @@ class Field:
     def __call__(
         self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
     ) -> tuple[dict[str, Tensor], dict[str, Update | DenseUpdate]]:
-        now = EvaluationContext(t, self.shown(t), activities, weights)
-        self.gather(now)
-        return now.rates, now.updates
+        evaluation = EvaluationContext(t, self.shown(t), activities, weights)
+        self.gather(evaluation)
+        return evaluation.rates, evaluation.updates
 
     def exact(
         self, t: float, dt: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
@@ -122,83 +122,83 @@ class Field:
 
         Neurons and traces take their exact step, biases and variables of rules and signals one of Euler.
         """
-        now = EvaluationContext(t, self.shown(t), activities, weights, dt)
-        self.gather(now)
-        for name, slope in now.rates.items():
-            now.after[name] = torch.add(activities[name], slope, alpha=dt)
-        return now.after, now.updates
+        evaluation = EvaluationContext(t, self.shown(t), activities, weights, dt)
+        self.gather(evaluation)
+        for name, slope in evaluation.rates.items():
+            evaluation.after[name] = torch.add(activities[name], slope, alpha=dt)
+        return evaluation.after, evaluation.updates
 
-    def gather(self, now: EvaluationContext) -> None:
+    def gather(self, evaluation: EvaluationContext) -> None:
         """Everything that moves at this moment."""
-        activities, weights = now.activities, now.weights
-        moving = self.activity(now)
+        activities, weights = evaluation.activities, evaluation.weights
+        layers = self.activity(evaluation)
         signal = self.network.signal
         if signal is not None and signal.gain_inside:
-            gains = [part.gain for part in moving if part.gain is not None]
-            outputs = [part.output for part in moving]
-            label = activities[f"y.{len(moving)}"] if self.network.any_traces else now.shown.label
-            with naming(f"signal {type(signal).__name__}", now.t):
-                now.rates.update(signal.flow(outputs, gains, label, activities, weights))
-        for part in moving:
-            if part.layer.rule is not None:
-                with naming(part.layer.rule_name, now.t):
-                    self.plasticity(part, part.layer.rule, now)
+            gains = [of_layer.gain for of_layer in layers if of_layer.gain is not None]
+            outputs = [of_layer.output for of_layer in layers]
+            label = activities[f"y.{len(layers)}"] if self.network.any_traces else evaluation.shown.label
+            with naming(f"signal {type(signal).__name__}", evaluation.t):
+                evaluation.rates.update(signal.flow(outputs, gains, label, activities, weights))
+        for of_layer in layers:
+            if of_layer.layer.rule is not None:
+                with naming(of_layer.layer.rule_name, evaluation.t):
+                    self.plasticity(of_layer, of_layer.layer.rule, evaluation)
 
-    def activity(self, now: EvaluationContext) -> list[LayerEvaluation]:
+    def activity(self, evaluation: EvaluationContext) -> list[LayerEvaluation]:
         """Gather the derivative of every layer's neurons and label trace."""
-        below: Tensor | None = None if self.frame.events is not None else now.shown.x
-        label_below = now.shown.label
+        below: Tensor | None = None if self.frame.events is not None else evaluation.shown.x
+        label_below = evaluation.shown.label
         signal = self.network.signal
-        moving = []
+        layers = []
         for layer in self.network.layers:
-            with naming(layer.neuron_name, now.t):
-                variables = layer_variables(layer, now.activities)
+            with naming(layer.neuron_name, evaluation.t):
+                variables = layer_variables(layer, evaluation.activities)
                 output = layer.neuron.output(variables)
                 below = None if below is None else layer.synapses.read(below)
-                drive = self.drive(layer, below, now)
+                drive = self.drive(layer, below, evaluation)
                 slopes: Mapping[str, Tensor] = {}
-                if now.dt is None or (layer.rule is not None and layer.rule.differential):
+                if evaluation.dt is None or (layer.rule is not None and layer.rule.differential):
                     slopes = layer.neuron.flow(variables, drive)
-                if now.dt is None:
-                    now.rates.update({layer.name(name): slope for name, slope in slopes.items()})
+                if evaluation.dt is None:
+                    evaluation.rates.update({layer.name(name): slope for name, slope in slopes.items()})
                 else:
-                    found = layer.exact_neuron.exact(variables, drive, now.dt)
-                    now.after.update({layer.name(name): value for name, value in found.items()})
+                    after = layer.exact_neuron.exact(variables, drive, evaluation.dt)
+                    evaluation.after.update({layer.name(name): value for name, value in after.items()})
                 taught = layer.rule is not None and layer.rule.supervised
                 needs_gain = (taught and not layer.jumps) or (signal is not None and signal.gain_inside)
                 gain = layer.neuron.gain(variables, drive) if needs_gain else None
             if self.network.any_traces:
-                label_below = follow(layer, "y", label_below, now)
-            moving.append(LayerEvaluation(layer, output, below, variables, slopes, gain))
+                label_below = follow(layer, "y", label_below, evaluation)
+            layers.append(LayerEvaluation(layer, output, below, variables, slopes, gain))
             below = None if layer.jumps else output
-        return moving
+        return layers
 
-    def drive(self, layer: Layer, below: Tensor | None, now: EvaluationContext) -> Tensor:
+    def drive(self, layer: Layer, below: Tensor | None, evaluation: EvaluationContext) -> Tensor:
         """The drive of all rows of a layer: what is read below, through W, and at layer 1 the contexts through S."""
-        bias = now.activities[layer.name("b")] if self.network.bias else None
+        bias = evaluation.activities[layer.name("b")] if self.network.bias else None
         if below is not None:
-            drive = layer.drive(now.weights[layer.name("W")], below, bias)
+            drive = layer.drive(evaluation.weights[layer.name("W")], below, bias)
         else:
-            drive = layer.offset(now.shown.x, bias)
-        if layer.index == 1 and now.shown.context is not None:
+            drive = layer.offset(evaluation.shown.x, bias)
+        if layer.index == 1 and evaluation.shown.context is not None:
             if below is None:
-                drive = drive.expand(*now.shown.x.shape[:-1], -1)
-            drive = torch.cat([drive, now.weights["S"].drive(now.shown.context)], -2)
+                drive = drive.expand(*evaluation.shown.x.shape[:-1], -1)
+            drive = torch.cat([drive, evaluation.weights["S"].drive(evaluation.shown.context)], -2)
         return drive
 
-    def plasticity(self, part: LayerEvaluation, rule: Rule, now: EvaluationContext) -> None:
+    def plasticity(self, of_layer: LayerEvaluation, rule: Rule, evaluation: EvaluationContext) -> None:
         """Gather the derivative of the layer's traces, rule variables, biases and weights."""
-        layer, name = part.layer, part.layer.name("W")
-        self.follow_all(part, rule, now)
-        if (now.shown.gate == 0.0 or rule.rests) and not layer.rule_shapes:
+        layer, name = of_layer.layer, of_layer.layer.name("W")
+        self.follow_all(of_layer, rule, evaluation)
+        if (evaluation.shown.gate == 0.0 or rule.rests) and not layer.rule_shapes:
             return
-        local, generator = self.populations(part, rule, now)
+        local, generator = self.populations(of_layer, rule, evaluation)
         for variable, slope in rule.flow(local).items():
-            now.rates[layer.name(variable)] = slope
+            evaluation.rates[layer.name(variable)] = slope
         if generator is not None:
             for variable, slope in rule.flow(generator).items():
-                now.rates[f"{variable}.S"] = slope
-        if now.shown.gate == 0.0:
+                evaluation.rates[f"{variable}.S"] = slope
+        if evaluation.shown.gate == 0.0:
             return
         update = inner(rule, local)
         also: dict[str, Update | DenseUpdate] = {}
@@ -207,63 +207,66 @@ class Field:
             also.update(of_signal)
         if generator is not None:
             also["S"] = inner(rule, generator)
-        gate = now.shown.gate
-        now.updates[name] = update = update if gate == 1.0 else update.scaled(gate)
+        gate = evaluation.shown.gate
+        evaluation.updates[name] = update = update if gate == 1.0 else update.scaled(gate)
         for other, change in also.items():
-            now.updates[other] = change if gate == 1.0 else change.scaled(gate)
+            evaluation.updates[other] = change if gate == 1.0 else change.scaled(gate)
         if self.network.bias:
-            now.rates[layer.name("b")] = update.bias_derivative(now.activities[layer.name("b")])
+            evaluation.rates[layer.name("b")] = update.bias_derivative(evaluation.activities[layer.name("b")])
 
-    def follow_all(self, part: LayerEvaluation, rule: Rule, now: EvaluationContext) -> None:
+    def follow_all(self, of_layer: LayerEvaluation, rule: Rule, evaluation: EvaluationContext) -> None:
         """Gather the derivative of the layer's traces, apart from that of the label."""
-        layer = part.layer
+        layer = of_layer.layer
         for variable, trace in rule.spike_traces().items():
-            decay(layer.name(variable), trace.tau, now)
+            decay(layer.name(variable), trace.tau, evaluation)
         if not rule.traces:
             return
-        if layer.tau_syn is not None and layer.name("k") in now.activities:
-            decay(layer.name("k"), float(layer.tau_syn), now)
-        follow(layer, "x", part.below, now)
-        if layer.name("g") in now.activities and part.gain is not None:
-            follow(layer, "g", part.gain, now)
-        if layer.index == 1 and now.shown.context is not None and "c.1" in now.activities:
-            follow(layer, "c", now.shown.context, now)
+        if layer.tau_syn is not None and layer.name("k") in evaluation.activities:
+            decay(layer.name("k"), float(layer.tau_syn), evaluation)
+        follow(layer, "x", of_layer.below, evaluation)
+        if layer.name("g") in evaluation.activities and of_layer.gain is not None:
+            follow(layer, "g", of_layer.gain, evaluation)
+        if layer.index == 1 and evaluation.shown.context is not None and "c.1" in evaluation.activities:
+            follow(layer, "c", evaluation.shown.context, evaluation)
 
-    def populations(self, part: LayerEvaluation, rule: Rule, now: EvaluationContext) -> tuple[Local, Local | None]:
+    def populations(
+        self, of_layer: LayerEvaluation, rule: Rule, evaluation: EvaluationContext
+    ) -> tuple[Local, Local | None]:
         """What the layer's synapses see; and at layer 1, those of the target generator where it learns."""
-        layer, activities = part.layer, now.activities
-        pre, gain, context, label = part.below, part.gain, now.shown.context, now.shown.label
+        layer, activities = of_layer.layer, evaluation.activities
+        pre, gain, context, label = of_layer.below, of_layer.gain, evaluation.shown.context, evaluation.shown.label
         pre_slope = post_slope = None
         if rule.traces:
             pre, label = activities[layer.name("x")], activities[layer.name("y")]
             gain = activities.get(layer.name("g"), gain)
-            if rule.differential and part.below is not None:
-                pre_slope = torch.sub(part.below, pre).mul_(1 / layer.neuron.tau)
+            if rule.differential and of_layer.below is not None:
+                pre_slope = torch.sub(of_layer.below, pre).mul_(1 / layer.neuron.tau)
             if layer.index == 1 and context is not None:
                 context = activities.get("c.1", context)
         if pre is None:  # spikes have no value at an instant, and a rule that got this far has no use for one
-            pre = now.shown.x.new_zeros(part.output.shape[-2], layer.n_pre)
+            pre = evaluation.shown.x.new_zeros(of_layer.output.shape[-2], layer.n_pre)
         if rule.differential:
-            post_slope = layer.sloped_neuron.output_slope(part.variables, part.slopes)
-        samples = now.shown.x.shape[-2]
+            post_slope = layer.sloped_neuron.output_slope(of_layer.variables, of_layer.slopes)
+        samples = evaluation.shown.x.shape[-2]
         share = label.sum(-1, keepdim=True) / samples
+        targets = of_layer.output.shape[-2] - samples
         both = Local(
-            post=part.output,
+            post=of_layer.output,
             pre=pre,
-            share=torch.nn.functional.pad(share, (0, 0, 0, part.output.shape[-2] - samples)),  # no target is a sample
+            share=torch.nn.functional.pad(share, (0, 0, 0, targets)),  # no target is a sample
             variables={name: activities[layer.name(name)] for name in (*layer.rule_shapes, *rule.spike_traces())},
-            weight=now.weights[layer.name("W")].dense() if rule.dense else None,
+            weight=evaluation.weights[layer.name("W")].dense() if rule.dense else None,
             bias=activities.get(layer.name("b")) if rule.dense else None,
             post_slope=post_slope,
             pre_slope=pre_slope,
-            distance=layer.spiking_neuron.distance(part.variables) if rule.potential else None,
-            broadcast=(lambda function: function(activities, now.shown.target)) if rule.modulated else None,
-            t=now.t,
+            distance=layer.spiking_neuron.distance(of_layer.variables) if rule.potential else None,
+            broadcast=(lambda function: function(activities, evaluation.shown.target)) if rule.modulated else None,
+            t=evaluation.t,
             place=f" of layer {layer.index}",
         )
         if not rule.supervised:
             return self.seen(layer, rule, both.rows(slice(0, samples), pre[..., :samples, :])), None
-        delta = self.delta(layer, now.t, read(layer, part.variables, part.output), label, activities)
+        delta = self.delta(layer, evaluation.t, read(layer, of_layer.variables, of_layer.output), label, activities)
         inside = self.network.signal is not None and self.network.signal.gain_inside
         both = replace(both, delta=delta, gain=None if inside else gain)
         if layer.index > 1 or context is None:
@@ -272,9 +275,9 @@ class Field:
         inputs = self.seen(layer, rule, both.rows(slice(0, samples), pre))
         if not self.network.learns_generator:
             return inputs, None
-        own = {name: activities[f"{name}.S"] for name in layer.rule_shapes}
-        weight = now.weights["S"].dense() if rule.dense else None
-        onto_targets = replace(both, variables=own, weight=weight, bias=None)
+        generator_variables = {name: activities[f"{name}.S"] for name in layer.rule_shapes}
+        weight = evaluation.weights["S"].dense() if rule.dense else None
+        onto_targets = replace(both, variables=generator_variables, weight=weight, bias=None)
         return inputs, onto_targets.rows(slice(samples, None), context)
 
     def seen(self, layer: Layer, rule: Rule, rows: Local) -> Local:
@@ -291,14 +294,14 @@ class Field:
     def signals(self, t: float, activities: Mapping[str, Tensor]) -> list[Tensor]:
         """The learning signal (rows, n) of every layer, in order, as its rule sees it."""
         shown = self.shown(t)
-        found = []
+        deltas = []
         for layer in self.network.layers:
             traced = layer.rule is not None and layer.rule.traces
             label = activities[layer.name("y")] if traced else shown.label
             variables = layer_variables(layer, activities)
             output = read(layer, variables, layer.neuron.output(variables))
-            found.append(self.delta(layer, t, output, label, activities))
-        return found
+            deltas.append(self.delta(layer, t, output, label, activities))
+        return deltas
 
 
 def layer_variables(layer: Layer, activities: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -313,28 +316,28 @@ def read(layer: Layer, variables: Mapping[str, Tensor], output: Tensor) -> Tenso
     return layer.spiking_neuron.voltage(variables)
 
 
-def follow(layer: Layer, name: str, source: Tensor | None, now: EvaluationContext) -> Tensor:
+def follow(layer: Layer, name: str, source: Tensor | None, evaluation: EvaluationContext) -> Tensor:
     """The trace called `name`, tau d(trace)/dt = source - trace with the tau of the layer's neurons; without a
     continuous source it decays, or follows the synaptic current where there is one, and spikes add to it.
     """
     full, tau = layer.name(name), layer.neuron.tau
-    trace = now.activities[full]
-    current = now.activities.get(layer.name("k")) if name == "x" else None
-    if now.dt is not None:
-        after = trace * math.exp(-now.dt / tau) if source is None else relaxed(trace, source, now.dt, tau)
+    trace = evaluation.activities[full]
+    current = evaluation.activities.get(layer.name("k")) if name == "x" else None
+    if evaluation.dt is not None:
+        after = trace * math.exp(-evaluation.dt / tau) if source is None else relaxed(trace, source, evaluation.dt, tau)
         if current is not None and layer.tau_syn is not None:
-            after = torch.add(after, current, alpha=charge(now.dt, tau, float(layer.tau_syn)) / tau)
-        now.after[full] = after
+            after = torch.add(after, current, alpha=charge(evaluation.dt, tau, float(layer.tau_syn)) / tau)
+        evaluation.after[full] = after
         return trace
     if current is not None:
         source = current if source is None else source + current
-    now.rates[full] = trace * (-1 / tau) if source is None else torch.sub(source, trace).mul_(1 / tau)
+    evaluation.rates[full] = trace * (-1 / tau) if source is None else torch.sub(source, trace).mul_(1 / tau)
     return trace
 
 
-def decay(name: str, tau: float, now: EvaluationContext) -> None:
+def decay(name: str, tau: float, evaluation: EvaluationContext) -> None:
     """The variable called `name`, tau d/dt = -itself."""
-    if now.dt is not None:
-        now.after[name] = now.activities[name] * math.exp(-now.dt / tau)
+    if evaluation.dt is not None:
+        evaluation.after[name] = evaluation.activities[name] * math.exp(-evaluation.dt / tau)
     else:
-        now.rates[name] = now.activities[name] * (-1 / tau)
+        evaluation.rates[name] = evaluation.activities[name] * (-1 / tau)

@@ -75,15 +75,18 @@ class Sequential:
 def integrate(run: Running, solver: Solver, stimulus: Stimulus, start: State, steppers: Steppers) -> Outcome:
     """Advance frame by frame, to the end or as far as it goes."""
     state, t, counts = split(run.network, start), run.start, Counts()
+    in_place = (
+        solver if isinstance(solver, StepsInPlace) else None
+    )  # looked at once: it takes as long as a small product
     try:
         for frame, stretch, at_start in stretches(run, stimulus):
             field = run.field = field_of(run.network, frame)
             stepper = steppers.take(field, state, run.stop - frame.start)
             if at_start:
                 run.sample(frame.start, dict(state.items()))
-            if stepper is not None and isinstance(solver, StepsInPlace):
+            if stepper is not None and in_place is not None:
                 stepper.load(state)
-                state = solver.advance_in_place(stepper, field, stretch, run, counts)
+                state = in_place.advance_in_place(stepper, field, stretch, run, counts)
             else:
                 state = solver.advance(field, state, stretch, run, counts)
             t = frame.stop

@@ -106,13 +106,17 @@ class Layer:
     def drive(
         self, weight: Weight, read: Float[Tensor, "*batch rows pre"], bias: Float[Tensor, "*batch units"] | None = None
     ) -> Float[Tensor, "*batch rows post"]:
-        """What its synapses read, through W, and the biases."""
+        """The continuous drive: what its synapses read, through W, and the biases."""
         drive = weight.drive(self.synapses.patches(read))
         return self.synapses.collect(drive if bias is None else drive + bias.unsqueeze(-2))
+
+    def kick(self, weight: Weight, spikes: Float[Tensor, "*batch rows pre"]) -> Float[Tensor, "*batch rows post"]:
+        """What spikes, as its synapses read them, add to the potentials or synaptic currents through W, once each."""
+        return self.synapses.collect(weight.drive(self.synapses.patches(spikes)))
 
     def offset(
         self, like: Float[Tensor, "*other"], bias: Float[Tensor, "*batch units"] | None
     ) -> Float[Tensor, "*batch 1 post"]:
-        """The drive without anything below: the biases, or zeros, of the type of `like`."""
+        """The continuous drive without anything below: the biases, or zeros, of the type of `like`."""
         nothing = like.new_zeros(self.synapses.positions, self.shape[0])
         return self.synapses.collect(nothing if bias is None else nothing + bias.unsqueeze(-2))

@@ -128,7 +128,7 @@ class HeldNetwork:
             if not layer.jumps:
                 spikes = None
                 continue
-            kick = None if spikes is None else layer.drive(self.held[k], layer.synapses.read(spikes))
+            kick = None if spikes is None else layer.kick(self.held[k], layer.synapses.read(spikes))
             changed, spikes = layer.spiking_neuron.jump(self.variables(k, activities), kick, slack)
             jumped.update({layer.name(name): value for name, value in changed.items()})
         if span[1] > self.begin:

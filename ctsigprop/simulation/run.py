@@ -18,6 +18,7 @@ from ctsigprop.model.state import State
 from ctsigprop.recording.memory_sink import Sink
 from ctsigprop.recording.prepare import lay_out
 from ctsigprop.recording.recorder import Recorder
+from ctsigprop.recording.schema import Layout
 from ctsigprop.recording.zarr_sink import StoreFailed
 from ctsigprop.results.format import read
 from ctsigprop.results.solution import Solution
@@ -25,6 +26,25 @@ from ctsigprop.simulation.provenance import outcome
 from ctsigprop.solvers.base import Counts
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.times import slack, smallest_interval
+
+
+def laid_out(
+    network: Network, recorders: Sequence[Recorder], state: State, span: tuple[float, float], in_memory: bool
+) -> list[Layout]:
+    """How each probe is recorded.
+
+    Raises
+    ------
+    SimulationError : a probe raised an error when it was asked for its value at the start
+    MemoryError : what is recorded is larger than the memory that is free
+    """
+    begin = State(dict(state.items()), span[0])
+    try:
+        return lay_out(recorders, begin, *span, in_memory)
+    except SimulationError as error:
+        message = f"{Status.FAILED} {error}"
+        error.solution = Solution(xr.Dataset(), begin, asdict(Counts()), Status.FAILED, message, network)
+        raise
 
 
 class Run:
@@ -36,21 +56,13 @@ class Run:
         self,
         network: Network,
         recorders: Sequence[Recorder],
-        state: State,
+        layouts: Sequence[Layout],
         attrs: dict[str, Any],
         span: tuple[float, float],
         progress: bool,
-        in_memory: bool,
     ) -> None:
-        self.network, self.recorders, self.attrs = network, recorders, attrs
+        self.network, self.recorders, self.layouts, self.attrs = network, recorders, layouts, attrs
         self.start, self.stop = span
-        begin = State(dict(state.items()), self.start)
-        try:
-            self.layouts = lay_out(recorders, begin, self.start, self.stop, in_memory)
-        except SimulationError as error:
-            message = f"{Status.FAILED} {error}"
-            error.solution = Solution(xr.Dataset(), begin, asdict(Counts()), Status.FAILED, message, network)
-            raise
         self.schedules = [layout.clock.tolist() for layout in self.layouts]
         spacing = min(smallest_interval(schedule, self.stop - self.start) for schedule in [*self.schedules, ()])
         self.near = slack(spacing, self.start, self.stop)

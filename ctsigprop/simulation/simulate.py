@@ -12,16 +12,8 @@ from typing import Any, overload
 import torch
 
 from ctsigprop.dynamics.event_field import automatic, fitting
-from ctsigprop.execution.dispatch import (
-    Choice,
-    Execution,
-    NotBegun,
-    Refused,
-    Request,
-    choose,
-    execute,
-    for_execution,
-)
+from ctsigprop.execution.dispatch import Choice, NotBegun, choose, execute
+from ctsigprop.execution.request import Execution, Refused, Request, for_execution
 from ctsigprop.files.paths import local
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -40,7 +32,7 @@ from ctsigprop.simulation.checks import (
     check_stimulus,
 )
 from ctsigprop.simulation.provenance import attributes, shared
-from ctsigprop.simulation.run import Run
+from ctsigprop.simulation.run import Run, laid_out
 from ctsigprop.simulation.steps import check_step
 from ctsigprop.solvers.base import Solver
 from ctsigprop.solvers.factored.methods import FactoredDopri5
@@ -148,10 +140,11 @@ def simulate(
     states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
     check_step(networks, method, stimuli[0])
     about = described(networks, stimuli, given, seeds, execution, partial(shared, method, probes, span))
-    runs = [
-        Run(one, check_probes(probes, one, shown), start, attrs, span, progress and not k, place is None)
-        for k, (one, shown, start, attrs) in enumerate(zip(networks, stimuli, states, about, strict=True))
-    ]
+    runs = list[Run]()
+    for one, shown, start, attrs in zip(networks, stimuli, states, about, strict=True):
+        recorders = check_probes(probes, one, shown)
+        layouts = laid_out(one, recorders, start, span, place is None)
+        runs.append(Run(one, recorders, layouts, attrs, span, progress and not runs))
     request = Request(runs, method, stimuli, states, ensemble is not None, execution)
     sinks = partial(sinks_of, store=place, many=request.many, solver=method, progress=progress, start=span[0])
     solutions, cause = finished(runs, sinks, request)

@@ -73,11 +73,11 @@ def repeated(frame: Frame, members: int) -> Frame:
 
 def stacked(frames: Sequence[Frame]) -> Callable[[float], Input]:
     """What these frames show, along a new first dimension."""
+    return lambda t: together([frame.at(t) for frame in frames])
 
-    def at(t: float) -> Input:
-        shown = [frame.at(t) for frame in frames]
-        targets = [one.target for one in shown if one.target is not None]
-        x, present = (torch.stack([getattr(one, name) for one in shown]) for name in ("x", "present"))
-        return Input(x, torch.stack(targets) if targets else None, present, shown[0].gate)
 
-    return at
+def together(inputs: Sequence[Input]) -> Input:
+    """These inputs along a new first dimension, under the gate of the first."""
+    targets = [shown.target for shown in inputs if shown.target is not None]
+    x, present = torch.stack([shown.x for shown in inputs]), torch.stack([shown.present for shown in inputs])
+    return Input(x, torch.stack(targets) if targets else None, present, inputs[0].gate)

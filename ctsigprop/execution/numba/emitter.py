@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -38,7 +39,7 @@ FEW = 16
 @dataclass(kw_only=True)
 class Code:
     """Lines of a function, and the memory that it takes from `size` on; with `sparse`, products with spikes, which lie
-    at `spiking`, go from spike to spike.
+    at `spiking`, go from spike to spike. `functions` are names of those that some code makes, by that code.
     """
 
     size: int
@@ -47,10 +48,15 @@ class Code:
     depth: int = 0
     sparse: bool = False
     spiking: list[tuple[int, int]] = field(default_factory=list)
+    functions: dict[str, str] = field(default_factory=dict)
 
     def emit(self, depth: int, line: str) -> None:
         """One line of code."""
         self.lines.append("    " * (self.depth + depth + 1) + line)
+
+    def named(self, code: str) -> str:
+        """The name of a function that `code` makes for one place of the program, and for no other."""
+        return self.functions.setdefault(code, f"P_{hashlib.sha256(code.encode()).hexdigest()[:8]}")
 
     def room(self, shape: Shape) -> Buffer:
         """A new place in memory."""
@@ -143,14 +149,16 @@ class Code:
             places = (*left.shape, columns, a.offset, *a.strides, b.offset, b.strides[0], out.offset, out.strides[0])
             more = () if base is None else (base.offset, base.strides[0])
             numbers = ", ".join(map(str, (*places, *more)))
-            self.emit(0, f"tiles({numbers})(m, {factor.removesuffix(' * ') or 'T(1.0)'})")
+            function = self.named(f"tiles({numbers})")
+            self.emit(0, f"{function}(m, {factor.removesuffix(' * ') or 'T(1.0)'})")
 
     def in_rows(self, value: Value) -> Buffer:
         """A copy of a matrix whose rows lie in one piece each."""
         (rows, columns), buffer = value.shape, value.buffer
         out = self.room(value.shape)
         if buffer is not None and buffer.strides[0] == 1:
-            self.emit(0, f"turned({columns}, {rows}, {buffer.offset}, {buffer.strides[1]}, {out.offset})(m)")
+            made = f"turned({columns}, {rows}, {buffer.offset}, {buffer.strides[1]}, {out.offset})"
+            self.emit(0, f"{self.named(made)}(m)")
         else:
             self.assign(value, out)
         return out

@@ -75,9 +75,9 @@ class MachineCode:
                 raise NotTraceable(f"{name} is of another type than the input, {tensor.dtype}")
             places[name] = (at, tuple(tensor.shape))
             at += tensor.numel()
-        text, size = source(graph, places, at, dt, memory.unchanged(graph), self.bounds)
+        text, size, functions = source(graph, places, at, dt, memory.unchanged(graph), self.bounds)
         self.make_room(tensors, places, size)
-        module = load(assembled(str(self.array.dtype), text))
+        module = load(assembled(str(self.array.dtype), text, functions))
         before, advance = (partial(self.call, function) for function in (module.before, module.advance))
         return Plan([before], [advance], graph.learns)
 
@@ -99,17 +99,18 @@ class MachineCode:
         self.array = array
 
 
-def source(step: StepGraph, places: Places, size: int, dt: float, still: set[Node], bounds: Bounds) -> tuple[str, int]:
-    """Two functions of the memory: `before`, what stays while nothing else is shown, and `advance`, a step; and the
-    size that they need.
+def source(
+    step: StepGraph, places: Places, size: int, dt: float, still: set[Node], bounds: Bounds
+) -> tuple[str, int, dict[str, str]]:
+    """Two functions of the memory: `before`, what stays while nothing else is shown, and `advance`, a step; the size
+    that they need; and names of functions, by the code that makes them.
     """
     flowed, jumped = ({name: terms(parts) for name, parts in stage.updates.items()} for stage in (step.flow, step.jump))
     operations = needed([*step.flow.operations, *step.jump.operations], nodes_in([step.after, flowed, jumped]))
     fixed = following(operations, still)
+    wanted = {*operations} - fixed
     early = [node for node in operations if node in fixed]
-    flow, jump = (
-        [n for n in stage.operations if n in operations and n not in fixed] for stage in (step.flow, step.jump)
-    )
+    flow, jump = ([node for node in stage.operations if node in wanted] for stage in (step.flow, step.jump))
     offsets = {name: offset for name, (offset, _) in places.items()}
     offsets |= {f"{name}'": offsets[name] for name in step.landed}
     kernel = Kernel(graph=step, places=offsets, constants=size, size=size, sparse=True)
@@ -129,7 +130,7 @@ def source(step: StepGraph, places: Places, size: int, dt: float, still: set[Nod
     apply_jump(kernel, step.after, places)
     parts = (("before", before), ("advance", kernel.lines))
     functions = [f"@fast\ndef {name}(m):\n" + "\n".join(lines or indented(["pass"], 1)) for name, lines in parts]
-    return "\n\n\n".join(functions), kernel.size
+    return "\n\n\n".join(functions), kernel.size, kernel.functions
 
 
 def terms(parts: Parts) -> list[Parts]:

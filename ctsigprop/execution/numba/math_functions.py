@@ -32,7 +32,6 @@ from ctsigprop.execution.numba.machine_code import kept
 from ctsigprop.execution.numba.small_matmul import tiles, turned
 
 T = np.{kind}
-{numbers}
 BLOCK, CHECK, NEAR = {block}, {check}, {near}
 inside = njit(fastmath={{"reassoc", "contract", "nsz", "arcp"}}, error_model="numpy", nogil=True, forceinline=True)
 compiled = njit(fastmath={{"reassoc", "contract", "nsz", "arcp"}}, error_model="numpy", nogil=True)
@@ -177,7 +176,7 @@ def between(u, v, share):
 """The beginning of every generated module; numbers that are not finite stay so, which tells a run that diverges."""
 
 
-def header(kind: str, block: int, check: int, near: float, numbers: str) -> str:
+def header(kind: str, block: int, check: int, near: float) -> str:
     """The beginning of a module of numbers of a kind, "float32" or "float64"."""
     of_exp, of_atanh, of_tanh = TERMS[kind]
     first, second, low, high, bits, bias = PARTS[kind]
@@ -187,7 +186,6 @@ def header(kind: str, block: int, check: int, near: float, numbers: str) -> str:
         block=block,
         check=check,
         near=near,
-        numbers=numbers,
         first=repr(first),
         second=repr(second),
         low=repr(low),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +50,6 @@ EULER: tuple[Callable[..., Any], ...] = (
     drivers.run_fixed,
 )
 """The same for steps of Euler, which are written as a function `advance`."""
-NUMBER = r"T\((-?[0-9][0-9.e+-]*|-?math\.inf|math\.nan)\)"
-"""Numbers of the code, which numba reads faster by a name."""
-PRODUCT = r"(tiles|turned)\([0-9, ]+\)"
-"""Functions that are made for one place of the code."""
 WORKSPACE = f"""# arguments: {hashlib.sha256(inspect.getsource(arguments).encode()).hexdigest()}
 from {arguments.__name__} import {arguments.Workspace.__name__}"""
 """A module depends on the fields of its arguments."""
@@ -103,7 +98,8 @@ def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) 
     size = constants + n_constants
     kind = str(node.meta["val"].dtype).removeprefix("torch.")
     places = {name: offset for name, (offset, _) in [*inputs.items(), *state.items()]}
-    bodies = []
+    bodies: list[list[str]] = []
+    made: dict[str, str] = {}
     for graph in variants:
         kernel = Kernel(graph=graph, places=places, constants=constants, size=constants + n_constants)
         kernel.write()
@@ -112,6 +108,7 @@ def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) 
         else:
             write_slope(kernel, state, last - first)
         size = max(size, kernel.size)
+        made |= kernel.functions
         bodies.append(kernel.lines or ["    pass"])
     choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
     head = "def advance(v, span, work, a):\n    m = work.memory" if euler else "def slope(v, m):"
@@ -119,35 +116,19 @@ def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) 
     functions = [written, *map(inspect.getsource, EULER if euler else RUNGE_KUTTA)]
     text = "\n\n\n".join(f"@fast\n{function}" for function in functions)
     names = f"step, read = advance, {'read_line' if euler else 'read_curve'}"
-    return assembled(kind, f"{WORKSPACE}\n\n\n{text}\n\n\n{names}"), Layout(inputs, state, first, last, constants, size)
+    text = f"{WORKSPACE}\n\n\n{text}\n\n\n{names}"
+    return assembled(kind, text, made), Layout(inputs, state, first, last, constants, size)
 
 
-def assembled(kind: str, text: str) -> str:
-    """A whole module with some functions, of numbers of a kind, "float32" or "float64"."""
-    text, numbers = with_names(text, NUMBER, "N")
-    before, after = header(kind, drivers.BLOCK, drivers.CHECK, drivers.NEAR, "{numbers}").split("{numbers}")
-    after, more = with_names(after, NUMBER, "N")
-    numbers.update(more)
-    text, products = with_names(text, PRODUCT, "P")
+def assembled(kind: str, text: str, functions: Mapping[str, str]) -> str:
+    """A whole module of numbers of a kind, "float32" or "float64"; `functions` are names that stand in its text, by the
+    code of what they name.
+    """
     writer = Path(__file__).with_name("small_matmul.py")
     written = hashlib.sha256(writer.read_bytes()).hexdigest()  # a module depends on what writes its products
-    return f"{before}{defined(numbers)}{after}\n\n# products: {written}\n{defined(products)}\n\n\n{text}\n"
-
-
-def defined(names: Mapping[str, str]) -> str:
-    """Lines that give names to pieces of code."""
-    return "\n".join(f"{name} = {code}" for code, name in sorted(names.items(), key=lambda item: item[1]))
-
-
-def with_names(text: str, pattern: str, letter: str) -> tuple[str, dict[str, str]]:
-    """The text with every piece of a pattern replaced by a name, and those names."""
-    names: dict[str, str] = {}
-
-    def name(match: re.Match[str]) -> str:
-        code = match.group(0)
-        return names.setdefault(code, f"{letter}_{hashlib.sha256(code.encode()).hexdigest()[:8]}")
-
-    return re.sub(pattern, name, text), names
+    products = "\n".join(f"{name} = {code}" for code, name in sorted(functions.items()))
+    beginning = header(kind, drivers.BLOCK, drivers.CHECK, drivers.NEAR)
+    return f"{beginning}\n\n# products: {written}\n{products}\n\n\n{text}\n"
 
 
 def indented(lines: Sequence[str], depth: int) -> list[str]:
