@@ -45,6 +45,11 @@ class FrameInput:
         label = network.signal.label(target, shown.present)
         return cls(shown.x, label, target, network.signal.context(target), shown.gate)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors that there are, by name."""
+        named = {"x": self.x, "label": self.label, "context": self.context, "target": self.target}
+        return {name: value for name, value in named.items() if value is not None}
+
 
 @dataclass(slots=True)
 class EvaluationContext:

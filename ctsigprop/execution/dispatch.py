@@ -25,7 +25,7 @@ from ctsigprop.execution.capability import (
 from ctsigprop.execution.inplace.ensemble import SideBySide
 from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
 from ctsigprop.execution.inplace.rollback import RollbackStepper
-from ctsigprop.execution.numba.grid_step import NumbaGridStepper
+from ctsigprop.execution.numba.grid_step import MachineCode
 from ctsigprop.execution.numba.launch import Compiled
 from ctsigprop.execution.request import Execution, Refused, Request
 from ctsigprop.execution.sequential import Sequential
@@ -167,6 +167,7 @@ class OwnSteppers:
     frames: int = 0
     frames_plain: int = 0
     first: bool = True
+    as_machine_code: bool = False
     kept_out: str = field(default="", init=False)
 
     @property
@@ -174,7 +175,7 @@ class OwnSteppers:
         """How the steps so far were taken."""
         if self.stepper is None or self.frames_plain == self.frames:
             return self.request.solver.path
-        if isinstance(self.stepper, NumbaGridStepper):
+        if self.as_machine_code:
             return "compiled"
         return f"{self.request.solver.path}, in place"
 
@@ -237,7 +238,9 @@ class OwnSteppers:
             obstacle = to_compile_grid(self.network, frame)
             try:
                 if obstacle is None:
-                    self.stepper = NumbaGridStepper(self.network, frame, state, solver.dt)
+                    lower = MachineCode(frame.at(frame.start).x, self.network.bounds)
+                    self.stepper = JumpInPlaceStepper(self.network, frame, state, solver.dt, lower)
+                    self.as_machine_code = True
             except NotTraceable as why:
                 obstacle = str(why)
             if obstacle is not None:

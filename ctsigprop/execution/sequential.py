@@ -9,11 +9,10 @@ from typing import Protocol
 from ctsigprop.dynamics.event_field import JumpField
 from ctsigprop.dynamics.vector_field import Field
 from ctsigprop.execution.base import Outcome, Running, not_begun, own_state, split, stretches
-from ctsigprop.execution.inplace.rollback import RollbackStepper
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
 from ctsigprop.solvers.base import Counts, Solver, SolverStopped, StepsInPlace, broken_off
-from ctsigprop.solvers.field import HybridState, Stepper
+from ctsigprop.solvers.field import HybridState, InPlace, Stepper
 from ctsigprop.solvers.status import Status
 from ctsigprop.stimuli.frame import Frame
 from ctsigprop.stimuli.stimulus import Stimulus
@@ -75,9 +74,7 @@ class Sequential:
 def integrate(run: Running, solver: Solver, stimulus: Stimulus, start: State, steppers: Steppers) -> Outcome:
     """Advance frame by frame, to the end or as far as it goes."""
     state, t, counts = split(run.network, start), run.start, Counts()
-    in_place = (
-        solver if isinstance(solver, StepsInPlace) else None
-    )  # looked at once: it takes as long as a small product
+    in_place = solver if isinstance(solver, StepsInPlace) else None  # once: it takes as long as a small product
     try:
         for frame, stretch, at_start in stretches(run, stimulus):
             field = run.field = field_of(run.network, frame)
@@ -90,7 +87,7 @@ def integrate(run: Running, solver: Solver, stimulus: Stimulus, start: State, st
             else:
                 state = solver.advance(field, state, stretch, run, counts)
             t = frame.stop
-        if isinstance(steppers.stepper, RollbackStepper) and not steppers.stepper.verify():
+        if isinstance(steppers.stepper, InPlace) and not steppers.stepper.verify():
             return wrong_end(steppers.stepper, counts)
         return Outcome(Status.COMPLETED, str(Status.COMPLETED), own_state(state, t), counts)
     except SolverStopped as stopped:
@@ -108,7 +105,7 @@ def field_of(network: Network, frame: Frame) -> Field:
     return (JumpField if network.jumps else Field)(network, frame)
 
 
-def wrong_end(stepper: RollbackStepper, counts: Counts) -> Outcome:
+def wrong_end(stepper: InPlace, counts: Counts) -> Outcome:
     """The end of a run in place whose last steps were not finite."""
     given_up, t, name = stepper.rewind()
     counts.steps -= given_up - 1

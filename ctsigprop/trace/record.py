@@ -114,7 +114,7 @@ def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], ste
     """
     tracer = Tracer()
     never: Any = NoTime()
-    given = inputs_of(shown) | dict(state)
+    given = shown.tensors() | dict(state)
     if step is not None and step.spikes is not None:
         given[SPIKES] = step.spikes
     with guarded(), torch.inference_mode(False), torch.no_grad():
@@ -141,12 +141,6 @@ def traced(network: Network, shown: FrameInput, state: Mapping[str, Tensor], ste
                 values = {**values, **jumped}
         results = tracer.noted((values, *({n: parts_of(u) for n, u in stage.items()} for stage in (updates, changes))))
     return Trace(list(given), tracer.values, tracer.numbers, tracer.lines[:length], tracer.lines[length:], results)
-
-
-def inputs_of(shown: FrameInput) -> dict[str, Tensor]:
-    """What is shown, by name."""
-    named = {"x": shown.x, "label": shown.label, "context": shown.context, "target": shown.target}
-    return {name: value for name, value in named.items() if value is not None}
 
 
 def field_of(network: Network, given: Mapping[str, Tensor], gate: float, events: ArrivingSpikes | None) -> JumpField:

@@ -39,7 +39,7 @@ class JumpInPlaceStepper(InPlaceStepper):
         lower: Callable[[StepGraph, StepMemory, float], Plan] = planned,
     ) -> None:
         shown = FrameInput.to(network, frame.at(frame.start))
-        memory = StepMemory([network], None, state, shown)
+        memory = StepMemory([network], None, state, shown.tensors())
 
         def record(kind: StepKind, shown: FrameInput) -> StepGraph:
             spikes = memory.spikes if kind.arriving else None

@@ -68,7 +68,7 @@ class RollbackStepper:
         alone = isinstance(networks, Network)
         unlike, which = distinct([networks] if isinstance(networks, Network) else networks)
         frame_input = FrameInput.to(unlike[0], shown)
-        memory = StepMemory(unlike, None if alone else which, state, frame_input)
+        memory = StepMemory(unlike, None if alone else which, state, frame_input.tensors())
 
         def record_gate(kind: StepKind, _shown: FrameInput) -> StepGraph:
             return record(unlike, shown, dict(memory.state.items()), kind.gate)

@@ -75,7 +75,7 @@ class InPlaceStepper:
         if shown.gate not in (0.0, 1.0) or shown.gate in self.refused:
             return False
         if shown is not self.shown or source is not None:
-            self.memory.take_in(shown, source)
+            self.memory.take_in(shown.tensors(), source)
         self.shown, self.events, self.prepared = shown, events, None
         try:
             self.prepare()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.inplace.buffer_pool import BufferPool, laid_out
 from ctsigprop.model.network import Network
 from ctsigprop.solvers.field import HybridState
 from ctsigprop.trace.graph import SPIKES, StepGraph
-from ctsigprop.trace.record import inputs_of
 
 
 class StepMemory:
@@ -24,11 +22,15 @@ class StepMemory:
     networks : that differ in numbers only
     which : for each member of an ensemble, along the first dimension of all tensors, its network; None without that
         dimension
-    state, shown : where to start
+    state, shown : where to start; what is shown by the names of `FrameInput`
     """
 
     def __init__(
-        self, networks: Sequence[Network], which: Sequence[int] | None, state: HybridState, shown: FrameInput
+        self,
+        networks: Sequence[Network],
+        which: Sequence[int] | None,
+        state: HybridState,
+        shown: Mapping[str, Tensor],
     ) -> None:
         self.ensemble = which is not None
         self.which = torch.tensor(which or [0])
@@ -36,8 +38,8 @@ class StepMemory:
         with torch.inference_mode(False):
             self.activities = {name: copy(value) for name, value in state.activities.items()}
             self.weights = {name: value.clone() for name, value in state.weights.items()}
-            self.inputs = {name: copy(value) for name, value in inputs_of(shown).items()}
-            self.spikes = shown.x.clone()
+            self.inputs = {name: copy(value) for name, value in shown.items()}
+            self.spikes = shown["x"].clone()
         self.buffers = BufferPool(self.ensemble)
         self.state = HybridState(self.activities, self.weights)
         self.bounds: dict[str, tuple[Tensor, Tensor]] = {}
@@ -68,7 +70,7 @@ class StepMemory:
         for name, value in state.items():
             self.tensor(name).copy_(value)
 
-    def take_in(self, shown: FrameInput, source: Tensor | None = None) -> None:
+    def take_in(self, shown: Mapping[str, Tensor], source: Tensor | None = None) -> None:
         """Copy what is shown; to each member what is shown to the one that `source` says."""
-        for name, value in inputs_of(shown).items():
+        for name, value in shown.items():
             self.inputs[name].copy_(value if source is None else value[source])

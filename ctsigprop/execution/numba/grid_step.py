@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ctsigprop.execution.inplace.jump_step import JumpInPlaceStepper
 from ctsigprop.execution.inplace.plan import Plan
 from ctsigprop.execution.inplace.step_memory import StepMemory
 from ctsigprop.execution.numba.compiled_module import check_machine
@@ -21,9 +20,7 @@ from ctsigprop.execution.numba.module_cache import load
 from ctsigprop.execution.numba.module_source import assembled, broadcast, change_weight, factors, indented
 from ctsigprop.execution.numba.symbols import Buffer, Value, contiguous, in_memory
 from ctsigprop.execution.numba.templates import literal
-from ctsigprop.model.network import Network
-from ctsigprop.solvers.field import Bounds, HybridState
-from ctsigprop.stimuli.frame import Frame
+from ctsigprop.solvers.field import Bounds
 from ctsigprop.trace.aten import aten, is_fill, is_view
 from ctsigprop.trace.graph import SPIKES, NotTraceable, Parts, StepGraph
 from ctsigprop.trace.passes import consumers, following, needed, nodes_in
@@ -32,23 +29,11 @@ Places = dict[str, tuple[int, tuple[int, ...]]]
 """Offset in memory and shape, by name."""
 
 
-class NumbaGridStepper(JumpInPlaceStepper):
-    """A network's steps of flow and jump as machine code, equal to those of the plain path to rounding.
-
-    Inputs, state and all intermediate results lie in one array. Products with spikes go from spike to spike where these
-    are few.
-
-    Raises
-    ------
-    NotTraceable : no numba, numbers without a compiled form, a step that cannot be recorded or compiled
-    """
-
-    def __init__(self, network: Network, frame: Frame, state: HybridState, dt: float) -> None:
-        super().__init__(network, frame, state, dt, MachineCode(frame.at(frame.start).x, network.bounds))
-
-
 class MachineCode:
-    """Makes two calls of a recorded step, of functions that work on one array, into which it moves all memory.
+    """Makes two calls of a recorded step of flow and jump, of functions that work on one array, into which it moves all
+    memory. Their numbers equal those of the plain path to rounding.
+
+    Products with spikes go from spike to spike where these are few.
 
     Parameters
     ----------
