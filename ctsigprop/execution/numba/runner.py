@@ -33,8 +33,8 @@ from ctsigprop.solvers.factored.step_control import TRUSTED
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.solvers.times import slack, steps_covering, steps_until
-from ctsigprop.stimuli.frame import Frame, Input
-from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times
+from ctsigprop.stimuli.frame import Frame
+from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times, together
 from ctsigprop.stimuli.stimulus import Stimulus
 from ctsigprop.trace.graph import NotTraceable
 
@@ -207,12 +207,10 @@ class Engine:
         if any(shown.gate not in self.compiled.variants for shown in shown_inputs):
             raise NotTraceable("a gate other than open and closed has no compiled form")
         variants = [self.compiled.variants[shown.gate] for shown in shown_inputs]
-        x, present = (torch.stack([getattr(shown, name) for shown in shown_inputs]) for name in ("x", "present"))
-        targets = [shown.target for shown in shown_inputs if shown.target is not None]
-        seen = FrameInput.to(self.networks[0], Input(x, torch.stack(targets) if targets else None, present))
+        seen = FrameInput.to(self.networks[0], together(shown_inputs)).tensors()
         kinds = 1 if self.one else len(self.stimuli)
-        parts = [getattr(seen, name).reshape(len(shown_inputs), kinds, -1) for name in self.compiled.layout.inputs]
-        flat = torch.cat(parts, 2) if parts else x.new_zeros(len(shown_inputs), kinds, 0)
+        parts = [seen[name].reshape(len(shown_inputs), kinds, -1) for name in self.compiled.layout.inputs]
+        flat = torch.cat(parts, 2) if parts else seen["x"].new_zeros(len(shown_inputs), kinds, 0)
         return flat.transpose(0, 1).contiguous().numpy(), variants
 
     def block(self, pieces: Sequence[Piece]) -> list[tuple[int, np.ndarray, float, Frame]]:
