@@ -35,9 +35,8 @@ else:
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"ctsigprop": ROOT / "ctsigprop", "ctsigprop.rules": ROOT / "rules", "ctsigprop.solvers": ROOT / "solvers"}
 LINES_PER_FILE, LINES_PER_FUNCTION, PARAMETERS, MODULES_IN_A_CHAIN = 350, 70, 6, 21
-BARS = {"Any": 183, "type: ignore": 6, "getattr and hasattr": 31, "long signatures": 26}
-"""How much of each there may be in the whole package."""
-# on the way down to 250, 15, 30 and 15
+BARS = {"Any": 183, "type: ignore": 6, "getattr and hasattr": 28, "long signatures": 13}
+"""How much of each there may be in the whole package: no more than there is."""
 
 
 def sources() -> dict[str, Path]:

@@ -139,12 +139,12 @@ def simulate(
     span = check_span(t_span, stimuli[0])
     states = [fitted(*member) for member in zip(networks, given, seeds, stimuli, strict=True)]
     check_step(networks, method, stimuli[0])
+    recorders = [check_probes(probes, one, shown) for one, shown in zip(networks, stimuli, strict=True)]
     about = described(networks, stimuli, given, seeds, execution, partial(shared, method, probes, span))
     runs = list[Run]()
-    for one, shown, start, attrs in zip(networks, stimuli, states, about, strict=True):
-        recorders = check_probes(probes, one, shown)
-        layouts = laid_out(one, recorders, start, span, place is None)
-        runs.append(Run(one, recorders, layouts, attrs, span, progress and not runs))
+    for one, recorded, start, attrs in zip(networks, recorders, states, about, strict=True):
+        layouts = laid_out(one, recorded, start, span, place is None)
+        runs.append(Run(one, recorded, layouts, attrs, span, progress and not runs))
     request = Request(runs, method, stimuli, states, ensemble is not None, execution)
     sinks = partial(sinks_of, store=place, many=request.many, solver=method, progress=progress, start=span[0])
     solutions, cause = finished(runs, sinks, request)

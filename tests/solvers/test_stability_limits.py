@@ -16,7 +16,7 @@ import ctsigprop as ct
 PAGE = (Path(__file__).parents[2] / "docs" / "concepts" / "solvers.md").read_text()
 ROWS = [
     (names, [cell.strip() for cell in cells.split("|")])
-    for names, cells in re.findall(r"^\| ((?:`[a-z]\w*`(?:, )?)+) \| (.*) \|$", PAGE, re.M)
+    for names, cells in re.findall(r"^\| ((?:`[a-z]\w*`(?:, )?)+) \| (.* \| .*) \|$", PAGE, re.M)
 ]
 NAMES = ct.solvers.available()
 CLASSES: dict[str, Any] = {name: ct.solvers.get(name) for name in NAMES}

@@ -9,32 +9,34 @@ import math
 
 import numpy as np
 
-from ctsigprop.execution.numba.fixed_loop import NEAR, T, between, combine, hold, put, show, slope
+from ctsigprop.execution.numba.arguments import Workspace
+from ctsigprop.execution.numba.fixed_loop import NEAR, T, combine, hold, interpolate, put, show, slope
 
 
-def tolerance_norm(values, m, other, first, groups, rtol, atol, each):
+def tolerance_norm(values, state, other, control, each):
     """Norms over the tensors of the state in units of their tolerance, into `each`, and the largest one.
 
-    groups : rows (first, last, is a weight) within the state. Activities count as root mean square of each element
-    over its own tolerance, at the larger of |m| and |other|; weights as one Frobenius norm over that of the matrix m.
+    Activities count as root mean square of each element over its own tolerance, at the larger of |state| and |other|;
+    weights as one Frobenius norm over that of the matrix in `state`.
     """
+    rtol, atol, groups = control.rtol, control.atol, control.groups
     worst = 0.0
     for g in range(len(groups)):
         a, b, heavy = groups[g, 0], groups[g, 1], groups[g, 2]
         total = 0.0
         if heavy == 1:
             size = 0.0
-            block, state = values[a:b], m[first + a : first + b]
+            block, weights = values[a:b], state[a:b]
             for i in range(len(block)):
-                value, weight = float(block[i]), float(state[i])
+                value, weight = float(block[i]), float(weights[i])
                 total += value * value
                 size += weight * weight
             unit = atol[1] * math.sqrt(b - a) + rtol[1] * math.sqrt(size)
             norm = math.sqrt(total) / unit
         else:
-            block, state, end = values[a:b], m[first + a : first + b], other[a:b]
+            block, begin, end = values[a:b], state[a:b], other[a:b]
             for i in range(len(block)):
-                here, there = abs(float(state[i])), abs(float(end[i]))
+                here, there = abs(float(begin[i])), abs(float(end[i]))
                 value = float(block[i]) / (atol[0] + rtol[0] * (here if here > there else there))
                 total += value * value
             norm = math.sqrt(total / max(1, b - a))
@@ -46,50 +48,49 @@ def tolerance_norm(values, m, other, first, groups, rtol, atol, each):
     return worst
 
 
-def first_length(m, v, first, last, before, keep, wrong, tolerances, method, longest):
+def first_length(v, work, wrong, control, longest):
     """A first step from the size of the state, of its slope and of the slope's change along a step of Euler."""
-    rtol, atol, groups = tolerances
-    order, constant, trusted = method
-    n = last - first
-    size, change = np.empty(len(groups)), np.empty(len(groups))
-    put(before, m[first:last])
+    m, state, change_rate, before, keep = work
+    n, groups, order = len(before), len(control.groups), control.order
+    size, change = np.empty(groups), np.empty(groups)
+    put(before, state)
     slope(v, m)
-    put(keep[0], m[last : last + n])
-    d0 = tolerance_norm(before, m, before, first, groups, rtol, atol, size)
-    d1 = tolerance_norm(keep[0], m, before, first, groups, rtol, atol, size)
-    h0 = min(longest, 1e-6 if d1 < 1e-5 else 0.01 * max(d0, 1.0 / rtol[0]) / d1)
+    put(keep[0], change_rate)
+    d0 = tolerance_norm(before, state, before, control, size)
+    d1 = tolerance_norm(keep[0], state, before, control, size)
+    h0 = min(longest, 1e-6 if d1 < 1e-5 else 0.01 * max(d0, 1.0 / control.rtol[0]) / d1)
     if not h0 > 0.0:
         return 0.0
     for i in range(n):
-        m[first + i] = before[i] + T(h0) * keep[0, i]
+        state[i] = before[i] + T(h0) * keep[0, i]
     slope(v, m)
     for i in range(n):
-        wrong[i] = m[last + i] - keep[0, i]
-    put(m[first:last], before)
-    d2 = tolerance_norm(wrong, m, before, first, groups, rtol, atol, change) / h0
+        wrong[i] = change_rate[i] - keep[0, i]
+    put(state, before)
+    d2 = tolerance_norm(wrong, state, before, control, change) / h0
     if not d2 < math.inf:
         return h0
     if max(d1, d2) <= 1e-15:
         return min(longest, max(1e-6, 1e-3 * h0))
     rate = np.sum(change) / h0 / np.sum(size) if d1 > 0.0 else 1.0 / h0
     growth = 0.0
-    for g in range(len(groups)):
+    for g in range(groups):
         of_group = rate if size[g] == 0.0 else min(rate, change[g] / h0 / size[g])
         growth = max(growth, change[g] / h0 * of_group ** (order - 2))
-    h1 = trusted * (constant * growth) ** (-1.0 / order) if growth > 0.0 else longest
+    h1 = control.trusted * (control.constant * growth) ** (-1.0 / order) if growth > 0.0 else longest
     return min(h1, 1.0 / rate if rate > 0.0 else longest, longest)
 
 
-def attempt(m, v, h, first, last, before, keep, wrong, a, error):
+def attempt(v, h, work, wrong, method):
     """A step of length h from `before`, its first slope known, and an estimate of its error in `wrong`."""
-    n = last - first
-    stages = len(a)
+    m, state, rate, before, keep = work
+    stages = len(keep)
     for k in range(1, stages):
-        combine(m, first, before, h, a[k], keep, k)
+        combine(state, before, h, method.a[k], keep, k)
         slope(v, m)
-        put(keep[k], m[last : last + n])
+        put(keep[k], rate)
     wrong[:] = T(0.0)
-    combine(wrong, 0, wrong, h, error, keep, stages)
+    combine(wrong, wrong, h, method.error, keep, stages)
 
 
 def overflowing(before, slopes):
@@ -102,30 +103,26 @@ def overflowing(before, slopes):
     return near > T(1e-6) * np.finfo(before.dtype).max
 
 
-def run_adaptive(
-    memory, first, last, shown, places, frames, method, samples, ends, bounds, error, start_of, tolerances
-):
-    """All members through all frames, each in steps of its own, the last one of a frame ending with it.
-
-    start_of : order, error constant and trusted share of `first_step`
-    """
-    order = start_of[0]
-    variant, start, stop = frames
-    a, quartic = method
+def run_adaptive(members, frames, method, control, samples, ends):
+    """All members through all frames, each in steps of its own, the last one of a frame ending with it."""
+    memory, first, last, bounds = members
+    variant, shown, places, start, stop = frames
     times, due, taken = samples
     done, status, bad, most = ends
-    rtol, atol, groups = tolerances
+    order, stages = control.order, len(method.a)
     n = last - first
-    keep = np.empty((len(a), n), memory.dtype)
-    before, wrong, each = np.empty(n, memory.dtype), np.empty(n, memory.dtype), np.empty(len(groups))
+    keep = np.empty((stages, n), memory.dtype)
+    before, wrong, each = np.empty(n, memory.dtype), np.empty(n, memory.dtype), np.empty(len(control.groups))
     for e in range(len(memory)):
         m = memory[e]
+        state = m[first:last]
+        work = Workspace(m, state, m[last : last + n], before, keep)
         for f in range(len(variant)):
             if status[e] != 0:
                 break
             v, t, end, position = variant[f], start[f], stop[f], due[f, 0]
             show(m, shown[e % len(shown), f], places)
-            dt = first_length(m, v, first, last, before, keep, wrong, tolerances, start_of, end - t)
+            dt = first_length(v, work, wrong, control, end - t)
             done[e, 2] += 2
             last_ratio, held = 1.0, False
             while t < end:
@@ -136,29 +133,29 @@ def run_adaptive(
                     put(bad[e], keep[0])
                     break
                 h = t1 - t
-                put(before, m[first:last])
-                attempt(m, v, T(h), first, last, before, keep, wrong, a, error)
-                done[e, 2] += len(a) - 1
-                ratio = tolerance_norm(wrong, m, before, first, groups, rtol, atol, each)
+                put(before, state)
+                attempt(v, T(h), work, wrong, method)
+                done[e, 2] += stages - 1
+                ratio = tolerance_norm(wrong, state, before, control, each)
                 if ratio <= 1.0:
-                    hold(m, first, bounds, e)
+                    hold(state, bounds, e)
                     while position < due[f, 1] and (times[position] <= t1 or t1 == end):
                         theta = (times[position] - t) / h
                         if theta > 1.0 - NEAR:
-                            put(taken[e, position], m[first:last])
+                            put(taken[e, position], state)
                         else:
-                            between(taken[e, position], theta, T(h), before, keep, a[len(a) - 1], quartic)
-                            hold(taken[e, position], 0, bounds, e)
+                            interpolate(taken[e, position], theta, T(h), work, method)
+                            hold(taken[e, position], bounds, e)
                         position += 1
                     b = 0.2 / order if ratio > 0.3 else 0.0
                     grown = 10.0 if ratio == 0.0 else 0.9 * ratio ** (0.75 * b - 1.0 / order) * last_ratio**b
                     dt = h * min(1.0 if held else 10.0, max(0.2, grown))
                     last_ratio, held, t = max(ratio, 0.3), False, t1
-                    put(keep[0], keep[len(a) - 1])
+                    put(keep[0], keep[stages - 1])
                     done[e, 0] = t
                     done[e, 1] += 1
                     continue
-                put(m[first:last], before)
+                put(state, before)
                 done[e, 3] += 1
                 dt, held = h * (max(0.2, 0.9 * ratio ** (-1.0 / order)) if ratio < math.inf else 0.2), True
                 if not ratio < math.inf and overflowing(before, keep[0]):

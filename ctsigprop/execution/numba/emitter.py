@@ -128,9 +128,7 @@ class Code:
 
     def multiply(self, left: Value, right: Value, out: Buffer, base: Buffer | None = None, factor: str = "") -> None:
         """Out = base + factor left right, or left right; `factor` is code with its sign " * "."""
-        a, b = left.buffer, right.buffer
-        if a is None or b is None:
-            raise RuntimeError("a product needs its operands in memory")
+        a, b = operands(left, right)
         if math.prod(left.shape) * right.shape[1] >= SPARSE and (self.spikes_in(a) or self.spikes_in(b)):
             self.from_spikes(left, right, out, base, factor)
         else:
@@ -138,15 +136,13 @@ class Code:
 
     def dense(self, left: Value, right: Value, out: Buffer, base: Buffer | None, factor: str) -> None:
         """The same in tiles, by BLAS where it is large, or as sums along rows."""
-        a, b = left.buffer, right.buffer
-        if a is None or b is None:
-            raise RuntimeError("a product needs its operands in memory")
+        a, b = operands(left, right)
         (rows, inner), columns = left.shape, right.shape[1]
         in_rows = b.strides[1] == 1
         if rows * inner * columns >= LARGE and blas_view(left) and blas_view(right):
             self.by_blas(left, right, out, base, factor)
         elif columns == 1 or not (in_rows or rows >= TURNED):
-            self.by_loops(left.shape, columns, a, b, out, base, factor)
+            self.by_loops(left, right, out, base, factor)
         else:
             if not in_rows:
                 b = self.in_rows(right)
@@ -178,15 +174,14 @@ class Code:
                 (rows, columns), lambda index: [f"{out.at(index)} = {base.at(index)} + {factor}{place.at(index)}"]
             )
 
-    def by_loops(
-        self, shape: Shape, columns: int, a: Buffer, b: Buffer, out: Buffer, base: Buffer | None, factor: str
-    ) -> None:
+    def by_loops(self, left: Value, right: Value, out: Buffer, base: Buffer | None, factor: str) -> None:
         """A product as sums, a number at a time."""
+        a, b = operands(left, right)
         self.loops(
-            (shape[0], columns),
+            (left.shape[0], right.shape[1]),
             lambda index: [
                 "acc = T(0.0)",
-                f"for k_ in {steps(shape[1], True)}:",
+                f"for k_ in {steps(left.shape[1], True)}:",
                 f"    acc += {a.at((index[0], 'k_'))} * {b.at(('k_', index[1]))}",
                 f"{out.at(index)} = {'' if base is None else f'{base.at(index)} + {factor}'}acc",
             ],
@@ -200,9 +195,7 @@ class Code:
         """A large product with spikes: from spike to spike where they are few, which is found out each time; `base` is
         `out` or nothing.
         """
-        a, b = left.buffer, right.buffer
-        if a is None or b is None:
-            raise RuntimeError("a product needs its operands in memory")
+        a, b = operands(left, right)
         (rows, inner), columns = left.shape, right.shape[1]
         first = self.spikes_in(a)
         shape, spikes = ((rows, inner), a) if first else ((inner, columns), b)
@@ -239,6 +232,18 @@ class Code:
         self.depth += 1
         self.dense(left, right, out, base, factor)
         self.depth -= 1
+
+
+def operands(left: Value, right: Value) -> tuple[Buffer, Buffer]:
+    """Where the operands of a product lie.
+
+    Raises
+    ------
+    RuntimeError : one of them is not in memory
+    """
+    if left.buffer is None or right.buffer is None:
+        raise RuntimeError("a product needs its operands in memory")
+    return left.buffer, right.buffer
 
 
 def steps(n: int, inner: bool, least: int = SHORT) -> str:

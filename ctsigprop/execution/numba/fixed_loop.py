@@ -3,18 +3,7 @@
 `slope(v, m)` writes the derivative of the state in `m` behind it, v the variant of the right-hand side. Every member
 of an ensemble has its own row of `memory`; its steps are taken one after another, then those of the next member, so
 that a member's weights stay in the processor's cache.
-
-memory : (members, size); state at first:last, slopes at last:last + n
-first, last : where the state begins and ends
-shown, places : inputs of each frame side by side (1 or members, frames, width), and rows (offset in memory, offset in
-    shown, size)
-frames : (variant, start and what follows of each): `short` (frames, 2), lengths of a first and a last step that are
-    not whole, or 0; `whole`, number of whole steps; dt, their length; or `stop` where steps have lengths of their own
-method : coefficients a (stages, stages), and what the interpolating polynomial takes of each slope
-samples : times; `due` (frames, 2), range of those in each frame; `taken` (members, samples, n), their states
-bounds : rows (first, last) of weights within the state, and (members, rows, 2), their least and largest value
-ends : `done` (members, 4), last good time, steps, evaluations, rejections; `status` (members,), 0 good, 1 not finite,
-    2 too short a step, 3 too many steps; `bad` (members, n), the first state that was not finite; most steps allowed
+Their arguments are told in `arguments`.
 """
 
 from __future__ import annotations
@@ -23,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ctsigprop.execution.numba.arguments import Workspace
 from ctsigprop.solvers.times import SHARE
 
 BLOCK = 2048
@@ -53,9 +43,8 @@ def put(to, source):
         to[i] = source[i]
 
 
-def finite(m, first, last):
+def finite(state):
     """Whether the state is a number everywhere."""
-    state = m[first:last]
     total = T(0.0)
     for i in range(len(state)):
         total += state[i] * T(0.0)
@@ -69,12 +58,12 @@ def show(m, shown, places):
             m[places[k, 0] + i] = shown[places[k, 1] + i]
 
 
-def hold(out, at, bounds, e):
-    """Put weights of member e that left their bounds back onto them, in a state that begins at `at` of `out`."""
+def hold(state, bounds, e):
+    """Put weights of member e that left their bounds back onto them."""
     places, values = bounds
     for k in range(len(places)):
         low, high = values[e, k, 0], values[e, k, 1]
-        weights = out[at + places[k, 0] : at + places[k, 1]]
+        weights = state[places[k, 0] : places[k, 1]]
         for i in range(len(weights)):
             if weights[i] < low:
                 weights[i] = low
@@ -82,8 +71,10 @@ def hold(out, at, bounds, e):
                 weights[i] = high
 
 
-def between(out, theta, h, before, keep, b, quartic):
+def interpolate(out, theta, h, work, method):
     """The state at the share theta of the step just taken, from both ends and their slopes."""
+    before, keep = work.before, work.keep
+    b, quartic = method.a[len(keep) - 1], method.quartic
     end = T(theta * theta * (3.0 - 2.0 * theta))
     bump = T(theta * theta * (1.0 - theta) * (1.0 - theta))
     left = T(theta * (1.0 - theta) * (1.0 - theta))
@@ -96,15 +87,15 @@ def between(out, theta, h, before, keep, b, quartic):
         out[i] = before[i] + h * total
 
 
-def combine(out, at, base, h, coefficients, keep, k):
-    """Out from `at` on = base + h (the first k slopes times their coefficients), a block at a time, that caches hold.
+def combine(out, base, h, coefficients, keep, k):
+    """Out = base + h (the first k slopes times their coefficients), a block at a time, that caches hold.
 
     It is written in slices, whose indices are never negative: only then are loops vectorised.
     """
     n = keep.shape[1]
     for begin in range(0, n, BLOCK):
         end = min(n, begin + BLOCK)
-        block, start = out[at + begin : at + end], base[begin:end]
+        block, start = out[begin:end], base[begin:end]
         for i in range(len(block)):
             block[i] = start[i]
         for j in range(k):
@@ -115,56 +106,60 @@ def combine(out, at, base, h, coefficients, keep, k):
                     block[i] += c * slopes[i]
 
 
-def advance(v, m, h, a, first, last, before, keep):
-    """One step of length h from `before`, the state at hand; `keep`[k] becomes the slope at stage k."""
-    n = len(before)
+def advance(v, h, work, a):
+    """One step of length h from the state at hand; `keep`[k] becomes the slope at stage k."""
+    m, state, rate, before, keep = work
     stages = len(a)
-    put(before, m[first:last])
+    put(before, state)
     for k in range(stages):
         if k > 0:
-            combine(m, first, before, h, a[k], keep, k)
+            combine(state, before, h, a[k], keep, k)
         if k < stages - 1:
             slope(v, m)
-            put(keep[k], m[last : last + n])
+            put(keep[k], rate)
 
 
 def length(f, s, frames):
     """(where step s of a frame begins, its length)."""
-    _, start, short, whole, dt = frames
-    head = 1 if short[f, 0] > 0.0 else 0
+    start, short, dt = frames.start[f], frames.short[f], frames.dt
+    head = 1 if short[0] > 0.0 else 0
     if head == 1 and s == 0:
-        return start[f], short[f, 0]
-    begin = start[f] + short[f, 0]
-    if s < head + whole[f]:
+        return start, short[0]
+    begin = start + short[0]
+    if s < head + frames.whole[f]:
         return begin + (s - head) * dt, dt
-    return begin + whole[f] * dt, short[f, 1]
+    return begin + frames.whole[f] * dt, short[1]
 
 
-def read_line(out, theta, h, v, m, first, last, before, keep, a, quartic):
+def read_line(out, theta, h, v, work, method):
     """The state at the share theta of a step of Euler: on the line between its ends."""
+    before, state = work.before, work.state
     for i in range(len(before)):
-        out[i] = before[i] + T(theta) * (m[first + i] - before[i])
+        out[i] = before[i] + T(theta) * (state[i] - before[i])
 
 
-def read_curve(out, theta, h, v, m, first, last, before, keep, a, quartic):
+def read_curve(out, theta, h, v, work, method):
     """The state at the share theta of the step just taken, from both ends and their slopes."""
-    slope(v, m)
-    put(keep[len(a) - 1], m[last : last + len(before)])
-    between(out, theta, h, before, keep, a[len(a) - 1], quartic)
+    slope(v, work.memory)
+    put(work.keep[len(work.keep) - 1], work.slope)
+    interpolate(out, theta, h, work, method)
 
 
-def run_fixed(memory, first, last, shown, places, frames, method, samples, ends, bounds):
+def run_fixed(members, frames, method, samples, ends):
     """All members through all frames in steps of dt."""
-    variant, _, short, whole, _ = frames
-    a, quartic = method
+    memory, first, last, bounds = members
+    variant, shown, places, _, short, whole, _ = frames
     times, due, taken = samples
     done, status, bad, most = ends
+    a = method.a
     n = last - first
     before = np.empty(n, memory.dtype)
     good = np.empty(n, memory.dtype)
     keep = np.empty((len(a), n), memory.dtype)
     for e in range(len(memory)):
         m = memory[e]
+        state = m[first:last]
+        work = Workspace(m, state, m[last : last + n], before, keep)
         for f in range(len(variant)):
             if status[e] != 0:
                 break
@@ -174,38 +169,38 @@ def run_fixed(memory, first, last, shown, places, frames, method, samples, ends,
             s, position, careful = 0, due[f, 0], -1
             while s < total:
                 if s % CHECK == 0 and careful < s:
-                    put(good, m[first:last])
+                    put(good, state)
                     restart, again = s, position
                 if done[e, 1] >= most:
                     status[e] = 3
                     break
                 t, h = length(f, s, frames)
                 if careful >= s or (position < due[f, 1] and times[position] < t + h * (1.0 - NEAR)):
-                    put(before, m[first:last])
-                step(v, m, T(h), a, first, last, before, keep)
-                hold(m, first, bounds, e)
+                    put(before, state)
+                step(v, T(h), work, a)
+                hold(state, bounds, e)
                 done[e, 1] += 1
                 done[e, 2] += len(a) - 1
                 check = careful >= s or (s + 1) % CHECK == 0 or s + 1 == total
-                if check and not finite(m, first, last):
+                if check and not finite(state):
                     if careful < s:  # once more from the last good state, looking after every step
                         done[e, 1] -= s + 1 - restart
                         done[e, 2] -= (s + 1 - restart) * (len(a) - 1)
                         careful, s, position = s, restart, again
-                        put(m[first:last], good)
+                        put(state, good)
                         continue
-                    put(bad[e], m[first:last])
-                    put(m[first:last], before)
+                    put(bad[e], state)
+                    put(state, before)
                     done[e, 0] = t
                     status[e] = 1
                     break
                 while position < due[f, 1] and (times[position] <= t + h * (1.0 + NEAR) or s + 1 == total):
                     theta = (times[position] - t) / h
                     if theta > 1.0 - NEAR:
-                        put(taken[e, position], m[first:last])
+                        put(taken[e, position], state)
                     else:
-                        read(taken[e, position], theta, T(h), v, m, first, last, before, keep, a, quartic)
-                        hold(taken[e, position], 0, bounds, e)
+                        read(taken[e, position], theta, T(h), v, work, method)
+                        hold(taken[e, position], bounds, e)
                     position += 1
                 done[e, 0] = t + h
                 s += 1

@@ -13,6 +13,7 @@ from typing import Any
 from torch.fx import Node
 
 from ctsigprop.execution.numba import adaptive_loop as adaptive
+from ctsigprop.execution.numba import arguments
 from ctsigprop.execution.numba import fixed_loop as drivers
 from ctsigprop.execution.numba.lowering import Kernel
 from ctsigprop.execution.numba.math_functions import header
@@ -29,7 +30,7 @@ RUNGE_KUTTA: tuple[Callable[..., Any], ...] = (
     drivers.length,
     drivers.combine,
     drivers.advance,
-    drivers.between,
+    drivers.interpolate,
     drivers.read_curve,
     drivers.run_fixed,
     adaptive.tolerance_norm,
@@ -49,6 +50,9 @@ EULER: tuple[Callable[..., Any], ...] = (
     drivers.run_fixed,
 )
 """The same for steps of Euler, which are written as a function `advance`."""
+WORKSPACE = f"""# arguments: {hashlib.sha256(inspect.getsource(arguments).encode()).hexdigest()}
+from {arguments.__name__} import {arguments.Workspace.__name__}"""
+"""A module depends on the fields of its arguments."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,13 @@ def module_source(variants: Sequence[StepGraph], n_constants: int, euler: bool) 
         made |= kernel.functions
         bodies.append(kernel.lines or ["    pass"])
     choice = [line for k, lines in enumerate(bodies) for line in (f"    if v == {k}:", *indented(lines, 1))]
-    head = "def advance(v, m, span, a, first, last, before, keep):" if euler else "def slope(v, m):"
+    head = "def advance(v, span, work, a):\n    m = work.memory" if euler else "def slope(v, m):"
     written = "\n".join([head, *(bodies[0] if len(bodies) == 1 else choice)])
     functions = [written, *map(inspect.getsource, EULER if euler else RUNGE_KUTTA)]
     text = "\n\n\n".join(f"@fast\n{function}" for function in functions)
     names = f"step, read = advance, {'read_line' if euler else 'read_curve'}"
-    return assembled(kind, f"{text}\n\n\n{names}", made), Layout(inputs, state, first, last, constants, size)
+    text = f"{WORKSPACE}\n\n\n{text}\n\n\n{names}"
+    return assembled(kind, text, made), Layout(inputs, state, first, last, constants, size)
 
 
 def assembled(kind: str, text: str, functions: Mapping[str, str]) -> str:

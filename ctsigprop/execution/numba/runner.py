@@ -16,6 +16,15 @@ from torch import Tensor
 
 from ctsigprop.dynamics.vector_field import FrameInput
 from ctsigprop.execution.base import Outcome
+from ctsigprop.execution.numba.arguments import (
+    AdaptiveFrames,
+    Coefficients,
+    Control,
+    Ends,
+    FixedFrames,
+    Members,
+    Samples,
+)
 from ctsigprop.execution.numba.compiled_module import CompiledModule, compiled
 from ctsigprop.model.network import Network
 from ctsigprop.model.state import State
@@ -24,8 +33,8 @@ from ctsigprop.solvers.factored.step_control import TRUSTED
 from ctsigprop.solvers.status import Status
 from ctsigprop.solvers.tableaus import Tableau
 from ctsigprop.solvers.times import slack, steps_covering, steps_until
-from ctsigprop.stimuli.frame import Frame, Input
-from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times
+from ctsigprop.stimuli.frame import Frame
+from ctsigprop.stimuli.members import EnsembleStimulus, at_same_times, together
 from ctsigprop.stimuli.stimulus import Stimulus
 from ctsigprop.trace.graph import NotTraceable
 
@@ -132,7 +141,8 @@ class Engine:
         for k, row in enumerate(method.tableau.a):
             a[k, : len(row)] = row
         zeros = (0.0,) * method.tableau.stages
-        self.coefficients = (a, *(np.array(c or zeros, dtype) for c in (method.tableau.error, method.tableau.quartic)))
+        error, quartic = (np.array(c or zeros, dtype) for c in (method.tableau.error, method.tableau.quartic))
+        self.coefficients = Coefficients(a, error, quartic)
 
     def run(self, stop: float, times: Sequence[float], listener: Listener, near: float) -> list[Outcome]:
         """All members to `stop`, with samples at `times`, which are those of a switch where they are `near` it."""
@@ -197,12 +207,10 @@ class Engine:
         if any(shown.gate not in self.compiled.variants for shown in shown_inputs):
             raise NotTraceable("a gate other than open and closed has no compiled form")
         variants = [self.compiled.variants[shown.gate] for shown in shown_inputs]
-        x, present = (torch.stack([getattr(shown, name) for shown in shown_inputs]) for name in ("x", "present"))
-        targets = [shown.target for shown in shown_inputs if shown.target is not None]
-        seen = FrameInput.to(self.networks[0], Input(x, torch.stack(targets) if targets else None, present))
+        seen = FrameInput.to(self.networks[0], together(shown_inputs)).tensors()
         kinds = 1 if self.one else len(self.stimuli)
-        parts = [getattr(seen, name).reshape(len(shown_inputs), kinds, -1) for name in self.compiled.layout.inputs]
-        flat = torch.cat(parts, 2) if parts else x.new_zeros(len(shown_inputs), kinds, 0)
+        parts = [seen[name].reshape(len(shown_inputs), kinds, -1) for name in self.compiled.layout.inputs]
+        flat = torch.cat(parts, 2) if parts else seen["x"].new_zeros(len(shown_inputs), kinds, 0)
         return flat.transpose(0, 1).contiguous().numpy(), variants
 
     def block(self, pieces: Sequence[Piece]) -> list[tuple[int, np.ndarray, float, Frame]]:
@@ -214,24 +222,24 @@ class Engine:
         taken = np.full((len(self.states), len(times), self.bad.shape[1]), np.nan, self.memory.dtype)
         start, stop = (np.array([getattr(piece, end) for piece in pieces]) for end in ("start", "stop"))
         limit = np.iinfo(np.int64).max if self.method.max_steps is None else int(self.method.max_steps)
-        layout, module, (a, error, quartic) = self.compiled.layout, self.compiled.module, self.coefficients
+        layout, module, (held, values) = self.compiled.layout, self.compiled.module, self.bounds
         variant = np.array(variants, np.int64)
         before = self.done[:, 0].copy()
 
         def call(members: slice) -> None:
-            of_members = shown if self.one else shown[members]
-            common = (self.memory[members], layout.first, layout.last, of_members, self.places)
-            samples = (times, due, taken[members])
-            ends = (self.done[members], self.status[members], self.bad[members], limit)
-            bounds = (self.bounds[0], self.bounds[1][members])
+            group = Members(self.memory[members], layout.first, layout.last, (held, values[members]))
+            of_frames = (variant, shown if self.one else shown[members], self.places, start)
+            samples = Samples(times, due, taken[members])
+            ends = Ends(self.done[members], self.status[members], self.bad[members], limit)
             if self.method.dt is not None:
-                frames = (variant, start, *steps_of(pieces, self.method.dt), self.method.dt)
-                module.run_fixed(*common, frames, (a, quartic), samples, ends, bounds)
-                return
-            tolerances = (np.array(self.method.rtol), np.array(self.method.atol), self.groups)
-            tableau, frames_own = self.method.tableau, (variant, start, stop)
-            start_of = (float(tableau.order), tableau.error_constant, TRUSTED)
-            module.run_adaptive(*common, frames_own, (a, quartic), samples, ends, bounds, error, start_of, tolerances)
+                frames = FixedFrames(*of_frames, *steps_of(pieces, self.method.dt), self.method.dt)
+                module.run_fixed(group, frames, self.coefficients, samples, ends)
+            else:
+                tableau = self.method.tableau
+                order, tolerances = float(tableau.order), (np.array(self.method.rtol), np.array(self.method.atol))
+                control = Control(*tolerances, self.groups, order, tableau.error_constant, TRUSTED)
+                own = AdaptiveFrames(*of_frames, stop)
+                module.run_adaptive(group, own, self.coefficients, control, samples, ends)
 
         threads = min(torch.get_num_threads(), len(self.states))
         if threads > 1:
