@@ -47,7 +47,7 @@ def digits(seed: int = 0) -> Dataset:
 
     Parameters
     ----------
-    seed : int, sets the split; default 0
+    seed : int, decides the split; default 0
     """
     whole("seed", seed, 0)
     x, y = load_digits(return_X_y=True)
@@ -59,12 +59,12 @@ def mnist(root: str | Path) -> Dataset:
 
     Parameters
     ----------
-    root : folder that holds the files, or that holds a folder `mnist` with them
+    root : folder that holds the files, or a folder `mnist` with them
 
     Raises
     ------
-    FileNotFoundError : a file is missing; the message lists the expected names
-    ValueError : a file with a wrong header, or cut short
+    FileNotFoundError : a file is absent; the message has the expected names
+    ValueError : a file with another header, or cut short
     """
     folder = local("root", root)
     folder = folder / "mnist" if (folder / "mnist").is_dir() else folder
@@ -103,14 +103,14 @@ def read_idx(folder: Path, name: str, dims: int) -> np.ndarray:
 def gaussian_clusters(
     n: int = 1000, n_features: int = 20, n_classes: int = 4, spread: float = 1.0, seed: int = 0
 ) -> Dataset:
-    """Isotropic Gaussian clusters, centres drawn from 3 times a standard normal; a fifth is for testing.
+    """Isotropic Gaussian clusters around centres drawn from a standard normal times 3, a fifth for testing.
 
     Parameters
     ----------
     n : int, samples
-    n_features, n_classes : int, inputs per sample, and number of clusters
+    n_features, n_classes : int, inputs of each sample, and number of clusters
     spread : float, standard deviation of each cluster, > 0
-    seed : int, sets centres, samples and split
+    seed : int, decides centres, samples and split
     """
     for name, value in (("n", n), ("n_features", n_features), ("n_classes", n_classes)):
         whole(f"gaussian_clusters({name}=)", value, 1)
@@ -128,13 +128,13 @@ def gaussian_clusters(
 
 
 def two_moons(n: int = 1000, noise: float = 0.1, seed: int = 0) -> Dataset:
-    """Two interleaved half circles in the plane (scikit-learn's); a fifth is for testing.
+    """Two interleaved half circles in the plane (scikit-learn's), a fifth for testing.
 
     Parameters
     ----------
     n : int, samples
     noise : float, standard deviation of the noise, >= 0
-    seed : int, sets noise and split
+    seed : int, decides noise and split
     """
     whole("two_moons(n=)", n, 10)
     whole("seed", seed, 0)
