@@ -1,4 +1,4 @@
-"""ctsigprop: learning as a dynamical system, taught by signal propagation."""
+"""ctsigprop: learning as a dynamical system, with signal propagation as the learning signal."""
 
 from ctsigprop import _moved as _moved
 from ctsigprop import batch, datasets, plot, reductions, rules, signals, solvers

@@ -1,4 +1,4 @@
-"""Modules that have moved: their old names still import, with a warning."""
+"""Modules that have moved. Their old names still import, with a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first thing a newcomer runs: a continuous-time network learns handwritten digits."""
+"""The demo: a continuous-time network learns handwritten digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of user code inside a run, named."""
+"""Errors that user code raises during a run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 class SimulationError(RuntimeError):
-    """Something that a run called raised an error: a probe, a rule, a neuron, a signal, a stimulus or a metric.
+    """Code that a run called raised an error: a probe, a rule, a neuron, a signal, a stimulus or a metric.
 
-    The message names it, and the time; `__cause__` is the error itself. Where that is a ValueError or a TypeError, so
-    is this.
+    The message names that code and the time; `__cause__` is the error itself. If that is a ValueError or a TypeError,
+    so is this error.
 
     Attributes
     ----------
-    solution : `Solution`, what the run had until then, its status `Status.FAILED`; an `Ensemble` where several ran.
-        None where it was not `simulate` that raised the error
+    solution : `Solution`, the results up to the error, with status `Status.FAILED`; an `Ensemble` if several ran.
+        None if the error did not come from `simulate`
     """
 
     solution: Any = None

@@ -1,4 +1,4 @@
-"""scikit-learn estimators over the same machinery: networks taught by signal propagation."""
+"""scikit-learn estimators: networks that learn by signal propagation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 
 class SigProp(BaseEstimator, ABC):  # type: ignore[misc]
-    """What both estimators share: their parameters, and a network that learns one presentation after another."""
+    """The parameters that both estimators share, and a network that learns one presentation after another."""
 
     def __init__(
         self,
@@ -109,20 +109,20 @@ class SigProp(BaseEstimator, ABC):  # type: ignore[misc]
 
 
 class SigPropClassifier(ClassifierMixin, SigProp):  # type: ignore[misc]
-    """Classifier: each class is one row of the target stream, and a sample belongs to the nearest.
+    """Classifier: each class is one row of the target stream, and a sample gets the class of the nearest row.
 
-    Every batch is shown for one tau, with matched traces and Euler steps of tau: one right-hand side each. Inputs are
-    expected on a scale of about 1 (`StandardScaler` or `MinMaxScaler` before it), as for any network.
+    Every batch is shown for one tau, with matched traces and Euler steps of tau, so it costs one right-hand side. Scale
+    the inputs to about 1 first (`StandardScaler` or `MinMaxScaler`), as for any network.
 
     Parameters
     ----------
     hidden : sizes of the layers; default (128, 128)
     rate : float, learning rate in 1 / tau, > 0; default 4
-    beta, kappa : inverse temperature and floor of the norms of the cosine contrast; default 10 and 1
+    beta, kappa : inverse temperature of the cosine contrast, and floor of its norms; default 10 and 1
     activation : as in `Rate`; default "relu"
     epochs : int, passes through the data in `fit`; default 20
     batch_size : int, samples shown at once; default 64
-    random_state : int, decides initial weights and order, default 0; or a RandomState, or None for a new seed each time
+    random_state : int, sets initial weights and order, default 0; or a RandomState, or None for a new seed each time
     execution : "auto" (default), "plain" or "compiled", as in `simulate`
 
     Attributes
@@ -139,7 +139,7 @@ class SigPropClassifier(ClassifierMixin, SigProp):  # type: ignore[misc]
         return TargetStream(per="class", contrast=self._contrast())
 
     def fit(self, X: Any, y: Any) -> SigPropClassifier:
-        """Learn from samples X (samples, features) and labels y (samples,), anew."""
+        """Learn from samples X (samples, features) and labels y (samples,), from scratch."""
         x, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_ = unique_labels(y)
@@ -148,7 +148,7 @@ class SigPropClassifier(ClassifierMixin, SigProp):  # type: ignore[misc]
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> SigPropClassifier:
-        """Go on learning, one pass through X; the first call needs all `classes`, or takes those of y."""
+        """Continue learning, one pass through X. The first call needs all `classes`, or takes those in y."""
         first = not hasattr(self, "network_")
         x, y = validate_data(self, X, y, dtype=np.float64, reset=first)
         check_classification_targets(y)
@@ -179,17 +179,17 @@ class SigPropClassifier(ClassifierMixin, SigProp):  # type: ignore[misc]
 
 
 class SigPropRegressor(RegressorMixin, SigProp):  # type: ignore[misc]
-    """Regressor: each sample's target enters as a population code, and prediction asks which targets fit.
+    """Regressor: each sample's target enters as a population code, and prediction asks which targets fit best.
 
     A target is encoded by `units` Gaussian tuning curves per output, spread over its quantiles, and shown as the
-    sample's own row of the target stream. Under the contrast a layer learns how much more likely a target is with this
-    sample than with any: the prediction is the mean of training targets y_j with weights softmax(beta cosine(h, z_j)).
+    sample's own row of the target stream. With the contrast a layer learns how much more likely a target is with this
+    sample than with any. The prediction is a mean of training targets y_j, with weights softmax(beta cosine(h, z_j)).
 
     Parameters
     ----------
     hidden, rate, beta, kappa, activation, epochs, batch_size, random_state, execution : as in `SigPropClassifier`
     units : int, tuning curves per output; default 20
-    candidates : int, training targets that a prediction is a mean of, evenly spread over those seen; default 256
+    candidates : int, number of training targets to average over, spread evenly over those seen; default 256
 
     Attributes
     ----------
@@ -240,14 +240,14 @@ class SigPropRegressor(RegressorMixin, SigProp):  # type: ignore[misc]
         return TargetStream(per="sample", contrast=self._contrast())
 
     def fit(self, X: Any, y: Any) -> SigPropRegressor:
-        """Learn from samples X (samples, features) and targets y (samples,) or (samples, outputs), anew."""
+        """Learn from samples X (samples, features) and targets y (samples,) or (samples, outputs), from scratch."""
         x, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         self._begin(x, y)
         self._learn(x, self._code(as_columns(y)), self.epochs)
         return self
 
     def partial_fit(self, X: Any, y: Any) -> SigPropRegressor:
-        """Go on learning, one pass through X; the first call decides which targets there are."""
+        """Continue learning, one pass through X. The first call sets the tuning curves and the candidate targets."""
         first = not hasattr(self, "network_")
         x, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=first)
         if first:
@@ -274,7 +274,7 @@ class SigPropRegressor(RegressorMixin, SigProp):  # type: ignore[misc]
         return torch.from_numpy(np.exp(-0.5 * far**2).reshape(len(y), -1).astype(np.float32))
 
     def predict(self, X: Any) -> Array:
-        """The target of each sample, (samples,) or (samples, outputs)."""
+        """The predicted target of each sample, (samples,) or (samples, outputs)."""
         check_is_fitted(self)
         found = self._match(X, self._code(self.targets_)) @ self.targets_
         return np.asarray(found[:, 0] if self._flat else found)

@@ -1,4 +1,4 @@
-"""What a probe makes of a matrix before it keeps it: its norm, its singular values, or a low-rank projection."""
+"""How a probe reduces a matrix before it records it: norm, singular values, or a low-rank projection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Norm(metaclass=Checked):
-    """Frobenius norm of all that was selected: one number per layer."""
+    """Frobenius norm of everything selected: one number per layer."""
 
     name: ClassVar[str] = "norm"
     dims: ClassVar[tuple[str, ...]] = ()
@@ -32,7 +32,7 @@ class Norm(metaclass=Checked):
 
 @dataclass(frozen=True)
 class SingularValues(metaclass=Checked):
-    """Singular values of a layer's matrix, the largest first; rows are those of the matrix, such as units.
+    """Singular values of a layer's matrix, the largest first; its rows are for example units.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ class SingularValues(metaclass=Checked):
 class Projection(metaclass=Checked):
     """Low-rank projection A^T W B, A (post, rank) and B (pre, rank) random with orthonormal columns.
 
-    Distances between the projections of two matrices are, on average over draws, those between the matrices up to a
-    constant factor (Johnson and Lindenstrauss, Contemp. Math. 26, 1984): the shape of a trajectory survives.
+    On average over draws, distances between projections equal distances between the matrices, up to a constant factor
+    (Johnson and Lindenstrauss, Contemp. Math. 26, 1984), so the shape of a trajectory is kept.
 
     Parameters
     ----------
     rank : int, at most the size of the smaller side
-    seed : int, decides A and B; default 0
+    seed : int, sets A and B; default 0
 
     Raises
     ------
@@ -108,12 +108,12 @@ REDUCTIONS: dict[str, type[Norm] | type[SingularValues] | type[Projection]] = {
 
 
 def resolve(given: object, dims: tuple[str, ...], place: str) -> Reduction | None:
-    """The reduction meant by a name or an instance, checked against the dimensions of what it reduces.
+    """The reduction with this name, or the instance itself, checked against the dimensions of what it reduces.
 
     Raises
     ------
-    TypeError : neither a name nor a reduction
-    ValueError : an unknown name, or a reduction of a matrix where there is none
+    TypeError : the argument is neither a name nor a reduction
+    ValueError : an unknown name, or a reduction that needs a matrix and gets none
     """
     if given is None:
         return None

@@ -1,6 +1,6 @@
-"""Plasticity rules: what a synapse does, given its own pre- and postsynaptic side.
+"""Plasticity rules: how a synapse changes, given its own pre- and postsynaptic side.
 
-This package knows tensors only, nothing of networks or solvers. Its import name is `ctsigprop.rules`.
+This package uses only tensors, no networks or solvers. Its import name is `ctsigprop.rules`.
 """
 
 if __name__ != "ctsigprop.rules":  # the same file under two names would make two classes of each rule

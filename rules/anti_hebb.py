@@ -1,4 +1,4 @@
-"""Anti-Hebbian learning: what fires together, parts."""
+"""Anti-Hebbian learning: synapses between units that fire together weaken."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ctsigprop.rules.update import Update
 class AntiHebb(Rule):
     """Anti-Hebbian rule with decay: dW/dt = -rate (<h x^T> + decay W), h post-, x presynaptic, <> the mean over rows.
 
-    Unbounded: linear units lose their response to every input that is shown, so their weights shrink, but units
-    whose activity does not follow the sign of the drive (softplus, sigmoid) drive theirs down without end.
+    Unbounded. Linear units lose their response to every input shown, so their weights shrink. Units with an activity
+    that does not follow the sign of the drive (softplus, sigmoid) push their weights down without end.
 
     Parameters
     ----------

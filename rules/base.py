@@ -1,4 +1,4 @@
-"""The type of a rule, and its algebra: sums and multiples."""
+"""The base class of rules, with sums and multiples of them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PASSED_ON = ("supervised", "differential", "uses_pre", "potential", "of_voltage"
 class Rule(metaclass=Checked):
     """A plasticity rule. Subclasses are frozen dataclasses with the fields `rate` and `traces`.
 
-    `rate` (1 / time, >= 0) multiplies the whole right-hand side; `traces` asks for presynaptic activity,
-    postsynaptic gain and label through low-pass filters with the postsynaptic neuron's own tau, so that
-    the two factors of a synapse stem from the same moment of the stimulus.
+    `rate` (1 / time, >= 0) multiplies the whole right-hand side. With `traces` the rule sees presynaptic
+    activity, postsynaptic gain and label through low-pass filters with the postsynaptic neuron's own tau, so
+    that both factors of a synapse come from the same moment of the stimulus.
 
     Rules add, `Oja(rate=0.1) + Scaling(rate=0.01)`, and can be multiplied by a number, `0.5 * Hebb()`.
     """
@@ -58,7 +58,7 @@ class Rule(metaclass=Checked):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name of the rule, for messages."""
         return type(self).__name__
 
     @abstractmethod
@@ -74,11 +74,11 @@ class Rule(metaclass=Checked):
         return {}
 
     def spike_traces(self) -> dict[str, SpikeTrace]:
-        """Filters of spikes that the network keeps for this rule, by name; they stand among `local.variables`."""
+        """Filters of spikes that the network keeps for this rule, by name. The rule finds them in `local.variables`."""
         return {}
 
     def jump(self, local: Local) -> tuple[Update | DenseUpdate | None, dict[str, Tensor]]:
-        """What changes at the instant of spikes: (change of the weights, new value of each variable that jumps)."""
+        """Changes at the time of spikes: (change of the weights, new value of each variable that jumps)."""
         return None, {}
 
     def __add__(self, other: Rule) -> Rule:

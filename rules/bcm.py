@@ -17,9 +17,9 @@ class BCM(Rule):
     """Bienenstock-Cooper-Munro in the Intrator-Cooper form: dW/dt = rate <h (h - theta) x^T>, with the sliding
     threshold as ODE state: tau_theta dtheta/dt = <h^2> - theta; h post-, x presynaptic, <> the mean over rows.
 
-    Bounded while the threshold follows faster than the weights, rate * <h x.x> * tau_theta well below 1;
-    else it oscillates or diverges. For linearly independent patterns the stable states are selective: one
-    pattern has response 1 / its probability, the others 0.
+    Bounded while the threshold is faster than the weights, rate * <h x.x> * tau_theta well below 1;
+    otherwise it oscillates or diverges. For linearly independent patterns the stable states are selective:
+    the response to one pattern is 1 / its probability, to the others 0.
 
     Parameters
     ----------

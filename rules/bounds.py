@@ -19,12 +19,12 @@ from ctsigprop.rules.update import DenseUpdate
 class Bounded(Rule):
     """Any rule, its dW/dt = rate D kept within w_min ... w_max. Bounded.
 
-    Soft: potentiation (D > 0) is multiplied by (w_max - W), depression by (W - w_min), so that weights approach
+    Soft: potentiation (D > 0) is multiplied by (w_max - W), depression by (W - w_min), so weights approach
     the bounds without reaching them. Hard: D is set to 0 where it would lead out of the bounds.
 
-    The bounds hold whatever the step: `initial_state` clips the weights that it draws, `simulate` refuses a state
-    outside, and a step of any solver that would pass a bound ends on it. This includes the target generator S where it
-    learns, and what other rules and modulators add to the same synapses. Biases are not limited.
+    The bounds hold for every step size: `initial_state` clips the weights that it draws, `simulate` rejects a state
+    outside the bounds, and a solver step that would pass a bound ends on it. This includes the target generator S if
+    it learns, and changes from other rules and modulators at the same synapses. Biases have no bounds.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Bounded(Rule):
 
     Raises
     ------
-    ValueError, TypeError : bounds that are not in order, another kind
+    ValueError, TypeError : bounds in the wrong order, an unknown kind
 
     References
     ----------
@@ -72,7 +72,7 @@ class Bounded(Rule):
         return self.rule.spike_traces()
 
     def jump(self, local: Local) -> tuple[DenseUpdate | None, dict[str, Tensor]]:
-        """A jump of the rule inside by D, scaled where bounds are soft; it ends at a bound that it would pass."""
+        """A jump D of the rule inside, scaled if bounds are soft. A jump that would pass a bound ends on it."""
         update, jumped = self.rule.jump(local)
         w = local.weight
         if update is None or w is None:

@@ -1,4 +1,4 @@
-"""Checks at the door: each raises one error that names argument, value and what is allowed."""
+"""Checks of arguments: each raises one error that names the argument, its value and what is allowed."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def number(name: str, value: object, *, above: float = -math.inf, least: float =
 
     Raises
     ------
-    TypeError : no number
-    ValueError : out of range, or meant to be above 0 and 0 in float32
+    TypeError : not a number
+    ValueError : out of range, or above 0 but 0 in float32
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
@@ -82,7 +82,7 @@ def pair(name: str, value: object, what: str) -> tuple[Any, Any]:
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """The entry of `table` called `name`; an unknown name is answered with the nearest known ones."""
+    """The entry of `table` called `name`. An unknown name raises an error that suggests the nearest known ones."""
     if name in table:
         return table[name]
     raise ValueError(f"unknown {kind} {name!r}: {did_you_mean(name, table)}known are {', '.join(sorted(table))}")
@@ -95,8 +95,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 class Checked(ABCMeta):
-    """Metaclass of what users make. A wrong argument is told with the name of the class that was called, the nearest
-    argument and the allowed ones; numbers of NumPy and fractions become plain ones.
+    """Metaclass of classes that users call. A wrong argument raises an error with the name of the class, the nearest
+    argument and the allowed ones; NumPy numbers and fractions become plain numbers.
     """
 
     if not TYPE_CHECKING:  # type checkers and editors read __init__

@@ -15,20 +15,20 @@ class ContrastiveHebbian(Rule):
     """Three-factor Hebbian rule: dW/dt = rate ((delta * phi'(drive))^T x - decay W), summed over the rows.
 
     `delta` is the learning signal that reached the layer. With `TargetStream` it is the layer's own
-    contrast of its two streams, and W descends the layer's own loss; with a feedback signal the same rule
-    descends the global one.
+    contrast of its two streams, and W descends the layer's own loss. With a feedback signal the same rule
+    descends the global loss.
 
-    Unbounded where `decay` is 0, if slowly: the cosine contrast pulls as 1 / |activity|, so that weights onto relu
-    units grow no faster than the square root of time. Under the dot product and under the cross-entropy of a feedback
-    signal they go on growing, ever more slowly, once all samples are told apart.
+    Unbounded if `decay` is 0, but growth is slow: the cosine contrast pulls as 1 / |activity|, so weights onto relu
+    units grow no faster than the square root of time. With the dot product or the cross-entropy of a feedback signal
+    they still grow, more and more slowly, when all samples are separated.
 
     Parameters
     ----------
-    rate : float, in 1 / time, >= 0; default 1; a step of Euler with dt = tau takes rate x tau of the gradient
+    rate : float, in 1 / time, >= 0; default 1; an Euler step of dt = tau moves by rate x tau times the gradient
     decay : float, weight decay relative to the learning term, >= 0; default 0
-    traces : bool, default True: x, phi' and the label low-pass filtered with the postsynaptic neuron's tau,
-        which lets inputs follow each other without a pause; False takes all at one instant, right only where
-        activity has settled (a gate in the presentation)
+    traces : bool, default True: x, phi' and the label are low-pass filtered with the postsynaptic neuron's tau,
+        so inputs can follow each other without a pause; False uses all three unfiltered, which is right only
+        when activity has settled (a gate in the presentation)
 
     Raises
     ------

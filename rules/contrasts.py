@@ -1,8 +1,8 @@
-"""Contrasts: how a layer reads a learning signal out of its own two streams, and out of nothing else.
+"""Contrasts: how a layer computes a learning signal from its own two streams, and from nothing else.
 
 Each takes the input stream h (..., samples, n), the target stream z (..., targets, n) and the labels y
 (..., samples, targets) as they arrived at this layer. Row i of y sums to the presence of sample i: 1, or
-less while it is still arriving, or 0 for an empty row, which then teaches nothing.
+less while it is still arriving, or 0 for an empty row, so that an empty row teaches nothing.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Contrast(metaclass=Checked):
 
     @abstractmethod
     def similarity(self, h: Stream, z: Targets) -> Match:
-        """How alike each sample is to each target; the largest one is the prediction."""
+        """How similar each sample is to each target. The prediction is the target with the largest value."""
 
     @abstractmethod
     def drives(self, h: Stream, z: Targets, y: Match, rivals: Rivals | None = None) -> tuple[Stream, Targets]:
         """(delta_h, delta_z): minus the gradient of the loss, averaged over samples, in h and in z.
 
         `rivals` (..., 1, targets) is the weight of each target in the softmax: 1, or less for a row that is still
-        arriving, 0 for an empty one; None for all 1.
+        arriving, 0 for an empty row; None means all 1.
         """
 
 
@@ -135,13 +135,13 @@ class DotProduct(Contrast):
 
 @dataclass(frozen=True)
 class Difference(Contrast):
-    """Pair difference, the delta form: each sample is pulled to its own target, with no rival targets.
+    """Pair difference, the delta form: each sample is pulled to its own target; other targets do not count.
 
     Minus the gradient of <|v_y - u|^2> / 2 in h, with u = h / (|h| + kappa) and v likewise: delta_h =
-    P_u(y v - presence u) / (|h| + kappa) / samples. The target stream itself is not taught (delta_z = 0): taught with
-    the same sign, both streams meet in a point. With kappa=None activities are not normalised, delta_h =
-    (y z - presence h) / samples: right for a first layer; above, where both streams share the weights, a target that
-    is larger than the activity grows with every step, and only a strong decay of the weights keeps it finite.
+    P_u(y v - presence u) / (|h| + kappa) / samples. The target stream does not learn (delta_z = 0): with the same
+    sign, both streams would collapse to a point. With kappa=None activities are not normalised, delta_h =
+    (y z - presence h) / samples. That is right for a first layer. In higher layers both streams share the weights, so
+    a target larger than the activity grows with every step; only a strong weight decay keeps it finite.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ class Covariance(Rule):
     """Sejnowski's covariance rule: dW/dt = rate <(h - m_h) (x - m_x)^T>, with running means as ODE state:
     tau_mean dm_h/dt = <h> - m_h, tau_mean dm_x/dt = <x> - m_x; h post-, x presynaptic, <> the mean over rows.
 
-    Unbounded, as plain Hebb: the leading direction of the covariance grows. Synapses weaken where activities
+    Unbounded, like plain Hebb: the leading direction of the covariance grows. Synapses weaken if activities
     are anticorrelated. Combine it with `WeightDecay`, `Scaling` or `Bounded`.
 
     Parameters

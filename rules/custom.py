@@ -18,19 +18,19 @@ def hebbian(local: Local) -> Update:
 
 @dataclass(frozen=True)
 class Custom(Rule):
-    """A rule of one's own from a function: dW/dt = rate f(local), f returning `Update(post, pre, decay)`.
+    """Your own rule, from a function: dW/dt = rate f(local), where f returns `Update(post, pre, decay)`.
 
         def instar(local):  # dW/dt = rate <h (x - w)>
             post = local.share * local.post
             return ct.rules.Update(post, local.pre, decay=post.sum(-2))
         rule = ct.rules.Custom(instar, rate=0.1)
 
-    Whether it is bounded is for its author to say.
+    Whether it is bounded depends on the function.
 
     Parameters
     ----------
     function : callable, `Local` -> `Update` or `DenseUpdate`; default <h x^T>. Post factor (rows, post), pre factor
-        (rows, pre), rows as many as it likes; another shape is refused at the first call
+        (rows, pre), with any number of rows; other shapes raise an error at the first call
     rate : float, in 1 / time, >= 0; default 0.01
     traces : bool, presynaptic activity, gain and label through traces; default False
     supervised : bool, whether it needs `local.delta`, the learning signal; default False

@@ -1,4 +1,4 @@
-"""Differential Hebbian learning: changes that occur together."""
+"""Differential Hebbian learning: weights follow activities that change together."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ctsigprop.rules.update import Update
 class DifferentialHebb(Rule):
     """Kosko's differential Hebbian rule: dW/dt = rate (<dh/dt (dx/dt)^T> - decay W), h post- and x presynaptic.
 
-    x is the presynaptic trace (tau dx/dt = -x + r_below, tau of the postsynaptic neuron), whose derivative is
-    finite when the input jumps; <> is the mean over rows. Bounded for a bounded input where decay > 0, since
-    both factors are; without decay weights can drift.
+    x is the presynaptic trace (tau dx/dt = -x + r_below, tau of the postsynaptic neuron). Its derivative is
+    finite when the input jumps; <> is the mean over rows. Bounded for a bounded input if decay > 0, because
+    both factors are bounded; without decay weights can drift.
 
     Parameters
     ----------
     rate : float, in time (it multiplies a product of two rates of change), >= 0; default 0.1
     decay : float, weight decay relative to the Hebbian term, >= 0; default 0
-    traces : bool, only True (default): the rule is made of them
+    traces : bool, only True (default), because the rule needs them
 
     Raises
     ------

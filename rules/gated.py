@@ -14,8 +14,8 @@ from ctsigprop.rules.update import Update
 class PresynapticGatedHebb(Rule):
     """Presynaptically gated Hebb: dW/dt = rate <(h - theta) x^T>, h post-, x presynaptic, <> the mean over rows.
 
-    Only synapses whose presynaptic side is active change: up where the postsynaptic unit is above theta, down
-    where it is below. Unbounded.
+    Only synapses with an active presynaptic side change: up if the postsynaptic unit is above theta, down
+    if it is below. Unbounded.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class PresynapticGatedHebb(Rule):
 class PostsynapticGatedHebb(Rule):
     """Postsynaptically gated Hebb: dW/dt = rate <h (x - theta)^T>, h post-, x presynaptic, <> the mean over rows.
 
-    Only synapses onto an active unit change: up where the presynaptic side is above theta, down where it is
-    below, so that active inputs win over silent ones. Unbounded.
+    Only synapses onto an active unit change: up if the presynaptic side is above theta, down if it is
+    below, so active inputs win over silent ones. Unbounded.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from ctsigprop.rules.update import Update
 class Hebb(Rule):
     """Hebb's rule with decay: dW/dt = rate (<h x^T> - decay W), h post-, x presynaptic, <> the mean over rows.
 
-    Unbounded where `decay` is 0 or smaller than the growth that the input's correlation drives; a
-    simulation of it then ends with the status `DIVERGED`.
+    Unbounded if `decay` is 0, or smaller than the growth from the correlation of the input. A simulation
+    then ends with the status `DIVERGED`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Terms that keep weights in check, to be added to any rule."""
+"""Terms that limit weights, to add to any rule."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class Scaling(Rule):
     running mean of its activity as ODE state: tau_mean da/dt = <h> - a. A term to add: `Hebb() + Scaling()`.
 
     Brings a unit's mean activity to `target` and keeps the ratios of its weights. Unbounded: weights stay finite
-    where activity grows with them (non-negative units above threshold), not where a unit's mean activity is
-    negative or stays below `target` whatever its weights are.
+    if activity grows with them (non-negative units above threshold), but not if a unit's mean activity is
+    negative, or stays below `target` for all weights.
 
     Parameters
     ----------
     rate : float, in 1 / (time x activity), >= 0; default 0.01
-    target : float, mean activity to be reached, in units of activity; default 0.5
+    target : float, mean activity to reach, in units of activity; default 0.5
     tau_mean : float, time constant of the running mean, > 0; default 10, ten times a neuron's tau of 1
     traces : bool, without effect: the term combines with any rule; default False
 

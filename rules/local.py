@@ -1,4 +1,4 @@
-"""What a rule is allowed to see: one population of synapses, and the filtered spikes of its two sides."""
+"""What a rule may see: one population of synapses, and the filtered spikes of its two sides."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Local:
     post : Tensor (..., rows, post), postsynaptic activity
     pre : Tensor (..., rows, pre), presynaptic activity, or its trace where the rule has `traces=True`
     share : Tensor (..., rows, 1), weight of each row in an average over samples: 1 / samples, 0 for target rows
-    gain : Tensor (..., rows, post) or None, phi'(drive) or its trace; None where delta has it in already
+    gain : Tensor (..., rows, post) or None, phi'(drive) or its trace; None if delta already contains it
     delta : Tensor (..., rows, post) or None, the learning signal (already averaged over samples)
     variables : the rule's own ODE variables, such as a sliding threshold, by name
     weight, bias : Tensors (..., post, pre), (..., post) or None, the weights and biases; given only to rules with
-        `dense = True`, biases where there are any
+        `dense = True`, biases only if there are any
     post_slope, pre_slope : Tensors (..., rows, post), (..., rows, pre) or None, time derivatives of post and pre;
         given only to rules with `differential = True`
     distance : Tensor (..., rows, post) or None, how far the membrane potential is above threshold, in units of the
         gap between reset and threshold; given only to rules with `potential = True`
-    post_spikes, pre_spikes : Tensors (..., rows, post), (..., rows, pre) or None, the spikes of this instant; given
+    post_spikes, pre_spikes : Tensors (..., rows, post), (..., rows, pre) or None, the spikes at this time; given
         only to `jump`
-    broadcast : callable or None, function -> value of that function of the whole network; given only to rules
-        with `modulated = True`, and to be used for one number, the third factor
+    broadcast : callable or None, evaluates a function of the whole network; given only to rules with
+        `modulated = True`, and meant for one number, the third factor
     t : float, time
-    place : str, where these synapses are, such as " of layer 1", for messages
+    place : str, location of these synapses for messages, such as " of layer 1"
     """
 
     post: Float[Tensor, "*batch rows post"]
@@ -55,7 +55,7 @@ class Local:
     place: str = ""
 
     def rows(self, kept: slice, pre: Tensor) -> Local:
-        """The same units in some of their rows, with the presynaptic side that belongs to these."""
+        """The same units in some of the rows, with the matching presynaptic side."""
 
         def cut(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[..., kept, :]
@@ -90,8 +90,8 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class SpikeTrace:
-    """A low-pass filter of the spikes of one side of a synapse, one value per row and unit: tau dx/dt = -x, and a spike
-    adds 1 (pairing "all") or sets it to 1 (pairing "nearest"), after the rule has seen its value before the spike.
+    """A low-pass filter of the spikes on one side of a synapse, one value per row and unit: tau dx/dt = -x. A spike
+    adds 1 (pairing "all") or sets it to 1 (pairing "nearest"), after the rule has seen the value before the spike.
     """
 
     side: Literal["pre", "post"]
@@ -99,5 +99,5 @@ class SpikeTrace:
     pairing: Literal["all", "nearest"] = "all"
 
     def after(self, value: Tensor, spikes: Tensor) -> Tensor:
-        """Its value after the spikes of an instant."""
+        """The value of the trace after the spikes at one time."""
         return value + spikes if self.pairing == "all" else torch.where(spikes > 0, torch.ones_like(value), value)

@@ -14,7 +14,7 @@ from ctsigprop.rules.update import Update
 class Oja(Rule):
     """Oja's rule: dW/dt = rate (<h x^T> - diag<h^2> W), h post-, x presynaptic, <> the mean over rows.
 
-    Bounded: for linear units each row of W turns to the leading eigenvector of <x x^T> and to norm 1.
+    Bounded: for linear units each row of W turns to the leading eigenvector of <x x^T>, with norm 1.
     Several outputs learn the same component.
 
     Parameters

@@ -19,17 +19,17 @@ from ctsigprop.rules.update import Update
 class STDP(Rule):
     """Pair-based STDP: dW/dt = rate <S_post (a_plus x)^T - (a_minus y) S_pre^T>, S spike trains, x and y their traces.
 
-    tau_plus dx/dt = -x follows presynaptic and tau_minus dy/dt = -y postsynaptic spikes, so that a pair with the
-    postsynaptic spike later by s > 0 adds rate a_plus exp(-s / tau_plus), and one with the presynaptic spike later
-    takes off rate a_minus exp(-s / tau_minus), divided by the samples shown at once. Spikes at the same instant do not
-    pair. Biases stay as they are. Unbounded: `Bounded(STDP(), 0.0, 1.0, "hard")` keeps weights within bounds.
+    tau_plus dx/dt = -x follows presynaptic and tau_minus dy/dt = -y postsynaptic spikes. A pair with the postsynaptic
+    spike later by s > 0 adds rate a_plus exp(-s / tau_plus). A pair with the presynaptic spike later subtracts
+    rate a_minus exp(-s / tau_minus). Both are divided by the samples shown at once. Simultaneous spikes do not pair.
+    Biases do not change. Unbounded: `Bounded(STDP(), 0.0, 1.0, "hard")` keeps weights within bounds.
 
     Parameters
     ----------
     rate : float, factor on every change, >= 0; default 0.01
     a_plus, a_minus : float, size of potentiation and depression, in units of weight; default 1 and 1.05
     tau_plus, tau_minus : float, time constants of the window, in units of time, > 0; default 1 and 1, a neuron's tau
-    pairing : "all" (default), every pair counts; or "nearest", each spike with the last one of the other side
+    pairing : "all" (default), every pair counts; or "nearest", each spike pairs with the last one of the other side
 
     Raises
     ------
@@ -80,8 +80,8 @@ class TripletSTDP(Rule):
     """Triplet STDP: dW/dt = rate <S_post (a2_plus + a3_plus y_slow) x^T - y (a2_minus + a3_minus x_slow) S_pre^T>.
 
     x, x_slow follow presynaptic spikes with tau_plus, tau_x and y, y_slow postsynaptic ones with tau_minus, tau_y; a
-    spike meets the traces as they were just before it. Potentiation by a3_plus grows with the postsynaptic rate, which
-    pairs cannot explain. Spikes at the same instant do not pair. Biases stay as they are. Unbounded.
+    spike sees the traces just before it. Potentiation by a3_plus grows with the postsynaptic rate; a rule of pairs
+    cannot explain that. Simultaneous spikes do not pair. Biases do not change. Unbounded.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class TripletSTDP(Rule):
         the fit to visual cortex, all-to-all: 5e-10, 6.2e-3, 7e-3, 2.3e-4
     tau_plus, tau_x, tau_minus, tau_y : float, time constants, in the network's units of time, > 0; the fit's are in ms:
         16.8, 101, 33.7, 125
-    pairing : "all" (default), or "nearest", each spike with the last one of the other side
+    pairing : "all" (default), or "nearest", each spike pairs with the last one of the other side
 
     Raises
     ------

@@ -15,7 +15,7 @@ class OjaSubspace(Rule):
     """Oja's subspace rule: dW/dt = rate (<h x^T> - <h h^T> W), h post-, x presynaptic, <> the mean over rows.
 
     Bounded for linear units: the rows of W become an orthonormal basis of the leading subspace of <x x^T>.
-    The lateral term couples the outputs, so the rule is not of factor form and returns a `DenseUpdate`.
+    The lateral term couples the outputs, so the rule has no factor form and returns a `DenseUpdate`.
 
     Parameters
     ----------

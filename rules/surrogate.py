@@ -1,4 +1,4 @@
-"""The two forms of spiking sigprop with membrane potentials: a surrogate derivative, and voltages alone."""
+"""The two forms of sigprop with membrane potentials: a surrogate derivative, and voltages alone."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ctsigprop.rules.update import Update
 
 @dataclass(frozen=True)
 class Surrogate(Rule):
-    """Surrogate rule: dW/dt = rate ((delta * psi(u))^T x - decay W), summed over rows, u the potential's distance from
-    threshold in units of the gap between reset and threshold, x the presynaptic trace.
+    """Surrogate rule: dW/dt = rate ((delta * psi(u))^T x - decay W), summed over rows. u is the distance of the
+    potential from threshold in units of the gap between reset and threshold, x the presynaptic trace.
 
-    `delta` is the learning signal, the contrast of the layer's own two streams of spike rates; psi stands for the
-    derivative of a spike in the potential, and x is the derivative of the potential in the weight. Hebbian learning
-    without psi is `ContrastiveHebbian` on the same neurons. Unbounded where `decay` is 0, as `ContrastiveHebbian` is.
+    `delta` is the learning signal, the contrast of the layer's own two streams of spike rates; psi replaces the
+    derivative of a spike in the potential, and x is the derivative of the potential in the weight. Without psi, use
+    `ContrastiveHebbian` on the same neurons. Unbounded if `decay` is 0, like `ContrastiveHebbian`.
 
     Parameters
     ----------
     rate : float, in 1 / time, >= 0; default 4
     psi : "fast_sigmoid" (default), "arctan", "boxcar", "triangle", "gaussian", or "shift_add", piecewise linear between
         powers of 2, for hardware without multipliers
-    slope : float, steepness of psi, > 0; default 2, under which a boxcar reaches half the gap to each side
+    slope : float, steepness of psi, > 0; default 2, so that a boxcar reaches half the gap to each side
     decay : float, weight decay relative to the learning term, >= 0; default 0
 
     Raises
@@ -63,9 +63,9 @@ class Surrogate(Rule):
 class Voltage(Rule):
     """Voltage rule: dW/dt = rate (delta^T x - decay W), summed over rows, delta the contrast of membrane potentials.
 
-    The learning signal is read out of the potentials of the layer's own two streams, dL/dU, with no surrogate and no
-    spike of the layer in it; x is the presynaptic trace, the derivative of the potential in the weight. Unbounded
-    where `decay` is 0, as `ContrastiveHebbian` is.
+    The learning signal comes from the potentials of the layer's own two streams, dL/dU. It needs no surrogate and no
+    spikes of the layer. x is the presynaptic trace, the derivative of the potential in the weight. Unbounded if
+    `decay` is 0, like `ContrastiveHebbian`.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Surrogate derivatives: psi(u), u the potential's distance from threshold in units of its gap to the reset.
+"""Surrogate derivatives psi(u). u is the potential's distance from threshold in units of its gap to the reset.
 
-Each is 1 at threshold and falls off on both sides; `slope` is the steepness.
+Each one is 1 at threshold and falls off on both sides; `slope` is the steepness.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The registry of rules: one literal table."""
+"""The table of all rules by name."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def get(name: str) -> type[Rule]:
 
     Raises
     ------
-    ValueError : an unknown name; the message lists the nearest known ones
+    ValueError : an unknown name; the message suggests the nearest known ones
     """
     return lookup("rule", name, RULES)

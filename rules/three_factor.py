@@ -22,8 +22,8 @@ class Reward(metaclass=Checked):
     Parameters
     ----------
     value : callable, (activities, labels) -> number or tensor with one value: R at this moment. `activities` is a
-        mapping of names as in a state ("r.1", ...), `labels` the stimulus' one-hot labels or contexts (samples, width),
-        or None
+        mapping with names as in a state ("r.1", ...); `labels` are one-hot labels or contexts of the stimulus
+        (samples, width), or None
     tau_mean : float, time constant of the running mean, > 0; default 100
 
     References
@@ -47,20 +47,20 @@ class ThreeFactor(Rule):
 
     With eligibility traces the product is first filtered at each synapse: tau_e de/dt = -e + D, dW/dt = rate M e.
     Around a rule that acts at spikes this is reward-modulated STDP: `ThreeFactor(STDP(), Reward(...), tau_e=10.0)`.
-    Bounded if the rule inside is and M is a number >= 0: of a function or a reward nobody knows the sign.
+    Bounded if the rule inside is bounded and M is a number >= 0; functions and rewards may change sign.
 
     Parameters
     ----------
     rule : the rule inside; default `Hebb()`
-    modulator : number; function of time; or `Reward(...)`, measured on the network less its running mean; default 1
+    modulator : number; function of time; or `Reward(...)`, measured on the network minus its running mean; default 1
     tau_e : float or None, time constant of the eligibility traces, > 0; default None, no traces. With traces the
         rule holds one ODE variable per synapse, `eligibility`, and returns a `DenseUpdate`
     rate : float, factor on the rule inside, >= 0; default 1
 
     Raises
     ------
-    ValueError, TypeError : a modulator or time constant that is not as described, a rule inside that keeps eligibility
-        traces or a mean reward where this one does
+    ValueError, TypeError : a modulator or time constant not as described, a rule inside that has eligibility traces or
+        a mean reward when this one has them too
 
     References
     ----------
@@ -95,7 +95,7 @@ class ThreeFactor(Rule):
         return {**self.rule.variables(n_post, n_pre), **self.variables_here(n_post, n_pre)}
 
     def variables_here(self, n_post: int, n_pre: int) -> Shapes:
-        """The variables that are not of the rule inside."""
+        """The variables that do not belong to the rule inside."""
         shapes: Shapes = {}
         if isinstance(self.modulator, Reward):
             shapes["reward_mean"] = ((1,), 0.0)
@@ -126,7 +126,7 @@ class ThreeFactor(Rule):
         return self.rule.spike_traces()
 
     def jump(self, local: Local) -> tuple[Update | DenseUpdate | None, dict[str, Tensor]]:
-        """At spikes the rule inside jumps: the eligibility trace by D / tau_e, or without one the weight by M D."""
+        """At spikes the rule inside changes the eligibility trace by D / tau_e, or without traces the weight by M D."""
         update, jumped = self.rule.jump(local)
         if update is None:
             return None, jumped

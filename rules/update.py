@@ -1,4 +1,4 @@
-"""What a rule may say about one population of synapses: a post factor, a pre factor and a decay."""
+"""The output of a rule for one population of synapses: a post factor, a pre factor and a decay."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Factor = float | Tensor
 class Update:
     """The weight derivative in factor form, dW/dt = post^T pre - diag(decay) W.
 
-    A rule that returns this type is local by construction: it has no way to mention another synapse.
+    A rule that returns this type is local by construction: it cannot refer to another synapse.
 
     Parameters
     ----------
-    post : Tensor (..., rows, post), postsynaptic factor, the rule's rate included
+    post : Tensor (..., rows, post), postsynaptic factor, including the rule's rate
     pre : Tensor (..., rows, pre), presynaptic factor
     decay : float or Tensor (..., post), decay rate of each postsynaptic unit's weights, in 1 / time
     """
@@ -35,14 +35,14 @@ class Update:
         weight: Float[Tensor, "*batch post pre"],
         out: Float[Tensor, "*batch post pre"] | None = None,
     ) -> Float[Tensor, "*batch post pre"]:
-        """dW/dt as a dense matrix (..., post, pre), written into `out` where one is given."""
+        """dW/dt as a dense matrix (..., post, pre), written into `out` if it is given."""
         change = torch.matmul(self.post.mT, self.pre, out=out)
         if isinstance(self.decay, Tensor):
             return change.addcmul_(self.decay.unsqueeze(-1), weight, value=-1)
         return change.sub_(weight, alpha=self.decay) if self.decay else change
 
     def bias_derivative(self, bias: Float[Tensor, "*batch post"]) -> Float[Tensor, "*batch post"]:
-        """db/dt (..., post): a bias is the synapse from a unit whose activity is always 1."""
+        """db/dt (..., post): a bias is the synapse from a unit with constant activity 1."""
         return self.post.sum(-2) - self.decay * bias
 
     def scaled(self, factor: Factor) -> Update:
@@ -52,12 +52,12 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class DenseUpdate:
-    """The weight derivative of a rule that is not of factor form, one value per synapse.
+    """The weight derivative of a rule without factor form, one value per synapse.
 
     Parameters
     ----------
     change : Tensor (..., post, pre), dW/dt
-    bias : Tensor (..., post) or None, db/dt; None leaves the biases as they are
+    bias : Tensor (..., post) or None, db/dt; None keeps the biases fixed
     """
 
     change: Float[Tensor, "*batch post pre"]
@@ -68,11 +68,11 @@ class DenseUpdate:
         weight: Float[Tensor, "*batch post pre"],
         out: Float[Tensor, "*batch post pre"] | None = None,
     ) -> Float[Tensor, "*batch post pre"]:
-        """dW/dt as it is, copied into `out` where one is given."""
+        """dW/dt unchanged, copied into `out` if it is given."""
         return self.change if out is None else out.copy_(self.change)
 
     def bias_derivative(self, bias: Float[Tensor, "*batch post"]) -> Float[Tensor, "*batch post"]:
-        """db/dt (..., post), zero where the rule says nothing of biases."""
+        """db/dt (..., post), zero if the rule gives no bias term."""
         return torch.zeros_like(bias) if self.bias is None else self.bias
 
     def scaled(self, factor: Factor) -> DenseUpdate:

@@ -1,4 +1,4 @@
-"""Time integration of vector fields whose state is activities plus weights. Import name: `ctsigprop.solvers`."""
+"""Time integration of vector fields. Their state is activities plus weights. Import name: `ctsigprop.solvers`."""
 
 if __name__ != "ctsigprop.solvers":  # the same file under two names would make two classes of each solver
     raise ImportError("import this package as ctsigprop.solvers, not as " + __name__)

@@ -1,4 +1,4 @@
-"""The type of a solver, of its listener, and of the exception that carries a partial result."""
+"""The types of a solver and of its monitor, and the exception that carries a partial result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ctsigprop.solvers.stretch import Stretch
 
 @runtime_checkable
 class Monitor(Protocol):
-    """What a solver tells while it runs."""
+    """Receives what a solver reports while it runs."""
 
     def sample(self, t: float, state: Mapping[str, Tensor]) -> None:
-        """The state at one of the requested times, all tensors by name; valid only during the call."""
+        """Called with the state at a requested time, all tensors by name; valid only during the call."""
         ...
 
     def progress(self, t: float) -> None:
-        """Everything up to time t is done."""
+        """Called when everything up to time t is done."""
         ...
 
 
@@ -44,14 +44,14 @@ class Counts:
 
 
 class SolverStopped(Exception):
-    """An integration that could not go on.
+    """An integration that could not continue.
 
     Parameters
     ----------
-    status : Status, why
+    status : Status, the reason
     t : float, time of the last good state
-    state : HybridState, that state
-    detail : str, what exactly happened
+    state : HybridState, the last good state
+    detail : str, what happened exactly
     """
 
     def __init__(self, status: Status, t: float, state: HybridState, detail: str) -> None:
@@ -70,7 +70,7 @@ def broken_off(error: BaseException) -> Status:
 class Solver(metaclass=Checked):
     """A way to advance time. Subclasses are frozen dataclasses of their settings and hold no state.
 
-    `jumps` says whether the solver takes the jumps of a `JumpingField`; `path` is what its own steps are called in
+    `jumps` says whether the solver handles the jumps of a `JumpingField`; `path` is the name of its own steps in
     `stats["path"]`.
     """
 
@@ -79,11 +79,11 @@ class Solver(metaclass=Checked):
 
     @property
     def step(self) -> float | None:
-        """The length of a fixed step, in units of time; None where steps choose their own."""
+        """The length of a fixed step, in units of time; None if the solver chooses its steps."""
         return None
 
     def stable_step(self, tau: float, of_neuron: bool = True) -> float:
-        """The largest step with which a decay dv/dt = -v / tau of a neuron, or of a rule's variable, does not grow."""
+        """The largest step at which a decay dv/dt = -v / tau, of a neuron or of a rule's variable, does not grow."""
         return math.inf
 
     @abstractmethod
@@ -95,19 +95,19 @@ class Solver(metaclass=Checked):
         monitor: Monitor,
         counts: Counts,
     ) -> HybridState:
-        """Integrate over `stretch`, inside which `field` is smooth, and return the state at its end.
+        """Integrate over `stretch`, where `field` is smooth, and return the state at its end.
 
         Parameters
         ----------
         field : the right-hand side
-        state : where to start; not modified
-        stretch : from when to when, where a fixed step counts from, and the times at which `monitor.sample` is called
-        monitor : told of samples and progress
-        counts : added to
+        state : the initial state; not modified
+        stretch : start, stop, the origin of fixed steps, and the times at which `monitor.sample` is called
+        monitor : receives samples and progress
+        counts : counters that are increased
 
         Raises
         ------
-        SolverStopped : with the last good state, where the integration cannot go on
+        SolverStopped : if the integration cannot continue; it has the last good state
         """
 
 

@@ -1,4 +1,4 @@
-"""What a solver integrates: a vector field over activities (dense) and weights (in factor form)."""
+"""The interface to a solver: a vector field over activities (dense) and weights (in factor form)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctsigprop.rules.update import DenseUpdate, Update
 
 @runtime_checkable
 class Weight(Protocol):
-    """A weight matrix W (..., post, pre) that can be used without being formed."""
+    """A weight matrix W (..., post, pre) that can be used without computing its entries."""
 
     def drive(self, pre: Float[Tensor, "*batch rows pre"]) -> Float[Tensor, "*batch rows post"]:
         """Pre W^T."""
@@ -62,7 +62,7 @@ Changes = tuple[Mapping[str, Tensor], Mapping[str, Update | DenseUpdate]]
 
 @runtime_checkable
 class Jumping(Protocol):
-    """A field whose state jumps at the ends of steps."""
+    """A field with a state that jumps at the ends of steps."""
 
     def jump(
         self,
@@ -71,15 +71,15 @@ class Jumping(Protocol):
         weights: Mapping[str, Weight],
         slack: float = 0.0,
     ) -> Changes:
-        """What jumps at the end of `span`: units whose margin is at least -slack, and all that came from outside in
-        it (its end included, its start not). An update counts at once, W + post^T pre - diag(decay) W.
+        """The jumps at the end of `span`: from units with a margin of at least -slack, and from outside input after
+        its start and up to its end. An update applies at once, W + post^T pre - diag(decay) W.
         """
         ...
 
 
 @runtime_checkable
 class JumpingField(Jumping, Protocol):
-    """A vector field whose state also jumps: where a margin reaches 0, and at times that are known in advance."""
+    """A vector field with a state that also jumps: when a margin reaches 0, and at times known in advance."""
 
     def __call__(
         self, t: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]
@@ -88,11 +88,11 @@ class JumpingField(Jumping, Protocol):
         ...
 
     def margin(self, activities: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """The largest margin: negative between jumps, and a jump is due where it has reached 0."""
+        """The largest margin: negative between jumps. When it reaches 0, a jump is due."""
         ...
 
     def next_jump(self, t: float) -> float:
-        """The first time after t at which a jump comes from outside, infinity where there is none."""
+        """The first time after t at which a jump comes from outside; infinity if there is none."""
         ...
 
 
@@ -136,7 +136,7 @@ class CountingField(Protocol):
 
 @runtime_checkable
 class ExactField(Protocol):
-    """A vector field that can take its own step, in closed form for given input, the weights held."""
+    """A vector field that can take its own step, in closed form for given input and fixed weights."""
 
     def exact(self, t: float, dt: float, activities: Mapping[str, Tensor], weights: Mapping[str, Weight]) -> Changes:
         """(activities after a time dt, update of each weight at time t)."""

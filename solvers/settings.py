@@ -1,4 +1,4 @@
-"""What users set: the step of fixed methods, the tolerances of adaptive ones, the limit of both."""
+"""Settings of solvers: the step of fixed methods, the tolerances of adaptive ones, the step limit of both."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check_compile(solver: Solver, value: object, obstacle: str | None) -> None:
 class FixedStep(Solver, ABC):
     """The settings of methods with a fixed step, documented where the methods are.
 
-    Beyond `stability` (a class attribute, in units of tau) a linear decay grows from step to step. A method without
+    With steps above `stability` (a class attribute, in units of tau) a linear decay grows. A method without
     `tableau` has no compiled form.
     """
 
@@ -71,7 +71,7 @@ class FixedStep(Solver, ABC):
 
     @property
     def compile_obstacle(self) -> str | None:
-        """Why there is no compiled form, as a clause; None where there may be one."""
+        """Why there is no compiled form, as a clause; None if there may be one."""
         return None if self.tableau else TABLEAU_FREE
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class StepControlled(Solver, ABC):
 
     @property
     def compile_obstacle(self) -> str | None:
-        """Why there is no compiled form, as a clause; None where there may be one."""
+        """Why there is no compiled form, as a clause; None if there may be one."""
         return None if self.tableau else TABLEAU_FREE
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class StepControlled(Solver, ABC):
 
     @property
     def tolerances(self) -> Tolerances:
-        """Those of the weights are those of the activities where they are not given."""
+        """Tolerances; those of the weights default to those of the activities."""
         return Tolerances(
             self.rtol,
             self.atol,

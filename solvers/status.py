@@ -1,4 +1,4 @@
-"""Why an integration ended, each reason with the sentence a person reads."""
+"""Why an integration ended. Each reason has a sentence to read."""
 
 from __future__ import annotations
 

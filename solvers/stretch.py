@@ -1,4 +1,4 @@
-"""The stretch of time that a solver is asked to cover in one call."""
+"""The stretch of time that a solver covers in one call."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A stretch of time inside which the field is smooth. All times are in units of time of the network.
+    """A stretch of time in which the field is smooth. All times are in units of time of the network.
 
     Parameters
     ----------
     span : (start, stop), start < stop
-    origin : float, time from which a fixed step counts, <= start: a run resumed inside a stretch then takes the very
-        steps of one that was not interrupted
-    times : increasing times in (start, stop] at which the state is asked for; default none
+    origin : float, time from which fixed steps count, <= start. A run resumed inside a stretch then takes the same
+        steps as one that was not interrupted
+    times : increasing times in (start, stop] at which the state is needed; default none
     """
 
     span: tuple[float, float]
@@ -24,10 +24,10 @@ class Stretch:
 
     @property
     def start(self) -> float:
-        """Where the stretch begins, in units of time."""
+        """Start of the stretch, in units of time."""
         return self.span[0]
 
     @property
     def stop(self) -> float:
-        """Where it ends, in units of time."""
+        """End of the stretch, in units of time."""
         return self.span[1]

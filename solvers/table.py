@@ -1,4 +1,4 @@
-"""The registry of solvers: one literal table."""
+"""The table of all solvers by name."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def get(name: str) -> type[Solver]:
 
     Raises
     ------
-    ValueError : an unknown name; the message lists the nearest known ones
+    ValueError : an unknown name; the message suggests the nearest known ones
     """
     return lookup("solver", name, SOLVERS)

@@ -1,1 +1,1 @@
-"""What one asks of a network or a solution."""
+"""Measurements on a network or a solution."""

@@ -29,18 +29,18 @@ def alignment(
 ) -> xr.DataArray:
     """Cosine, layer by layer, between what the rule does and minus the gradient of the global loss.
 
-    The samples x are shown until activity, traces and error units have settled, weights held. Then dW/dt is
-    compared with minus the gradient of the top layer's loss through the whole network, which no rule here ever sees.
-    1 is gradient descent, 0 is unrelated, below 0 the loss would rise.
+    The samples x are shown, with the weights fixed, until activity, traces and error units have settled. Then dW/dt is
+    compared with minus the gradient of the top layer's loss through the whole network. No rule here sees that
+    gradient. 1 means gradient descent, 0 means unrelated; below 0 the loss would rise.
 
     Parameters
     ----------
-    sol_or_state : a State; or a Solution with `Probe("weights", ...)`, and, where the network has them,
-        "biases", "target_generator" and "feedback" at the same times: then along the trajectory
+    sol_or_state : a State; or a Solution with `Probe("weights", ...)` and, if the network has them, with probes of
+        "biases", "target_generator" and "feedback" at the same times, for one value per recorded time
     x, y : samples (n, inputs) and labels (n,) or contexts (n, width) to measure on
     network : the network, needed with a State; default the one that made the Solution
     of : "weights" (default), dW/dt against minus dL/dW; or "drive", the postsynaptic factor of the input stream
-        against minus dL/d(drive), row by row taken together
+        against minus dL/d(drive), all rows together
 
     Returns
     -------

@@ -21,15 +21,15 @@ STRONG = 50.0
 
 
 def stdp_window(rule: Rule, intervals: Sequence[float] | None = None, solver: Solver | None = None) -> xr.DataArray:
-    """Weight change by one pair of spikes against the interval from the presynaptic to the postsynaptic one.
+    """Weight change from one pair of spikes, against the interval from the presynaptic to the postsynaptic spike.
 
-    One LIF unit spikes once; each interval has a presynaptic unit of its own, with a synapse of weight 0 to begin with.
+    One LIF unit spikes once. Each interval has its own presynaptic unit, whose weight is 0 at the start.
 
     Parameters
     ----------
     rule : a rule that acts at spikes, such as `STDP()` or a bounded one
-    intervals : times of the postsynaptic less the presynaptic spike, in units of time; default 81 of them over three
-        times the longest time constant of the rule's traces on either side, evenly spaced
+    intervals : time of the postsynaptic spike minus that of the presynaptic one, in units of time; default 81 evenly
+        spaced values, up to three times the longest time constant of the rule's traces on either side
     solver : default `EventDriven()`
 
     Returns

@@ -1,4 +1,4 @@
-"""Batch runs: compare rules, sweep parameters, on some processes or on a cluster, and lose nothing."""
+"""Batch runs: compare rules and sweep parameters, on several processes or a cluster."""
 
 from ctsigprop.batch.compare import compare
 from ctsigprop.batch.job import Budget, Record, StopBelow, Trial

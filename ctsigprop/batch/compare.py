@@ -48,31 +48,31 @@ def compare(
     retry: bool = False,
     progress: bool | None = None,
 ) -> Runs:
-    """Run every network with every seed, and say which differ by more than chance.
+    """Run every network with every seed, and report which ones differ by more than chance.
 
-    A seed decides the initial weights and the order of the presentations, the same for all networks. No label reaches
-    a network while it is tested: it is shown test samples alone, from a state without any trace of a training label,
-    and metrics are given its answers and the labels, never the network.
+    A seed sets the initial weights and the order of the presentations, the same for all networks. No label
+    reaches a network during testing: it sees only the test samples, from a state without any trace of a training
+    label. The metrics get its answers and the labels, never the network itself.
 
     Parameters
     ----------
     networks : mapping of names to a Network, a pair (network, stimulus), or a `Trial` with its own stimulus or solver
-    stimulus : what they are shown: Presentations, whose order follows the seed; any other Stimulus; or a function
-        seed -> Stimulus, which may also draw another split of the data
+    stimulus : what the networks see: Presentations, in an order set by the seed; any other Stimulus; or a function
+        seed -> Stimulus, which may also draw a new split of the data
     seeds : different integers >= 0, or how many; default 10
     test : test samples and labels: a pair (x, y), a `ct.datasets.Dataset`, or a function seed -> one of these.
-        Default: the samples shown in training; the metrics are then called "training accuracy" and so on, with a
-        warning
+        Default: the training samples; the metrics are then called "training accuracy" and so on, and a warning says
+        so
     metrics : list of "accuracy", "error", "margin", or mapping of names to functions of (scores, labels) or of (state);
-        default the accuracy
-    budget : "presentations" (default), all see the whole stimulus; "rhs" or "seconds", all are judged where the
-        cheapest of them, with the same seed, has come to the end of its stimulus; or a pair such as ("rhs", 5000)
-    solver, execution : as in `simulate`; with execution="plain" no runs go side by side. A store names a run by its
-        solver, with `compile=True` where the execution is "compiled"; the other executions make no difference
+        default accuracy
+    budget : "presentations" (default), all see the whole stimulus; "rhs" or "seconds", all are judged at the cost at
+        which the cheapest network with the same seed finishes its stimulus; or a pair such as ("rhs", 5000)
+    solver, execution : as in `simulate`; execution="plain" runs them one at a time. A store names a run by its
+        solver, with `compile=True` if the execution is "compiled"; the other executions do not change the name
     every : presentations between two points of the learning curve (time, for a continuous stimulus); default a tenth
     stop : function of (curve, share of the stimulus shown) -> reason to stop or None, such as `ct.StopBelow(...)`
-    paired_test : "t" (default), "permutation" or "wilcoxon", over pairs that share a seed, corrected after Holm
-    reference : name of the network with which all others are compared; default every pair
+    paired_test : "t" (default), "permutation" or "wilcoxon", over pairs that share a seed, with Holm's correction
+    reference : name of the network to compare all others with; default every pair
     store, engine, n_jobs, retry, progress : as in `sweep`
 
     Returns

@@ -1,4 +1,4 @@
-"""Experiments as TOML files: read, changed from the command line, checked, and turned into the calls of `ctsigprop`."""
+"""Experiments as TOML files: read, changed from the command line, checked, and turned into calls of `ctsigprop`."""
 
 from __future__ import annotations
 

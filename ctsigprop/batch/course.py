@@ -1,4 +1,4 @@
-"""Runs at work: from point to point of their learning curves, one after another or side by side."""
+"""Runs in progress: from point to point of their learning curves, one by one or side by side."""
 
 from __future__ import annotations
 

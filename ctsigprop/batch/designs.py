@@ -1,4 +1,4 @@
-"""Designs: which settings a sweep tries."""
+"""Designs: the settings that a sweep tries."""
 
 from __future__ import annotations
 

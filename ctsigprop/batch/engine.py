@@ -1,4 +1,4 @@
-"""Where runs are done: in this process, in several of this machine by joblib, or on a Dask cluster."""
+"""Where runs are done: in this process, in several processes by joblib, or on a Dask cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name for a configuration: the same for the same numbers, data and code, another one where any of them differs."""
+"""A name for a configuration: the same for equal numbers, data and code, a different one if any of them differs."""
 
 from __future__ import annotations
 

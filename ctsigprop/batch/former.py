@@ -1,6 +1,6 @@
-"""Fingerprints as version 0.1 made them, by the modules that classes stood in then: its stores of runs are still known.
+"""Fingerprints as version 0.1 made them, with the module names of that version, so that its stores still work.
 
-The table is closed. What came later has no such fingerprint, and neither has what gives other numbers since.
+The table is closed. Later classes have no such fingerprint, nor have classes that give other numbers since then.
 """
 
 from __future__ import annotations

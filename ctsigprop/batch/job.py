@@ -1,4 +1,4 @@
-"""One run of a batch: what it needs, and what comes out of it."""
+"""One run of a batch: its inputs and its outcome."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Settings = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Trial(metaclass=Checked):
-    """A network with what is its own in a comparison or a sweep.
+    """A network with its own stimulus, solver or test set, for a comparison or a sweep.
 
     Parameters
     ----------
-    network : what is trained
-    stimulus : what this network is shown, a Stimulus or a function seed -> Stimulus; default the common one
-    solver : how its time is advanced; default the common one
-    test : what it is tested on; default the common one
+    network : the network to train
+    stimulus : what this network sees, a Stimulus or a function seed -> Stimulus; default the common one
+    solver : the solver of its runs; default the common one
+    test : its test samples and labels; default the common ones
     """
 
     network: Network
@@ -46,9 +46,9 @@ class Trial(metaclass=Checked):
 
 @dataclass(frozen=True)
 class Budget(metaclass=Checked):
-    """What every run may spend: "presentations" (the whole stimulus), "rhs" evaluations, or "seconds" of wall time.
+    """The budget of every run: "presentations" (the whole stimulus), "rhs" evaluations, or "seconds" of wall time.
 
-    `amount` None for "rhs" and "seconds" means as much as the cheapest run with the same seed needs for the whole
+    With "rhs" and "seconds", `amount` None means what the cheapest run with the same seed needs for the whole
     stimulus.
     """
 
@@ -65,7 +65,7 @@ class Budget(metaclass=Checked):
 
     @property
     def column(self) -> str:
-        """The quantity of the curve that is spent."""
+        """The column of the learning curve that counts what was spent."""
         return {"presentations": "shown", "rhs": "rhs_evaluations", "seconds": "seconds"}[self.kind]
 
 
@@ -82,12 +82,12 @@ def as_budget(budget: object) -> Budget:
 
 @dataclass(frozen=True)
 class StopBelow(metaclass=Checked):
-    """Stop a run whose `metric` is below `least` once the share `after` of its stimulus has been shown.
+    """Stop a run if its `metric` is below `least` once it has seen the share `after` of its stimulus.
 
     Parameters
     ----------
     metric : str, a metric of the run
-    least : float, what it must have reached
+    least : float, the value it must have reached
     after : float, share of the stimulus, 0 ... 1; default 0.25
     """
 
@@ -130,20 +130,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Record:
-    """What came out of one run.
+    """The outcome of one run.
 
     Parameters
     ----------
     settings, seed : of the job
-    status : "completed"; "stopped" early; "diverged" and the other reasons of a solver; or "failed", it raised
-    message : str, the sentence a person reads
+    status : "completed"; "stopped" early; "diverged" or another reason from the solver; or "failed", it raised an error
+    message : str, a sentence that explains the status
     curve : lists over the points of the learning curve: "shown" (presentations, or time of a continuous stimulus),
-        every metric, "rhs_evaluations" and "seconds" spent up to there
+        every metric, and the "rhs_evaluations" and "seconds" spent so far
     counts : steps, right-hand side evaluations and rejected steps of the whole run
     axis : "presentation" or "time"
-    megabytes : float, peak resident memory of the process during the run; NaN where unknown
-    traceback : str, where it raised
-    time_unit : str, what the unit of time of its network is called
+    megabytes : float, peak resident memory of the process during the run; NaN if unknown
+    traceback : str, of the error, if it raised one
+    time_unit : str, name of its network's unit of time
     """
 
     settings: Settings

@@ -1,4 +1,4 @@
-"""The keys of a configuration file, read off the models that check it."""
+"""The keys of a configuration file, taken from the models that check it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is judged by: metrics of a network's outputs, kept apart from the labels until both are in."""
+"""The metrics of a run. A network's outputs and the labels stay separate until both are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a configuration file: a table with a `name` and the settings of what is called so."""
+"""Parts of a configuration file: tables with a `name` and the settings of the object with this name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a user asks for to a list of jobs: one per setting and seed, checked and named before anything runs."""
+"""From a user's request to a list of jobs: one per setting and seed, checked and named before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of runs as text, with format, version and checksum; and what can be wrong with a store of them."""
+"""Records of runs as text, with format, version and checksum; and the errors of a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPENT = ("shown", "rhs_evaluations", "seconds")
 
 
 class StoreError(OSError):
-    """A store that cannot be used: full, read-only, of another or of a newer format."""
+    """A store that cannot be used: it is full, read-only, or in another or a newer format."""
 
 
 class UnreadableStore(Unreadable, StoreError):

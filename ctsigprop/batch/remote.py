@@ -1,4 +1,4 @@
-"""A store of runs anywhere that fsspec reaches: an object store, a server, another machine's disk."""
+"""A store of runs on any file system that fsspec reaches: an object store, a server, another machine's disk."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ctsigprop.results.solution import Solution
 
 
 class RemoteStore(RunStore):
-    """The runs under one address of a file system that fsspec knows, laid out as in `Store`.
+    """The runs under one address of a file system that fsspec supports, laid out as in `Store`.
 
-    Object stores write a file whole or not at all, and a checksum tells where another system did not. They have no
-    locks: two sweeps at once may do a run twice, and write the same twice.
+    Object stores write a file whole or not at all; on other systems a checksum finds files that are incomplete. There
+    are no locks: two sweeps at the same time may do the same run twice, and write the same result twice.
 
     Parameters
     ----------
     address : such as "s3://bucket/runs" or "sftp://host/runs"
-    options : of the file system, such as credentials
+    options : options of the file system, such as credentials
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a batch gives back: tables, labelled curves, plots."""
+"""The results of a batch: tables, labelled curves, plots."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ COUNTED = ("completed", "stopped")
 
 @dataclass(frozen=True, repr=False)
 class Runs:
-    """The runs of a batch, in the order in which they were planned.
+    """The runs of a batch, in the order they were planned.
 
     Parameters
     ----------
     records : one Record per run
-    keys : the run's folder in the store, and the name of its configuration
-    metrics : names of the metrics, the first one the one that is compared and drawn unless another is named
+    keys : for each run its folder in the store, which is also the name of its configuration
+    metrics : names of the metrics; the first one is compared and drawn unless you name another
     factors : names of the settings
-    compared : the setting whose levels are compared, or None
-    budget : what each run might spend
+    compared : the setting to compare, or None
+    budget : what each run could spend
     test : "t", "permutation" or "wilcoxon", the paired test
-    reference : the level with which all others are compared; default every pair
+    reference : the level to compare all others with; default every pair
     """
 
     records: Sequence[Record] = field(repr=False)
@@ -60,11 +60,11 @@ class Runs:
 
     @classmethod
     def load(cls, store: str | Path) -> Runs:
-        """The runs of the comparison or sweep that was last started in a store; those not done are "missing".
+        """The runs of the comparison or sweep started last in a store; unfinished ones have the status "missing".
 
         Raises
         ------
-        StoreError : no store; where it is damaged or of a newer format, one that is an `Unreadable` (a ValueError) too
+        StoreError : there is no store. If it is damaged or in a newer format, also an `Unreadable` (a ValueError)
         """
         place = open_store(store)
         if place is None:
@@ -87,7 +87,7 @@ class Runs:
             raise UnreadableStore(f"{place.place}/{place.plan_names()[-1]} is damaged: {error}") from None
 
     def noted(self) -> Settings:
-        """What `load` needs besides the records, for a store."""
+        """The information, besides the records, that `load` needs from a store."""
         budget = (self.budget.kind, self.budget.amount)
         compared = {"compared": self.compared, "test": self.test, "reference": self.reference}
         return {"metrics": self.metrics, "factors": self.factors, **compared, "budget": budget}
@@ -96,7 +96,7 @@ class Runs:
     def runs(self) -> pd.DataFrame:
         """One row per run: settings, seed, status, message, metrics at the end or at the budget, and counts.
 
-        Nothing in it depends on when, where or how often interrupted the runs were done.
+        It does not depend on when or where the runs were done, or how often they were interrupted.
         """
         rows = []
         for key, record, point in zip(self.keys, self.records, self._points, strict=True):
@@ -119,18 +119,18 @@ class Runs:
 
     @property
     def table(self) -> pd.DataFrame:
-        """`summary()` where levels are compared, else `runs`."""
+        """`summary()` if levels are compared, else `runs`."""
         return self.runs if self.compared is None else self.summary()
 
     @cached_property
     def levels(self) -> list[Level]:
-        """The levels of what is compared, in order."""
+        """The levels of the compared setting, in order."""
         if self.compared is None:
             raise ValueError(f"nothing is compared: choose with .compare_by(one of {', '.join(self.factors)})")
         return list(dict.fromkeys(tables.plain(record.settings[self.compared]) for record in self.records))
 
     def compare_by(self, name: str, reference: Level | None = None) -> Runs:
-        """The same runs, with the levels of one setting compared, pairing runs that agree in all else."""
+        """The same runs, comparing the levels of one setting. Runs that agree in everything else form a pair."""
         return replace(self, compared=name, reference=reference)
 
     @cached_property
@@ -150,9 +150,9 @@ class Runs:
         return points
 
     def values(self, metric: str | None = None) -> pd.DataFrame:
-        """Final values of a metric, one row per level, one column per block (all that is not compared, seed included).
+        """Final values of a metric, one row per level, one column per block (all else, including the seed).
 
-        Runs that raised or diverged are NaN.
+        Runs that raised an error or diverged are NaN.
         """
         name = self._metric(metric)
         level = self.levels and self.compared
@@ -166,7 +166,7 @@ class Runs:
     def summary(self, metric: str | None = None) -> pd.DataFrame:
         """One row per level: mean, its 95 % bootstrap interval, seeds, failures, and mean costs of a run.
 
-        Where a reference was chosen, also the paired difference from it, with its p-value before and after Holm.
+        With a reference, also the paired difference from it, with its p-value before and after Holm's correction.
         """
         summary = summarise(self.values(metric))
         by = self._drawable(self.runs)[self.compared]
@@ -184,7 +184,7 @@ class Runs:
         return summary
 
     def differences(self, metric: str | None = None) -> pd.DataFrame:
-        """Paired differences a - b of all pairs of levels, or from the reference: mean, interval, p, p after Holm."""
+        """Paired differences a - b for all pairs of levels, or from the reference: mean, interval, p, p after Holm."""
         return differences(self.values(metric), self.reference, self.test)
 
     @cached_property
@@ -193,12 +193,12 @@ class Runs:
         return tables.curves(self.records, self.metrics, self.factors)
 
     def plot(self, metric: str | None = None, *, x: str | None = None, ax: Axes | None = None) -> Axes:
-        """Learning curves with 95 % bands where levels are compared; else the final metric over the settings.
+        """Learning curves with 95 % bands if levels are compared, else the final metric against the settings.
 
         Parameters
         ----------
         metric : default the first one
-        x : of curves, "rhs_evaluations" or "seconds" instead of what was shown; of a sweep, the setting to draw along
+        x : for curves, "rhs_evaluations" or "seconds" instead of presentations; for a sweep, the setting on the x axis
         ax : Axes to draw on; default new ones
         """
         name = self._metric(metric)
@@ -207,11 +207,11 @@ class Runs:
         return batches.sweep(self._drawable(self.runs), name, [x] if x else list(self.factors), ax)
 
     def to_markdown(self) -> str:
-        """The table as GitHub's Markdown; where levels are compared, followed by the paired differences."""
+        """The table in GitHub's Markdown, followed by the paired differences if levels are compared."""
         return "\n\n".join(tables.markdown(part) for part in self._printed())
 
     def to_latex(self) -> str:
-        """The table in LaTeX (booktabs); where levels are compared, followed by the paired differences."""
+        """The table in LaTeX (booktabs), followed by the paired differences if levels are compared."""
         return "\n".join(part.to_latex(index=False, escape=True) for part in self._printed())
 
     def _repr_html_(self) -> str:

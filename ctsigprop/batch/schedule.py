@@ -1,4 +1,4 @@
-"""A batch at work: skips what is done, groups what is alike, hands it to the engine, and survives lost workers."""
+"""Runs a batch: skips finished runs, groups similar ones, passes them to the engine, and survives lost workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a batch slow, told once for each solver while it goes on."""
+"""Reports what makes a batch slow, once per solver, while it runs."""
 
 from __future__ import annotations
 

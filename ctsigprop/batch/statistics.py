@@ -1,4 +1,4 @@
-"""Few numbers, honestly compared: bootstrap intervals, paired tests, and a correction for making several of them."""
+"""Statistics for few samples: bootstrap intervals, paired tests, and a correction for multiple tests."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 STORE/store.json        format and version
 STORE/KEY/run.json      the record of one run, with a checksum; KEY is the fingerprint of its whole configuration
-STORE/KEY/solution/     its last solution, where asked for; `ct.load` reads it
-STORE/plans/NAME.json   what a sweep is made of: keys, settings and seeds, in order
-STORE/locks/KEY.lock    held by the process that is at it; the system lets go of it when the process dies
+STORE/KEY/solution/     its last solution, with keep=True; `ct.load` reads it
+STORE/plans/NAME.json   the plan of a sweep: keys, settings and seeds, in order
+STORE/locks/KEY.lock    held by the process that does the run; the system releases it when the process dies
 """
 
 from __future__ import annotations
@@ -43,51 +43,51 @@ FOLDERS = ("plans", "locks")
 
 
 class RunStore(ABC):
-    """Where the runs of a batch are kept. Opening it for reading changes nothing there."""
+    """Where the runs of a batch are kept. Opening it for reading changes nothing."""
 
     place: str
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make it, see that it can be written to, and remove what processes that died have left half-written.
+        """Create it, check that it can be written to, and remove half-written files of processes that died.
 
         Raises
         ------
-        StoreError : it cannot be made or written to; nothing of it is left
+        StoreError : it cannot be created or written to; no trace of it is left
         """
 
     @abstractmethod
     def text(self, name: str) -> str | None:
-        """What stands under a name, or None."""
+        """The text stored under a name, or None."""
 
     @abstractmethod
     def put(self, name: str, text: str) -> None:
-        """Put a text under a name, whole or not at all."""
+        """Store a text under a name, whole or not at all."""
 
     @abstractmethod
     def keys(self) -> list[str]:
-        """The runs that are there, sorted."""
+        """The keys of the stored runs, sorted."""
 
     @abstractmethod
     def plan_names(self) -> list[str]:
-        """Names of the noted sweeps, the latest last."""
+        """Names of the recorded sweeps, the latest last."""
 
     @abstractmethod
     def write(self, key: str, record: Record, sol: Solution | None = None) -> None:
-        """Add a run, or put it in the place of an earlier one; a reader sees the whole of either.
+        """Add a run, or replace an earlier one. A reader sees one or the other, always complete.
 
         Raises
         ------
-        StoreError : the disk is full, or may not be written to; nothing of the run is left there
+        StoreError : the disk is full or not writable; nothing of the run is left there
         """
 
     @abstractmethod
     def claim(self, key: str) -> AbstractContextManager[bool]:
-        """Whether this process may do the run now; no other one may until the block is left."""
+        """Whether this process may do the run now. No other process may until the `with` block ends."""
 
     @abstractmethod
     def running(self) -> list[str]:
-        """The runs that some process is at, as far as can be told."""
+        """The runs that some process is doing now, as far as can be known."""
 
     def __contains__(self, key: str) -> bool:
         return self.text(f"{key}/{RUN}") is not None
@@ -98,16 +98,16 @@ class RunStore(ABC):
         Raises
         ------
         Damaged : it is cut short or was changed
-        StoreError : it is of a newer format
+        StoreError : it is in a newer format
         """
         return decoded(self.text(f"{key}/{RUN}") or "", f"{self.place}/{key}/{RUN}", key)
 
     def read_planned(self, key: str, settings: Settings, seed: int) -> Record:
-        """The record of a run whose settings and seed are known.
+        """The record of a run with known settings and seed.
 
         Raises
         ------
-        Damaged, StoreError : as `read`; the record of another run is damage too
+        Damaged, StoreError : as in `read`; the record of another run also counts as damage
         """
         record = self.read(key)
         if seed != record.seed or as_text(settings) != as_text(record.settings):
@@ -115,7 +115,7 @@ class RunStore(ABC):
         return record
 
     def found(self, key: str, settings: Settings, seed: int, metrics: Sequence[str] = ()) -> Record:
-        """The record of a planned run, or one that says that it is missing or damaged."""
+        """The record of a planned run, or one that says the run is missing or damaged."""
         if key not in self:
             return Record(settings, seed, "missing", "This run has not been done yet.")
         try:
@@ -128,25 +128,25 @@ class RunStore(ABC):
             return Record(settings, seed, "damaged", f"{damaged}; it is done again when the sweep goes on")
 
     def intact(self, key: str) -> bool:
-        """Whether the run is there and undamaged."""
+        """Whether the run is stored and undamaged."""
         try:
             return key in self and bool(self.read(key))
         except Damaged:
             return False
 
     def plan(self, title: str, runs: Sequence[Job], about: Settings) -> None:
-        """Note what a sweep is made of, under the fingerprint of its runs."""
+        """Record the plan of a sweep, under the fingerprint of its runs."""
         planned = [{"key": run.key, "settings": run.settings, "seed": run.seed} for run in runs]
         body = {"title": title, "about": about, "runs": planned}
         text = sealed(json.loads(json.dumps(body, default=as_plain)))
         self.put(f"plans/{digest(''.join(run.key for run in runs))[:20]}.json", text)
 
     def plans(self) -> list[Plan]:
-        """Every noted sweep, the latest last.
+        """Every recorded sweep, the latest last.
 
         Raises
         ------
-        UnreadableStore : a plan that is damaged, or of something else
+        UnreadableStore : a plan that is damaged, or a file that is no plan
         """
         return [checked_plan(self.text(name) or "", f"{self.place}/{name}") for name in self.plan_names()]
 
@@ -156,11 +156,11 @@ class Store(RunStore):
 
     Parameters
     ----------
-    path : folder; made by the first `prepare`
+    path : the folder; the first `prepare` creates it
 
     Raises
     ------
-    StoreError : the folder is something else, or of a newer format
+    StoreError : the folder is not a store, or is in a newer format
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -255,7 +255,7 @@ class Store(RunStore):
         ]
 
     def clean(self) -> None:
-        """Remove what processes that died have left: parts of runs, of plans and of the head, and locks."""
+        """Remove what processes that died left behind: parts of runs, of plans and of store.json, and locks."""
         for part in self.path.glob(".*.part"):
             with self.claim(part.name.split(".")[1]) as mine:
                 if mine and part.is_dir():

@@ -1,4 +1,4 @@
-"""Sweep parameters: many runs, each once, whatever happens on the way."""
+"""Sweep parameters: many runs, each done once, even after an interruption."""
 
 from __future__ import annotations
 
@@ -52,32 +52,32 @@ def sweep(
     keep: bool = False,
     progress: bool | None = None,
 ) -> Runs:
-    """Run what `build` makes of every point of a design, with every seed.
+    """Run the network that `build` makes for each point of a design, with every seed.
 
-    With a store each run is one folder of it, written whole or not at all and named by the fingerprint of its full
-    configuration: settings, seed, network, data, solver, metrics. Starting the same again does what is missing. Runs
-    that raise, diverge or are stopped stand in the table with their status and message; the others go on.
+    In a store each run is one folder, written whole or not at all. Its name is the fingerprint of the run's full
+    configuration: settings, seed, network, data, solver, metrics. Start the same sweep again to do the missing runs.
+    Runs that raise, diverge or are stopped appear in the table with status and message; the others continue.
 
     Parameters
     ----------
-    build : function of one point's settings, by keyword (and of `seed`, if it has such an argument), that returns a
+    build : function of one point's settings, by keyword (and of `seed`, if it has that argument), that returns a
         Network, a pair (network, stimulus) or a `Trial`
     settings : mapping of names to lists of values, or to SciPy distributions
     stimulus, test, metrics, budget, solver, execution, every, stop : as in `compare`
-    design : "grid", "random" or "sobol"; default a grid where all settings are lists, else random
-    n : int, points of a random or Sobol design
-    design_seed : int, decides their draws; default 0
+    design : "grid", "random" or "sobol"; default a grid if all settings are lists, else random
+    n : int, number of points of a random or Sobol design
+    design_seed : int, sets the points drawn; default 0
     seeds : different integers >= 0, or how many; default 1
-    store : folder of the runs, or an address that fsspec knows, such as "s3://bucket/runs"; default none, runs are kept
-        in memory
-    engine : "local" (default), processes of this machine; the address of a Dask scheduler; or a `distributed.Client`.
+    store : folder of the runs, or an address that fsspec supports, such as "s3://bucket/runs"; default none, runs are
+        kept in memory
+    engine : "local" (default), processes on this machine; the address of a Dask scheduler; or a `distributed.Client`.
         Workers of a cluster must see the store under the same path
-    n_jobs : int, processes of this machine, each with one thread; -1 for one per core. Default 1, none but this one, so
+    n_jobs : int, processes on this machine, each with one thread; -1 for one per core. Default 1, only this process, so
         that wall times are not disturbed
-    retry : bool, whether runs in the store that did not complete are done again; default False
-    keep : bool, whether the last solution of every run is stored too; default False
-    progress : bool, show a progress bar, and say of slow runs what they spend their time on; default: on a terminal.
-        In a log file the bar takes a line a minute
+    retry : bool, whether to repeat runs in the store that did not complete; default False
+    keep : bool, whether to store the last solution of every run too; default False
+    progress : bool, show a progress bar, and report what slow runs spend their time on; default: on a terminal.
+        In a log file the bar prints one line a minute
 
     Returns
     -------
@@ -85,9 +85,9 @@ def sweep(
 
     Raises
     ------
-    ValueError, TypeError : settings or options that make no sense, before anything runs
-    StoreError : a store that is full, read-only, no store, or of a newer format
-    WorkerLost : worker processes died again and again
+    ValueError, TypeError : settings or options that make no sense; raised before anything runs
+    StoreError : a store that is full or read-only, is no store, or is in a newer format
+    WorkerLost : worker processes died repeatedly
     """
     points = design_points(settings, design, n, design_seed)
     common = Common(stimulus, solver, test, as_measures(metrics), every, as_budget(budget), stop, execution)

@@ -1,4 +1,4 @@
-"""Records as labelled arrays, and tables as a person reads them."""
+"""Records as labelled arrays, and as readable tables."""
 
 from __future__ import annotations
 

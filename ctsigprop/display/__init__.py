@@ -1,1 +1,1 @@
-"""Progress, and what a notebook shows of an object."""
+"""Progress bars, and how notebooks display objects."""

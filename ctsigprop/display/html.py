@@ -1,4 +1,4 @@
-"""What a notebook shows of a network, a solution and a state. Knows their attributes, not their types."""
+"""How a notebook displays a network, a solution and a state. Uses their attributes, not their types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of a run, in a terminal or a notebook: simulated time, speed, and accuracy where it is measured."""
+"""The progress of a run, in a terminal or a notebook: simulated time, speed, and accuracy if it is measured."""
 
 from __future__ import annotations
 

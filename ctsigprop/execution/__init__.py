@@ -1,1 +1,1 @@
-"""Who carries the steps out: plain torch calls, calls into memory of their own, or machine code."""
+"""How steps are executed: plain torch calls, calls that write into reused memory, or machine code."""

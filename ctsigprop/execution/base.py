@@ -1,4 +1,4 @@
-"""What all ways to carry out a run have in common: whose run it is, its stretches of time, and how it ended."""
+"""What all execution paths share: the run itself, its stretches of time, and how it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members of an ensemble as one batch: one more dimension of all tensors, before all others."""
+"""Members of an ensemble as one batch: all tensors get an extra first dimension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each path can carry out: every check returns None, or the obstacle in words, as a clause after "because"."""
+"""What each path can run. Every check returns None or the obstacle in words, as a clause after "because"."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who carries out a run: the one place that chooses, and says why.
+"""Chooses the execution path of a run, and says why. The only place that does.
 
-A path is chosen by what it can carry out (`ctsigprop.execution.capability`) and by what `execution` asks for. Whatever
-keeps a faster path from a run is told in the reason: by the very checks that choose.
+The choice depends on what a path can run (`ctsigprop.execution.capability`) and on what `execution` asks for. If a
+faster path is not possible, the reason says why; it comes from the same checks that choose.
 """
 
 from __future__ import annotations

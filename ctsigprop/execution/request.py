@@ -1,4 +1,4 @@
-"""What a run asks for: an execution, which is refused by name where it cannot be had."""
+"""The execution that a run asks for. If it is not available, the error names it."""
 
 from __future__ import annotations
 

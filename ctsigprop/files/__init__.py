@@ -1,1 +1,1 @@
-"""Paths, and what guards the reading of files."""
+"""Paths, and safe reading of files."""

@@ -1,4 +1,4 @@
-"""What the arrays of a store say of themselves, checked before any memory is taken or any codec is called."""
+"""The metadata of the arrays in a store, checked before memory is allocated or a codec is called."""
 
 from __future__ import annotations
 

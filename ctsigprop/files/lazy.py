@@ -1,4 +1,4 @@
-"""Datasets opened lazily: values are read when they are used, and what is damaged is told by one error then too."""
+"""Datasets opened lazily: values are read when they are used, and damage then raises the same kind of error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every path that a user gives, made what it stands for in one way, and files that appear whole or not at all."""
+"""Paths that a user gives, all read in one way, and files that appear whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that may be damaged or a stranger's: read with care, and refused with one kind of error."""
+"""Files that may be damaged or from someone else: read with care, and refused with one kind of error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAILURES = (
 
 
 class Unreadable(ValueError):
-    """A file or store that cannot be used: damaged, cut short, of something else or of a newer format.
+    """A file or store that cannot be used: damaged, cut short, of another kind or in a newer format.
 
     The message names the file.
     """

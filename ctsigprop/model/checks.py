@@ -1,4 +1,4 @@
-"""What must hold for the parts of a network to go together."""
+"""Checks that the parts of a network fit together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutional layers: what a user writes of one, and the map of units it makes."""
+"""Convolutional layers: the description that a user gives, and the map of units it makes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ POOLINGS = ("average", "max")
 
 @dataclass(frozen=True)
 class Conv2d(metaclass=Checked):
-    """A convolutional layer, in the place of a number of units in `Network(sizes)`: every position of a map sees a
+    """A convolutional layer, used in `Network(sizes)` instead of a number of units: every position of a map sees a
     patch of the map below, through weights that all positions share.
 
         ct.Network([(1, 28, 28), ct.Conv2d(20, padding=1, pool=2), ct.Conv2d(40, padding=1, pool=2), 128], n_classes=10)
 
-    The map has (size + 2 padding - kernel) // stride + 1 positions to each side. Patches are the presynaptic factor of
-    the weights and positions are further rows: dW/dt = post^T patches for any rule. An average over samples, that
-    in the learning signal too, is one over samples and positions, so that one rate suits W and the target generator:
-    `ContrastiveHebbian` follows the gradient of the layer's own loss divided by the number of positions. What a rule
-    keeps per unit, such as a threshold, it keeps per channel.
+    Each side of the map has (size + 2 padding - kernel) // stride + 1 positions. Patches are the presynaptic factor of
+    the weights and positions are extra rows: dW/dt = post^T patches for any rule. Averages over samples, also in the
+    learning signal, become averages over samples and positions, so that one rate suits W and the target generator:
+    `ContrastiveHebbian` follows the gradient of the layer's own loss divided by the number of positions. A rule's
+    variables per unit, such as a threshold, become variables per channel.
 
-    Units stand position by position, (height, width, channels), in every activity. W has the shape
-    (channels, kernel * kernel * channels below), which is `torch.nn.Conv2d`'s weight with its channels below last:
-    `W.view(channels, kernel, kernel, -1).permute(0, 3, 1, 2)`. There is one bias per channel.
+    In every activity the units are ordered by position, (height, width, channels). W has the shape
+    (channels, kernel * kernel * channels below). `W.view(channels, kernel, kernel, -1).permute(0, 3, 1, 2)` has the
+    layout of `torch.nn.Conv2d`'s weight. There is one bias per channel.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ class Conv2d(metaclass=Checked):
     stride : int, positions of the map below from one patch to the next, >= 1; default 1
     padding : int, rows and columns of zeros around the map below, >= 0 and less than the kernel; default 0
     pool : int, side of the windows through which the layer above reads this one, >= 1; default 1, no pooling. Rows and
-        columns that do not fill a window are left out
-    pooling : "average" (default) of the activity, or of the spikes, in a window; or "max", the largest: a window
+        columns that do not fill a window are dropped
+    pooling : "average" (default) of the activity or spikes in a window; or "max", the largest: a window
         sends a spike when any of its units does
 
     Raises
     ------
-    ValueError, TypeError : a number out of its range, another pooling
+    ValueError, TypeError : a number out of its range, an unknown pooling
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The description of a network: layers, signal and rules. `ctsigprop.dynamics.vector_field` is what moves it."""
+"""The description of a network: layers, signal and rules. `ctsigprop.dynamics.vector_field` has its equations."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ class Network(metaclass=Checked):
     Parameters
     ----------
     sizes : sequence, [inputs, units of layer 1, ..., units of the top layer]: integers >= 1, or `Conv2d(...)` for a
-        convolutional layer. Images as inputs are (channels, height, width), and each a flat row in this order
-    n_classes : int or None, number of classes, or width of the context vectors; needed with a signal
-    neuron : a neuron, or one per layer; default `Rate()`: any object with the `Neuron` protocol
-    signal : `TargetStream(...)`, a feedback signal such as `Backprop()` to compare with, or None (default) for
+        convolutional layer. For images, inputs is (channels, height, width); each image is a flat row in this order
+    n_classes : int or None, number of classes, or width of the context vectors; required with a signal
+    neuron : a neuron, or one per layer: any object with the `Neuron` protocol; default `Rate()`
+    signal : `TargetStream(...)`, a feedback signal such as `Backprop()` for comparison, or None (default) for
         unsupervised rules
-    rule : a rule, or one per layer, None for a layer whose weights stay as they are
+    rule : a rule, or one per layer; None for a layer with fixed weights
     bias : bool, whether layers have biases (plastic by the layer's rule); default True
-    time_unit : str, what the unit of all times is called, such as "ms", on axes and in datasets; it changes no number.
-        Default "ms" with an `Izhikevich` neuron, "tau" where every neuron has tau = 1, else "units of time"
+    time_unit : str, name of the unit of all times, such as "ms", for axes and datasets; it changes no number.
+        Default "ms" with an `Izhikevich` neuron, "tau" if every neuron has tau = 1, else "units of time"
 
     Raises
     ------
-    ValueError, TypeError : sizes, neurons, signal and rules that do not go together, named
+    ValueError, TypeError : sizes, neurons, signal and rules that do not fit together; the message names them
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Network(metaclass=Checked):
 
     @property
     def time_unit(self) -> str:
-        """What the unit of all times is called."""
+        """Name of the unit of all times."""
         if self.named_unit is not None:
             return self.named_unit
         neurons = [layer.neuron for layer in self.layers]
@@ -138,14 +138,14 @@ class Network(metaclass=Checked):
 
     @property
     def signal_names(self) -> list[str]:
-        """Names of the parts of a state that the signal adds."""
+        """Names of the tensors that the signal adds to a state."""
         if self.signal is None or self.n_classes is None:
             return []
         return [*self.signal.activities(self.sizes, 1), *self.signal.weights(self.sizes, self.n_classes)]
 
     @cached_property
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """Least and largest value of each weight matrix that a rule keeps within bounds, by name."""
+        """Smallest and largest value of each weight matrix that a rule keeps within bounds, by name."""
         bounds = {layer.name("W"): layer.rule.bounds for layer in self.layers if layer.rule is not None}
         if self.learns_generator:
             bounds["S"] = bounds["W.1"]
@@ -154,20 +154,20 @@ class Network(metaclass=Checked):
     def initial_state(
         self, seed: int = 0, rows: int = 1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> State:
-        """A new state: activities and traces at rest, biases 0, weights normal with deviation gain / sqrt(inputs).
+        """A new state: activities and traces at rest, biases 0, normal weights of deviation gain / sqrt(inputs).
 
         Weights under a rule with bounds, such as `rules.Bounded`, are clipped to them.
 
         Parameters
         ----------
-        seed : int, decides every weight; the same seed gives the same weights in every dtype, up to rounding
-        rows : int, samples shown at once; `simulate` fits the rows to its stimulus by itself
+        seed : int, sets every weight; the same seed gives the same weights in every dtype, up to rounding
+        rows : int, samples shown at once; `simulate` adapts the rows to its stimulus
         dtype : torch.float32 (default) or torch.float64
         device : where the tensors live; default "cpu"
 
         Raises
         ------
-        ValueError, TypeError : a seed, number of rows or dtype out of its range, a device that this machine has not
+        ValueError, TypeError : a seed, number of rows or dtype out of its range, a device that is not available
         """
         random = torch.Generator().manual_seed(whole("seed", seed, 0))
         rows, device = whole("rows", rows, 1), as_device(device)
@@ -186,7 +186,7 @@ class Network(metaclass=Checked):
         return State(tensors)
 
     def rest(self, rows: int, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
-        """All but the weights of a network at rest, by name."""
+        """All tensors of a network at rest except the weights, by name."""
         parts = {**self.row_shapes(rows), **self.unit_shapes}
         return {name: torch.full(shape, value, dtype=dtype, device=device) for name, (shape, value) in parts.items()}
 
@@ -196,7 +196,7 @@ class Network(metaclass=Checked):
 
     @cached_property
     def unit_shapes(self) -> Shapes:
-        """Biases and the rules' own variables, whatever is shown: shape and initial value, by name."""
+        """Biases and the rules' own variables, the same for every stimulus: shape and initial value, by name."""
         return shapes.unit_shapes(self.layers, self.signal, self.n_classes or 1, self.bias)
 
     @property
@@ -206,17 +206,17 @@ class Network(metaclass=Checked):
 
     @cached_property
     def learns_generator(self) -> bool:
-        """Whether the target generator S is plastic: it follows the rule of layer 1, where that rule is supervised."""
+        """Whether the target generator S is plastic. It follows the rule of layer 1, if that rule is supervised."""
         return shapes.learns_generator(self.layers, self.signal)
 
     def fit_rows(self, state: State, rows: int) -> State:
-        """`state` for a stimulus of `rows` samples: with another number of rows, activities and traces start at rest.
+        """`state` for a stimulus of `rows` samples. If the number of rows changes, activities and traces start at rest.
 
-        A state of an earlier version, in which a part had another name, is taken too.
+        Also accepts a state of an earlier version, in which some tensors had other names.
 
         Raises
         ------
-        ValueError : a state of another network, naming the tensor that does not fit
+        ValueError : a state of another network; the message names the tensor that does not fit
         """
         kept = {**{name: shape for name, (shape, _) in self.unit_shapes.items()}, **self.weight_shapes}
         return shapes.fit_rows(state, kept, self.row_shapes(rows), like=next(iter(self.weight_shapes)))
@@ -224,16 +224,16 @@ class Network(metaclass=Checked):
     def transform(
         self, state: State, x: object, layer: int | None = None, dt: float | None = None
     ) -> Float[Tensor, "samples n"]:
-        """Output of a layer (the top one by default) once the input stream has settled on x, plasticity off; `dt` as
-        for `predict`.
+        """Output of a layer (by default the top one) once the input stream has settled on x, without plasticity; `dt`
+        as in `predict`.
         """
         return self._settled(state, self._inputs(state, x), layer, dt=dt)
 
     def similarity(
         self, state: State, x: object, layer: int | None = None, candidates: object = None, dt: float | None = None
     ) -> Float[Tensor, "samples targets"]:
-        """How alike the settled input and target streams are in a layer, one column per class or candidate context;
-        `dt` as for `predict`.
+        """How similar the settled input and target streams of a layer are, one column per class or candidate context;
+        `dt` as in `predict`.
         """
         if self.signal is None or self.n_classes is None:
             raise ValueError("prediction compares with the learning signal's targets: this network has signal=None")
@@ -255,27 +255,27 @@ class Network(metaclass=Checked):
     def predict(
         self, state: State, x: object, layer: int | None = None, candidates: object = None, dt: float | None = None
     ) -> Int[Tensor, " samples"]:
-        """Index of the class (or candidate context) whose target stream is nearest to the settled input stream.
+        """Index of the class (or candidate context) with the target stream nearest to the settled input stream.
 
         Parameters
         ----------
         state : the state to predict with; not changed
-        x : (samples, inputs), tensor or array; a memory map is read piece by piece
-        layer : int, 1 ... number of layers, where to compare; default the top layer
+        x : (samples, inputs), tensor or array; a memory map is read in pieces
+        layer : int, 1 ... number of layers, the layer to compare in; default the top layer
         candidates : (k, n_classes) context vectors to choose from; default the one-hot vectors of the classes
         dt : float, grid step of neurons with a reset, > 0, in units of time; default a tenth of the shortest tau, the
-            step of solver="auto". On a coarse grid spikes come later, so that a network answers best on the grid that
-            it learned on: after `Hybrid(dt=0.25)` give dt=0.25
+            step of solver="auto". On a coarse grid spikes come later, so a network predicts best on the grid it was
+            trained on: after `Hybrid(dt=0.25)` use dt=0.25
 
         Raises
         ------
-        ValueError, TypeError : no signal, a layer that is not there, inputs of the wrong width or not finite, a dt that
-            is no number > 0 or longer than a refractory time
+        ValueError, TypeError : no signal, an unknown layer, inputs of the wrong width or not finite, a dt that is not
+            a number > 0 or is longer than a refractory time
         """
         return self.similarity(state, x, layer, candidates, dt).argmax(-1)
 
     def score(self, state: State, x: object, y: object, layer: int | None = None, dt: float | None = None) -> float:
-        """Share of samples whose predicted class is the label y (samples,), between 0 and 1; `dt` as for `predict`."""
+        """Share of samples that are predicted as their label y (samples,), from 0 to 1; `dt` as in `predict`."""
         if self.n_classes is None:
             raise ValueError("score compares with labels: this network has n_classes=None")
         labels = check_labels("y", y, self.n_classes)

@@ -1,4 +1,4 @@
-"""What a state of a network holds: shape and value at rest of each of its parts, by name."""
+"""The tensors in a state of a network: their shapes and values at rest, by name."""
 
 from __future__ import annotations
 

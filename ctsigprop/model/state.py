@@ -1,4 +1,4 @@
-"""The state of a network: names and tensors, nothing hidden."""
+"""The state of a network: tensors by name, and nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class State(Mapping[str, Tensor]):
     Parameters
     ----------
     tensors : mapping of names to tensors
-    t : float, the time of the stimulus at which the network was in this state, in units of time; default 0
+    t : float, time of the stimulus at which the network was in this state, in units of time; default 0
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], t: float = 0.0) -> None:
@@ -57,11 +57,11 @@ class State(Mapping[str, Tensor]):
         return html.of_state(self, self.t)
 
     def replace(self, tensors: Mapping[str, Tensor]) -> State:
-        """A new state with some tensors exchanged for others of the same shape and dtype.
+        """A new state in which some tensors are replaced by others of the same shape and dtype.
 
         Raises
         ------
-        KeyError, ValueError : a name that is not in this state, a tensor of another shape or dtype
+        KeyError, ValueError : a name that is not in this state, a tensor of the wrong shape or dtype
         """
         for name, value in tensors.items():
             mine = self[name]
@@ -73,7 +73,7 @@ class State(Mapping[str, Tensor]):
         return State({**self._tensors, **tensors}, self.t)
 
     def under_new_names(self, needed: Set[str]) -> State:
-        """The state with the names of today for the parts among `needed` that an earlier version called otherwise."""
+        """The state with the current names of those tensors in `needed` that had another name in an earlier version."""
         tensors = dict(self._tensors)
         for name in needed - tensors.keys():
             variable, _, place = name.rpartition(".")
@@ -83,5 +83,5 @@ class State(Mapping[str, Tensor]):
         return self if tensors.keys() == self._tensors.keys() else State(tensors, self.t)
 
     def equal(self, other: Mapping[str, Tensor]) -> bool:
-        """Whether both hold the same names and the same bits."""
+        """Whether both states have the same names and bit-identical tensors."""
         return self.keys() == other.keys() and all(torch.equal(self[name], other[name]) for name in self)

@@ -1,4 +1,4 @@
-"""What a spiking network answers to a constant input: its activity averaged over time, plasticity off."""
+"""The response of a spiking network to a constant input: its activity averaged over time, without plasticity."""
 
 from __future__ import annotations
 

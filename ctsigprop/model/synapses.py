@@ -1,4 +1,4 @@
-"""How the synapses of a layer see what is below them and reach the units of the layer: each to each, or by patches."""
+"""The synapses of a layer, from the layer below to its own units: fully connected, or by patches."""
 
 from __future__ import annotations
 

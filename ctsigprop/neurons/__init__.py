@@ -1,4 +1,4 @@
-"""How one unit moves."""
+"""Neurons: how one unit moves."""
 
 from ctsigprop.neurons.activations import Activation
 from ctsigprop.neurons.base import (

@@ -27,7 +27,7 @@ class Activation(metaclass=Checked):
     gain: float = 1.0
 
     def has_kink(self) -> bool:
-        """Whether phi' jumps, looked at in steps of 0.01 over drives of -10 ... 10."""
+        """Whether phi' jumps, checked in steps of 0.01 over drives of -10 ... 10."""
         slope = self.derivative(torch.linspace(-10, 10, 2001, dtype=torch.float64))
         return bool((slope.diff().abs() > 0.1).any())
 

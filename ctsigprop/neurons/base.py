@@ -1,4 +1,4 @@
-"""What a layer asks of its neurons, what one with a reset has beyond that, and what else a neuron may have."""
+"""The protocol of a neuron, what a neuron with a reset adds to it, and what else a neuron may have."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Variables = Mapping[str, Units]
 
 @runtime_checkable
 class Neuron(Protocol):
-    """What a layer asks of its neurons. Any object with these members is one, an `nn.Module` too.
+    """What a layer needs from its neurons. Any object with these members is a neuron, even an `nn.Module`.
 
     `tau` is the time constant in units of time; the layer's traces use it. Every method is elementwise in
-    the rows, takes and returns tensors (..., rows, n), and changes none of its arguments. A neuron may have more:
-    `Steady`, `ExactStep`, `OutputSlope`, `InitialGain`, `LargestStep` and `SynapticCurrent` say what, and what for.
+    the rows, takes and returns tensors (..., rows, n), and changes none of its arguments. A neuron may have more
+    members: see `Steady`, `ExactStep`, `OutputSlope`, `InitialGain`, `LargestStep` and `SynapticCurrent`.
     """
 
     @property
@@ -37,7 +37,7 @@ class Neuron(Protocol):
         ...
 
     def output(self, variables: Variables) -> Tensor:
-        """What the next layer sees."""
+        """The output that the next layer sees."""
         ...
 
     def gain(self, variables: Variables, drive: Units) -> Tensor:
@@ -47,7 +47,7 @@ class Neuron(Protocol):
 
 @runtime_checkable
 class SynapticCurrent(Protocol):
-    """Spikes from below move a current that decays with `tau_syn`; where that is None, they move the potential."""
+    """Spikes from below move a current that decays with `tau_syn`; if it is None, they move the potential."""
 
     @property
     def tau_syn(self) -> float | None:
@@ -57,7 +57,7 @@ class SynapticCurrent(Protocol):
 
 @runtime_checkable
 class Refractory(Protocol):
-    """A unit rests after each of its spikes."""
+    """A neuron that rests after each spike."""
 
     @property
     def refractory(self) -> float:
@@ -67,21 +67,21 @@ class Refractory(Protocol):
 
 @runtime_checkable
 class Spiking(SynapticCurrent, Refractory, Protocol):
-    """What a neuron with a reset has beyond the protocol of `Neuron`. Every method is elementwise and pure.
+    """What a neuron with a reset adds to the protocol of `Neuron`. Every method is elementwise and pure.
 
-    Among its variables is `n`, the number of spikes so far (`counted`), which the probe "spikes" reads.
+    One of its variables is `n`, the number of spikes so far (`counted`). The probe "spikes" reads it.
 
-    Its drive is continuous input alone (a current, a bias, the activity of a rate layer); spikes from below arrive
-    as a kick, once each.
+    Its drive is only the continuous input (a current, a bias, the activity of a rate layer). Each spike from below
+    arrives once, as a kick.
     """
 
     def margin(self, variables: Variables) -> Tensor:
-        """Negative between spikes; where it reaches 0 a jump is due. It has no unit of time."""
+        """Negative between spikes. When it reaches 0, a jump is due. It has no unit of time."""
         ...
 
     def jump(self, variables: Variables, kick: Tensor | None, slack: float = 0.0) -> tuple[dict[str, Tensor], Tensor]:
-        """(new value of each variable that jumps, spikes as 0 and 1): the kick arrives, then units whose margin is at
-        least -slack spike.
+        """(new value of each variable that jumps, spikes as 0 and 1). First the kick arrives; then units with a margin
+        of at least -slack spike.
         """
         ...
 
@@ -96,7 +96,7 @@ class Spiking(SynapticCurrent, Refractory, Protocol):
 
 @runtime_checkable
 class ExactStep(Protocol):
-    """A neuron with a closed form, which `Hybrid(flow="exponential")` needs."""
+    """A neuron with a closed form. `Hybrid(flow="exponential")` needs it."""
 
     def exact(self, variables: Variables, drive: Units, dt: float) -> dict[str, Tensor]:
         """The variables after a time dt under a constant drive."""
@@ -105,7 +105,7 @@ class ExactStep(Protocol):
 
 @runtime_checkable
 class Steady(Protocol):
-    """A neuron whose output at rest is known. Without it, prediction integrates `flow` for 20 tau."""
+    """A neuron with a known output at rest. Without it, prediction integrates `flow` for 20 tau."""
 
     def steady(self, drive: Units) -> Tensor:
         """Output at rest under a constant drive."""
@@ -114,20 +114,20 @@ class Steady(Protocol):
 
 @runtime_checkable
 class OutputSlope(Protocol):
-    """A neuron whose output has a known derivative, which differential rules need."""
+    """A neuron with a known derivative of its output. Differential rules need it."""
 
     def output_slope(self, variables: Variables, slopes: Variables) -> Tensor:
-        """Time derivative of the output, from those of the variables."""
+        """Time derivative of the output, from the derivatives of the variables."""
         ...
 
 
 @runtime_checkable
 class InitialGain(Protocol):
-    """A neuron that says how large the initial weights onto it are."""
+    """A neuron that sets the size of its initial incoming weights."""
 
     @property
     def initial_gain(self) -> float:
-        """Factor on their standard deviation."""
+        """Factor on the standard deviation of initial weights."""
         ...
 
 
@@ -137,7 +137,7 @@ class LargestStep(Protocol):
 
     @property
     def largest_step(self) -> float:
-        """The longest one, in units of time."""
+        """The longest step, in units of time."""
         ...
 
 

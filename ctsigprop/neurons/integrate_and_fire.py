@@ -44,12 +44,12 @@ def counted(n: Tensor, spikes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class IntegrateAndFire(metaclass=Checked):
-    """What `LIF`, `IF` and `AdaptiveLIF` have in common; the subclasses say how the potential moves.
+    """The common base of `LIF`, `IF` and `AdaptiveLIF`; the subclasses define how the potential moves.
 
-    State variables, one each per row and unit: `v` the potential, measured from rest; `r` the rate, an estimate from
-    the unit's own spikes, which is what rules and signals see as its activity; `n` the number of spikes so far, in
-    float32 modulo 2^24, beyond which it has no odd numbers; `i` the synaptic current where there is one, `q` what is
-    left of the refractory time where there is one, which a grid counts in whole steps.
+    State variables, one each per row and unit: `v` the potential, measured from rest; `r` the rate, estimated from
+    the unit's own spikes, the activity that rules and signals see; `n` the number of spikes so far, in float32 modulo
+    2^24, because float32 has no odd numbers beyond; `i` the synaptic current, if there is one; `q` the rest of the
+    refractory time, if there is one. A grid counts it in whole steps.
     """
 
     tau: float = 1.0
@@ -63,7 +63,7 @@ class IntegrateAndFire(metaclass=Checked):
     @property
     @abstractmethod
     def leak(self) -> float:
-        """Factor on v in its own derivative: 1 where the membrane leaks, 0 where it does not."""
+        """Factor on v in its own derivative: 1 if the membrane leaks, 0 if it does not."""
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -87,7 +87,7 @@ class IntegrateAndFire(metaclass=Checked):
 
     @property
     def gap(self) -> float:
-        """Between reset (or rest, where the reset subtracts) and threshold."""
+        """Distance from the reset (or from rest, if the reset subtracts) to the threshold."""
         return float(self.threshold - (0.0 if self.reset == "subtract" else float(self.reset)))
 
     @property
@@ -130,7 +130,7 @@ class IntegrateAndFire(metaclass=Checked):
         return slopes
 
     def exact(self, variables: Variables, drive: Drive, dt: float) -> dict[str, Tensor]:
-        """The variables after a time dt under a constant drive; a refractory unit moves for the rest of it."""
+        """The variables after a time dt under a constant drive. A refractory unit starts to move when it has rested."""
         after = {"r": variables["r"] * math.exp(-dt / self.rate_tau)}
         tau, leak, v, i = self.tau, self.leak, variables["v"], variables.get("i")
         if i is not None:
@@ -149,11 +149,11 @@ class IntegrateAndFire(metaclass=Checked):
         return variables["v"]
 
     def compared(self, variables: Variables) -> Units:
-        """What is compared with the threshold: v."""
+        """The quantity compared with the threshold: v."""
         return variables["v"]
 
     def above(self, variables: Variables) -> Units:
-        """How far that is above the threshold."""
+        """How far this quantity is above the threshold."""
         return self.compared(variables) - self.threshold
 
     def distance(self, variables: Variables) -> Units:
@@ -197,19 +197,19 @@ class IntegrateAndFire(metaclass=Checked):
 class LIF(IntegrateAndFire):
     """Leaky integrate-and-fire neuron: tau dv/dt = -v + i + drive, tau_syn di/dt = -i, a spike at v = threshold.
 
-    A spike from below adds its weight to i, or without a synaptic current to v; a unit in its refractory time keeps
-    its v and loses what is added to it. The activity that rules and signals see is the rate r: tau_rate dr/dt = -r,
+    A spike from below adds its weight to i, or to v if there is no synaptic current. In its refractory time a unit
+    keeps its v and ignores what is added to v. Rules and signals see the rate r as activity: tau_rate dr/dt = -r, and
     each spike adds 1 / tau_rate.
 
     Parameters
     ----------
-    tau : float, membrane time constant in units of time, > 0; default 1, which makes it the unit of time
+    tau : float, membrane time constant in units of time, > 0; default 1, so that tau is the unit of time
     threshold : float, in units of v above rest; default 1
-    reset : float, the value of v after a spike, below threshold; or "subtract" (default), which takes the threshold
-        from v and so keeps what was above it
-    tau_syn : float or None, time constant of the synaptic current, > 0; default None, spikes move v itself
+    reset : float, the value of v after a spike, below threshold; or "subtract" (default), which subtracts the
+        threshold from v and so keeps the excess
+    tau_syn : float or None, time constant of the synaptic current, > 0; default None, spikes act on v directly
     refractory : float, absolute refractory time in units of time, >= 0; default 0
-    tau_rate : float or None, time constant of the rate estimate, > 0; default None, that of the membrane
+    tau_rate : float or None, time constant of the rate estimate, > 0; default None, the same as tau
     v : float, the potential at the start, below threshold; default 0, rest
 
     Raises
@@ -235,7 +235,7 @@ class IF(IntegrateAndFire):
 
     Parameters
     ----------
-    tau : float, in units of time, > 0, scales the drive and is the time constant of the traces; default 1
+    tau : float, in units of time, > 0, scales the drive and is also the time constant of the traces; default 1
     threshold, reset, tau_syn, refractory, tau_rate, v : as for `LIF`
 
     Raises
@@ -256,13 +256,13 @@ class IF(IntegrateAndFire):
 @final
 @dataclass(frozen=True)
 class AdaptiveLIF(IntegrateAndFire):
-    """Leaky integrate-and-fire neuron whose threshold is threshold + a: tau_a da/dt = -a, each spike adds `step` to a.
+    """Leaky integrate-and-fire neuron with threshold + a as threshold: tau_a da/dt = -a, each spike adds `step` to a.
 
     Parameters
     ----------
-    tau, threshold, reset, tau_syn, refractory, tau_rate, v : as for `LIF`; "subtract" takes the fixed threshold from v
+    tau, threshold, reset, tau_syn, refractory, tau_rate, v : as for `LIF`; "subtract" subtracts the fixed threshold
     tau_a : float, time constant of the adaptation in units of time, > 0; default 10
-    step : float, what each spike adds to the threshold, in units of v, >= 0; default 0.1
+    step : float, how much each spike raises the threshold, in units of v, >= 0; default 0.1
 
     Raises
     ------

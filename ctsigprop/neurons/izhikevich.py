@@ -20,16 +20,16 @@ Units = Float[Tensor, "*batch rows n"]
 class Izhikevich(metaclass=Checked):
     """Izhikevich's simple model: dv/dt = 0.04 v^2 + 5 v + 140 - u + drive, du/dt = a (b v - u), a spike at v = 30.
 
-    At a spike v becomes c, and d is added to u. Time is in ms and v in mV: dt, durations and time constants of a
-    network of these are milliseconds. A spike from below adds its weight, in mV, to v. The rate r that rules and
-    signals see is in spikes per ms. There is no closed form: `Hybrid(dt=0.1, flow="rk4")`, which is what "auto" takes.
+    At a spike v becomes c, and d is added to u. Time is in ms and v in mV, so dt, durations and time constants of the
+    network are in milliseconds. A spike from below adds its weight, in mV, to v. The rate r that rules and signals
+    see is in spikes per ms. There is no closed form: use `Hybrid(dt=0.1, flow="rk4")`, as "auto" does.
 
     Parameters
     ----------
     a : float, rate of the recovery variable, in 1 / ms, > 0; default 0.02
     b : float, its dependence on v, in 1 / ms; default 0.2
     c : float, v after a spike, in mV, below 30; default -65
-    d : float, what a spike adds to u, in mV / ms; default 8; a, b, c, d default to a regular spiking cell
+    d : float, how much a spike adds to u, in mV / ms; default 8; by default a, b, c, d give a regular spiking cell
     tau : float, time constant of the rate estimate and of the traces, in ms, > 0; default 20
     v : float, potential at the start, in mV, below 30; default -65; u starts at b v
 

@@ -1,4 +1,4 @@
-"""Neurons: how one unit moves, given its drive."""
+"""The leaky rate neuron."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Rate(metaclass=Checked):
 
     Parameters
     ----------
-    tau : float, time constant in units of time, > 0; default 1, which makes it the unit of time
+    tau : float, time constant in units of time, > 0; default 1, so that tau is the unit of time
     activation : "relu" (default), "softplus", "tanh", "sigmoid", "linear", an `Activation`, or a pair
         (function, derivative) of elementwise functions of the drive
 
     Raises
     ------
-    ValueError, TypeError : tau not positive, an activation that is unknown or whose derivative is wrong
+    ValueError, TypeError : tau not positive, an unknown activation, an activation with a wrong derivative
 
     References
     ----------
@@ -67,5 +67,5 @@ class Rate(metaclass=Checked):
         return slopes["r"]
 
     def steady(self, drive: Units) -> Units:
-        """R at rest under a constant drive: phi(drive)."""
+        """Activity at rest under a constant drive: phi(drive)."""
         return self.phi.function(drive)

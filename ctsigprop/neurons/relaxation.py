@@ -1,4 +1,4 @@
-"""Closed forms: where what relaxes to a goal, and a membrane under a current, stand after a given time."""
+"""Closed forms over a given time: relaxation to a goal, and a membrane under a current."""
 
 from __future__ import annotations
 

@@ -18,16 +18,16 @@ Units = Float[Tensor, "*batch rows n"]
 @final
 @dataclass(frozen=True)
 class Theta(metaclass=Checked):
-    """Theta neuron: tau dtheta/dt = 1 - cos theta + (1 + cos theta) (drive - drive_0), a spike where theta passes pi.
+    """Theta neuron: tau dtheta/dt = 1 - cos theta + (1 + cos theta) (drive - drive_0), a spike when theta passes pi.
 
     The phase form of the quadratic integrate-and-fire neuron tau dV/dt = V^2 + drive - drive_0, V = tan(theta / 2):
-    the reset from +infinity to -infinity is a smooth passage, so every solver takes it, with any rule for rate neurons.
+    the reset from +infinity to -infinity is smooth here, so every solver works, with any rule for rate neurons.
     The output is a smooth pulse around the spike, (2/3) (1 - cos theta)^2, of area 2 pi over the circle.
 
     Parameters
     ----------
     tau : float, time constant in units of time, > 0; default 1
-    threshold : float, drive_0, the drive above which it spikes, with frequency sqrt(drive - drive_0) / (pi tau);
+    threshold : float, drive_0; above it the neuron spikes, with frequency sqrt(drive - drive_0) / (pi tau);
         default 0
     theta : float, phase at the start, in radians; default 0
 
@@ -66,7 +66,7 @@ class Theta(metaclass=Checked):
         return (4 / 3) * (1 - torch.cos(theta)) * torch.sin(theta) * slopes["phase"]
 
     def gain(self, variables: Mapping[str, Tensor], drive: Units) -> Units:
-        """1 + cos theta: how much the phase follows the drive at this moment, nothing during a spike."""
+        """1 + cos theta: how strongly the phase follows the drive at this moment; 0 at a spike."""
         return 1 + torch.cos(variables["phase"])
 
     def steady(self, drive: Units) -> Units:

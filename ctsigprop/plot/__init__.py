@@ -1,4 +1,4 @@
-"""Plots of a solution. Each takes `ax=` and returns matplotlib Axes; none changes matplotlib's global state."""
+"""Plots of a solution. Each one takes `ax=` and returns matplotlib Axes; none changes matplotlib's global state."""
 
 from ctsigprop.plot.activity import rates, similarity, traces
 from ctsigprop.plot.animation import animate

@@ -1,4 +1,4 @@
-"""Activities and traces over time, and how alike the two streams are."""
+"""Activities and traces over time, and how similar the two streams are."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MOST_BOUNDARIES = 60
 
 @styled
 def rates(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7) -> None:
-    """Activity of some units of a layer, in one row of the batch, over time; grey lines part presentations.
+    """Activity of some units of a layer over time, in one row of the batch. Grey lines separate presentations.
 
     Parameters
     ----------
     sol : a run with Probe("rates", ...)
     layer : int, from 1; row : int, row of the batch (the target stream's rows come last)
-    count : int, units drawn at most
+    count : int, maximum number of units
     ax : Axes to draw on; default new ones
 
     Raises
@@ -36,13 +36,13 @@ def rates(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7)
 
 @styled
 def traces(ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 7) -> None:
-    """Presynaptic traces of some inputs of a layer, in one row of the batch, over time.
+    """Presynaptic traces of some inputs of a layer over time, in one row of the batch.
 
     Parameters
     ----------
     sol : a run with Probe("traces", ...)
     layer : int, from 1; row : int, row of the batch (the target stream's rows come last)
-    count : int, traces drawn at most, those that vary most
+    count : int, maximum number of traces; those that vary most are drawn
     ax : Axes to draw on; default new ones
 
     Raises
@@ -82,18 +82,18 @@ def boundaries(ax: Axes, sol: Solution, t: np.ndarray) -> None:
 
 @styled
 def similarity(ax: Axes, sol: Solution, layer: int = 1, count: int = 4) -> None:
-    """How alike the two streams are at some times: cosines of input rows with target rows, one block per time.
+    """How similar the two streams are at some times: cosines of input rows with target rows, one block per time.
 
     Parameters
     ----------
     sol : a run with signal=ct.TargetStream() and Probe("rates", ...) of all rows
     layer : int, from 1
-    count : int, times drawn at most, spread over the run (the first at which there is activity, to the last)
+    count : int, maximum number of times, spread from the first one with activity to the last one
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    ValueError : no rates recorded, not of that layer, or rows of one stream only
+    ValueError : no rates recorded, not for that layer, or rows of one stream only
     """
     record = of_layer(recorded(sol, "rates", "layer", "row", "post"), layer)
     samples = int(configuration(sol).get("stimulus", {}).get("rows", 0))

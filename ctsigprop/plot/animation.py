@@ -1,4 +1,4 @@
-"""A run as a film: the weights of a layer as they change."""
+"""A run as an animation: the weights of a layer as they change."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def animate(
     fps: int = 12,
     count: int = 32,
 ) -> Path:
-    """Write a film of a layer's weights: GIF, HTML5 (one page that plays by itself, with controls) or MP4.
+    """Write an animation of a layer's weights: GIF, HTML5 (one self-contained page with controls) or MP4.
 
     Parameters
     ----------
     sol : a run with Probe("weights", ...)
-    path : where to write; its ending, .gif, .html or .mp4, decides the format. MP4 needs ffmpeg
+    path : where to write. The ending, .gif, .html or .mp4, sets the format; MP4 needs ffmpeg
     layer : int, from 1
-    shape : (height, width) of an input image: units as receptive fields; default None, the weight matrix
-    frames : int, at most that many of the recorded times, spread evenly
+    shape : (height, width) of an input image, to draw units as receptive fields; default None, the weight matrix
+    frames : int, maximum number of frames, spread evenly over the recorded times
     fps : int, frames per second
-    count : int, receptive fields drawn at most
+    count : int, maximum number of receptive fields
 
     Returns
     -------
@@ -49,7 +49,7 @@ def animate(
 
     Raises
     ------
-    ValueError : no weights recorded, an ending that is not known, a shape that does not fit
+    ValueError : no weights recorded, an unknown ending, a shape that does not fit
     RuntimeError : MP4 without ffmpeg
     """
     path = local("path", path)

@@ -1,4 +1,4 @@
-"""Batches: learning curves with bands, and what a sweep found."""
+"""Batches: learning curves with bands, and the results of a sweep."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ MARKS = ("o", "s", "^", "v", "D", "P", "X", "*")
 
 
 def comparison(dataset: xr.Dataset, metric: str, compared: str, x: str | None = None, ax: Axes | None = None) -> Axes:
-    """Mean learning curve of each level over all other dimensions, with the 95 % bootstrap band of the mean.
+    """Mean learning curve of each level over all other dimensions, with a 95 % bootstrap band of the mean.
 
     Parameters
     ----------
-    dataset : `Runs.dataset`, a dimension for `compared`
+    dataset : `Runs.dataset`, with a dimension for `compared`
     metric : the variable to draw
     compared : the dimension whose levels are drawn, one line each
-    x : "rhs_evaluations" or "seconds"; default what was shown
+    x : "rhs_evaluations" or "seconds"; default the presentations or the time shown
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    ValueError : a dataset without that dimension, another x
+    ValueError : a dataset without that dimension, an unknown x
     """
     if compared not in dataset.dims:
         raise ValueError(f"curves need a full grid with a dimension {compared!r}, this one has {tuple(dataset.dims)}")
@@ -82,18 +82,18 @@ def band(curve: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray
 
 
 def sweep(runs: pd.DataFrame, metric: str, factors: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Final metric over one setting (every run a point, means joined), or over two (a colour for each mean).
+    """Final metric against one setting (a point per run, a line through the means), or two (a colour per mean).
 
     Parameters
     ----------
     runs : `Runs.runs`; those that did not complete are left out
     metric : the column to draw
-    factors : one or two settings; of more, the two that the metric depends on most (by rank correlation)
+    factors : one or two settings; of more, the two that affect the metric most (by rank correlation)
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    ValueError : a setting that is not there, no run that completed
+    ValueError : an unknown setting, no run that completed
     """
     for name in factors:
         if name not in runs:

@@ -1,4 +1,4 @@
-"""How well the network does over time."""
+"""How well the network performs over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctsigprop.results.solution import Solution
 
 @styled
 def learning(ax: Axes, sol: Solution, names: Sequence[str] = ("accuracy",)) -> None:
-    """Recorded numbers against simulated time, such as the accuracy on test data.
+    """Recorded numbers, such as the accuracy on test data, against simulated time.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ def alignment(sol: Solution | xr.DataArray, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    sol : a run with Probe(lambda s: ct.alignment(s, x, y, net), every=..., name="alignment"), or what
-        `ct.alignment(sol, x, y)` returned for a whole run
+    sol : a run with Probe(lambda s: ct.alignment(s, x, y, net), every=..., name="alignment"), or the
+        result of `ct.alignment(sol, x, y)` for a whole run
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    ValueError : no alignment recorded, or that of a single state
+    ValueError : no alignment recorded, or one of a single state
     """
     record = recorded(sol, "alignment") if isinstance(sol, Solution) else sol
     if "layer" not in record.dims or not any(str(dim).startswith("time") for dim in record.dims):

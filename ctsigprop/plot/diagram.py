@@ -1,4 +1,4 @@
-"""The network as a diagram: who drives whom, and where the learning signal enters."""
+"""The network as a diagram: its connections, and where the learning signal enters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def heights(network: Network) -> tuple[float, float]:
 
 
 def diagram(network: Network, ax: Axes | None = None) -> Axes:
-    """The network: layers and their neurons, the weights with their rules, and the way of the learning signal.
+    """The network: layers with their neurons, weights with their rules, and the path of the learning signal.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def diagram(network: Network, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
-    TypeError : something else than a network
+    TypeError : the argument is not a network
     """
     if not isinstance(network, Network):
         raise TypeError(f"diagram takes a ct.Network, got {type(network).__name__}")

@@ -1,4 +1,4 @@
-"""Weights as matrices: at one time, before and after, and how their distribution moves."""
+"""Weights as matrices: at one time, before and after, and their distribution over time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def matrices(sol: Solution, layer: int) -> tuple[xr.DataArray, np.ndarray]:
 def weight_matrix(
     ax: Axes, sol: Solution, layer: int = 1, show: Literal["before", "after", "difference"] = "after"
 ) -> None:
-    """The weights of a layer as an image: at the first recorded time, at the last, or what came between.
+    """The weights of a layer as an image: at the first recorded time, at the last, or the difference of the two.
 
     Parameters
     ----------
@@ -64,13 +64,13 @@ def weight_matrix(
 
 @styled
 def weight_histogram(ax: Axes, sol: Solution, layer: int = 1, bins: int = 60) -> None:
-    """How the weights of a layer are distributed, over time: each column is one histogram.
+    """Distribution of a layer's weights over time. Each column is one histogram.
 
     Parameters
     ----------
     sol : a run with Probe("weights", ...), of matrices or of single synapses
     layer : int, from 1
-    bins : int, of weights
+    bins : int, number of bins of the weights
     ax : Axes to draw on; default new ones
 
     Raises

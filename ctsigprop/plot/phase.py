@@ -44,23 +44,23 @@ def phase(
     points: int = 21,
     ax: Axes | None = None,
 ) -> Axes:
-    """Phase portrait of two state variables: their vector field, all others held, and what a run recorded of them.
+    """Phase portrait of two state variables: their vector field, with all others fixed, and their recorded values.
 
     Parameters
     ----------
-    sol : a run in this session (its network is needed); the other variables are those of its final state
-    stimulus : what is shown
+    sol : a run of this session (its network is needed); the other variables come from its final state
+    stimulus : the stimulus that the network sees
     x, y : names of numbers in the state, such as "W.1[0, 2]" or "r.1[0, 0]"
     t : float, time of the stimulus; default the end of the run
     ranges : ((low, high), (low, high)) of x and y; default a little more than the trajectory, or 1 around the state
-    settled : bool, let activities and traces other than x and y come to rest first at each point, as slow weights see
+    settled : bool, let activities and traces other than x and y settle at each point first, as slow weights see
         them; default True
-    points : int, arrows along each side
+    points : int, number of arrows along each side
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    ValueError : a variable that the state does not have, a run that was loaded from disk
+    ValueError : a variable that the state does not have, a run loaded from disk
     """
     if not isinstance(sol, Solution) or sol.network is None:
         raise ValueError("a phase portrait needs the network: give a ct.Solution of this session, not a loaded one")

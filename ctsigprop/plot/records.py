@@ -1,4 +1,4 @@
-"""What a plot takes out of a run: a record with plain names, one layer, one row, and what a row holds."""
+"""Data from a run for a plot: a record with plain names, one layer, one row, and the meaning of a row."""
 
 from __future__ import annotations
 

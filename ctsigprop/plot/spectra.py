@@ -52,12 +52,12 @@ def singular_values(ax: Axes, sol: Solution, layer: int = 1, count: int = 10) ->
     ----------
     sol : a run with Probe("weights", ..., reduce="singular_values"), or with Probe("weights", ...)
     layer : int, from 1
-    count : int, singular values drawn at most
+    count : int, maximum number of singular values
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    ValueError : neither was recorded, or not of that layer
+    ValueError : neither was recorded, or not for that layer
     """
     if "weights_singular_values" in sol.dataset:
         record = of_layer(recorded(sol, "weights_singular_values", "layer", "mode"), layer)

@@ -15,11 +15,11 @@ from ctsigprop.results.solution import Solution
 
 @styled
 def raster(ax: Axes, sol: Solution, layer: int = 1, row: int = 0) -> None:
-    """Spikes of a layer's units in one row of the batch: a mark where a unit spiked since the record before.
+    """Spikes of a layer's units in one row of the batch: a mark if a unit spiked since the previous record.
 
     Parameters
     ----------
-    sol : a run with Probe("spikes", every=the solver's step), which shows every spike; a longer interval merges some
+    sol : a run with Probe("spikes", every=the solver's step), which shows every spike; longer intervals merge some
     layer : int, from 1; row : int, row of the batch (the target stream's rows come last)
     ax : Axes to draw on; default new ones
 
@@ -46,17 +46,17 @@ def raster(ax: Axes, sol: Solution, layer: int = 1, row: int = 0) -> None:
 def voltages(
     ax: Axes, sol: Solution, layer: int = 1, row: int = 0, count: int = 3, threshold: float | None = None
 ) -> None:
-    """Membrane potentials of a layer's first units in one row, one above the other, with a stroke at each spike.
+    """Membrane potentials of a layer's first units in one row, stacked, with a vertical line at each spike.
 
-    Each unit's own 0 is where its name stands.
+    The name of each unit marks its 0.
 
     Parameters
     ----------
-    sol : a run with Probe("voltages", ...) and, for the strokes, Probe("spikes", ...) of the same units
+    sol : a run with Probe("voltages", ...) and, for the spikes, Probe("spikes", ...) of the same units
     layer : int, from 1; row : int, row of the batch (the target stream's rows come last)
-    count : int, units drawn at most
-    threshold : float, drawn as a dotted line, and the foot of the strokes; default that of the layer's neuron. Of a
-        neuron that has none there is no line, and strokes begin at the highest potential recorded
+    count : int, maximum number of units
+    threshold : float, drawn as a dotted line, where the spikes start; default that of the layer's neuron. Without
+        a threshold there is no dotted line, and spikes start at the highest recorded potential
     ax : Axes to draw on; default new ones
 
     Raises
@@ -114,12 +114,12 @@ def stdp_window(window: xr.DataArray, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    window : what `ct.stdp_window(rule)` measured
+    window : the result of `ct.stdp_window(rule)`
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    TypeError : something else
+    TypeError : another kind of object
     """
     if not isinstance(window, xr.DataArray) or window.dims != ("interval",):
         raise TypeError(f"stdp_window draws what ct.stdp_window(rule) measured, got {type(window).__name__}")

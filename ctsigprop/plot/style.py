@@ -1,4 +1,4 @@
-"""What all plots share: the style, the axes they draw on, and the records they read."""
+"""What all plots share: the style, and the axes they draw on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One figure of a whole run: everything that it recorded, each in its own panel."""
+"""One figure of a whole run: a panel for each thing that was recorded."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def summary(sol: Solution, layer: int = 1) -> Figure:
 
     Parameters
     ----------
-    sol : a run; what it recorded decides the panels: single numbers, alignment, weights and their norms, rates,
-        traces, spikes, potentials. Of rows, the first that was recorded is shown
-    layer : int, from 1, the layer that is shown
+    sol : a run. Its records decide the panels: single numbers, alignment, weights and their norms, rates,
+        traces, spikes, potentials. If it recorded several rows, the first one is shown
+    layer : int, from 1, the layer to show
 
     Returns
     -------
-    Figure : its axes are those of the single plots
+    Figure : with the axes of the single plots
 
     Raises
     ------
-    TypeError : something else than a Solution
-    ValueError : neither a network nor anything recorded
+    TypeError : the argument is not a Solution
+    ValueError : there is no network and nothing was recorded
     """
     if not isinstance(sol, Solution):
         raise TypeError(f"a plot takes the ct.Solution of a run, got {type(sol).__name__}")

@@ -1,4 +1,4 @@
-"""Weights: their trajectories, and what they look for in an image."""
+"""Weights: their trajectories, and their receptive fields."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ctsigprop.results.solution import Solution
 def weights(ax: Axes, sol: Solution, layer: int = 1, count: int = 40, seed: int = 0) -> None:
     """Weight trajectories of a layer: sampled synapses, one colour per postsynaptic unit.
 
-    Behind them, of layers of twenty synapses and more, the band from 5 to 95 % of all and their median.
+    Layers with twenty or more synapses also show the median and the 5 to 95 % band of all synapses.
 
     Parameters
     ----------
     sol : a run with Probe("weights", ...), of matrices or of single synapses
     layer : int, from 1
-    count : int, synapses drawn at most, spread over at most seven units
-    seed : int, decides which
+    count : int, maximum number of synapses, spread over at most seven units
+    seed : int, sets which ones are drawn
     ax : Axes to draw on; default new ones
 
     Raises
@@ -64,19 +64,19 @@ def weights(ax: Axes, sol: Solution, layer: int = 1, count: int = 40, seed: int 
 def receptive_fields(
     state: State | Solution, shape: tuple[int, int], layer: int = 1, count: int = 32, ax: Axes | None = None
 ) -> Axes:
-    """Weights of a layer's first units, each as an image over the inputs, in one mosaic.
+    """Weights of a layer's first units, each as an image over the inputs, in one grid of images.
 
     Parameters
     ----------
-    state : a State, or a Solution, whose final state is taken
+    state : a State, or a Solution, of which the final state is used
     shape : (height, width) of an input image
-    layer : int, from 1; default 1, the only one that sees pixels
-    count : int, units drawn at most
+    layer : int, from 1; default 1, the only layer that sees pixels
+    count : int, maximum number of units
     ax : Axes to draw on; default new ones
 
     Raises
     ------
-    ValueError : a layer that is not there, a shape that does not fit its inputs
+    ValueError : an unknown layer, a shape that does not fit its inputs
     """
     final = state.final if isinstance(state, Solution) else state
     name = f"W.{layer}"

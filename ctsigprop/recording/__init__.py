@@ -1,1 +1,1 @@
-"""What a run records, and where to."""
+"""What a run records, and where it writes it."""

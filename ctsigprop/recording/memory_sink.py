@@ -1,4 +1,4 @@
-"""Where records go while a run goes on: into memory, all of it allocated before the run."""
+"""Records in memory, all of it allocated before the run."""
 
 from __future__ import annotations
 

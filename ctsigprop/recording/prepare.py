@@ -1,4 +1,4 @@
-"""What the probes of a run will take, and where it goes: checked and told before anything runs."""
+"""The size of what the probes will record, and where it goes: checked and reported before anything runs."""
 
 from __future__ import annotations
 

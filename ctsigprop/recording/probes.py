@@ -35,23 +35,23 @@ class Probe(metaclass=Checked):
     Parameters
     ----------
     what : "weights", "biases", "rates", "traces", "signal" (the learning signal), "target_generator",
-        "feedback" (the weights of feedback signals), "voltages" and "spikes" (the number since the record before) of
+        "feedback" (the weights of feedback signals), "voltages" and "spikes" (the number since the previous record) of
         neurons with a reset, or a function State -> number, array or xarray.DataArray
-    every : float, interval in units of time, > 0, from the start of the run on; or
+    every : float, interval in units of time, > 0, counted from the start of the run; or
     times : increasing times, a list, array or tensor; or
-    log_spaced : int, or pair (int, first): that many times, the start of the run and then times at equal ratios of
-        what has passed since, from `first` (units of time, default a thousandth of the run) to the end
-    layers : sequence of layer numbers (from 1); default all. Rates and weights of all layers stand in one array
-        with a `layer` dimension, filled with NaN where a layer is smaller than the largest
+    log_spaced : int, or pair (int, first): as many times: the start of the run, and then times at equal ratios
+        of the time since the start, from `first` (units of time, default a thousandth of the run) to the end
+    layers : sequence of layer numbers (from 1); default all. Rates and weights of all layers share one array
+        with a `layer` dimension, filled with NaN if a layer is smaller than the largest
     select : mapping of dimension ("post", "pre", "row", "context") to indices, a slice, a mask or a random subset,
         `ct.Sample(20)`; or {"synapse": pairs (post, pre) or `ct.Sample(1000)`} for single synapses; default everything
-    name : str, name in the dataset; default `what`, with the reduction's behind it, or the function's own name
-    reduce : "norm" (Frobenius norm of what is selected), "singular_values", "projection" (random, low-rank), or
+    name : str, name in the dataset; default `what`, followed by the reduction's name, or the function's own name
+    reduce : "norm" (Frobenius norm of the selection), "singular_values", "projection" (random, low-rank), or
         `ct.reductions.SingularValues(5)`, `ct.reductions.Projection(rank=8)`; default None, the values themselves
 
     Raises
     ------
-    ValueError, TypeError : an unknown quantity (with the nearest), times that do not increase, not exactly one of
+    ValueError, TypeError : an unknown quantity (the nearest is named), times that do not increase, not exactly one of
         `every`, `times` and `log_spaced`, a dimension that the quantity does not have, a reduction that does not fit
     """
 
@@ -106,7 +106,7 @@ class Probe(metaclass=Checked):
 
     @property
     def kept_dims(self) -> tuple[str, ...]:
-        """Dimensions of what is selected of it, before reduction."""
+        """Dimensions of the selected part, before reduction."""
         return (SYNAPSE,) if SYNAPSE in self.select else self.dims
 
     @property
@@ -138,7 +138,7 @@ class Probe(metaclass=Checked):
         return [float(t) for t in np.clip(clock, start, stop)]
 
     def length(self, start: float, stop: float) -> int:
-        """How many times `schedule` has, known without them."""
+        """Number of times in `schedule`, without computing them."""
         if self.log_spaced is not None:
             return self.log_spaced[0] if isinstance(self.log_spaced, tuple | list) else self.log_spaced
         if self.every is not None:

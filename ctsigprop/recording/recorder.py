@@ -1,4 +1,4 @@
-"""Recording: a probe at work in one run. What it takes goes straight to its place, in memory or on the way to disk."""
+"""A probe at work in one run. Its records go straight to their place in memory, or to disk."""
 
 from __future__ import annotations
 

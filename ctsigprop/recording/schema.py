@@ -1,4 +1,4 @@
-"""Where every recorded number will stand: names, dimensions, coordinates and bytes, known before the run."""
+"""The layout of the records: names, dimensions, coordinates and bytes, known before the run."""
 
 from __future__ import annotations
 

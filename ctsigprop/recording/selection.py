@@ -1,4 +1,4 @@
-"""What part of a quantity a probe keeps: indices, slices, masks, random subsets, and single synapses."""
+"""The part of a quantity that a probe keeps: indices, slices, masks, random subsets, single synapses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SYNAPSE = "synapse"
 
 @dataclass(frozen=True)
 class Sample(metaclass=Checked):
-    """A random subset: `select={"post": ct.Sample(20)}`, or of single synapses, `select={"synapse": ct.Sample(1000)}`.
+    """A random subset: units, `select={"post": ct.Sample(20)}`, or synapses, `select={"synapse": ct.Sample(1000)}`.
 
-    Units are the same in every layer (those that the smallest layer of the probe has); synapses are drawn per layer.
+    Every layer uses the same units, drawn from those of the probe's smallest layer. Synapses are drawn per layer.
 
     Parameters
     ----------
     count : int, how many, without repetition, >= 1
-    seed : int, decides which; default 0
+    seed : int, sets which ones; default 0
 
     Raises
     ------
@@ -36,11 +36,11 @@ class Sample(metaclass=Checked):
         whole("Sample(seed=)", self.seed, 0)
 
     def draw(self, size: int, place: str, layer: int = 0) -> np.ndarray:
-        """`count` of 0 ... size - 1, in order.
+        """`count` different numbers of 0 ... size - 1, in order.
 
         Raises
         ------
-        ValueError : there are not that many
+        ValueError : there are fewer than `count`
         """
         if self.count > size:
             raise ValueError(f"{place}: Sample(count=) must be at most {size}, got {self.count}")

@@ -1,11 +1,11 @@
-"""A recording that is written to disk while the run goes on, in chunks, each whole or not there.
+"""A recording written to disk during the run, in chunks, each whole or absent.
 
-NAME/progress.json    how many samples of each record stand in whole chunks; replaced in one step, gone in the end
-NAME/chunks.txt       name, size and checksum of every chunk, a line for each that is added; gone in the end too
-NAME/dataset.zarr     the records at their full length, and NaN where nothing is yet
+NAME/progress.json    number of samples of each record in whole chunks; replaced in one step, removed at the end
+NAME/chunks.txt       name, size and checksum of every chunk, one line per added chunk; removed at the end too
+NAME/dataset.zarr     the records at their full length, NaN where there is no data yet
 NAME/final.zarr, NAME/manifest.json    written when the run ends, as by `Solution.save`
 
-Whoever reads looks at the counts first, and takes no more than they say: chunks are written before they are counted.
+A reader looks at the counts first, and reads no more than they say: chunks are written before they are counted.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a simulation gives back, and its format on disk."""
+"""The results of a simulation, and their format on disk."""

@@ -1,4 +1,4 @@
-"""Several runs as one dataset, along the seed or any other parameter."""
+"""Several runs as one dataset, along the seed or another parameter."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Value = TypeVar("Value", bound=Hashable)
 
 
 def concat(runs: Sequence[Solution] | Mapping[Value, Solution], dim: str = "seed") -> xr.Dataset:
-    """The records of several runs in one dataset with one more dimension.
+    """The records of several runs in one dataset, with an extra dimension.
 
-    Runs that recorded at other times, or ended earlier, are filled with NaN. Attributes that all runs share are kept;
+    Runs that recorded at other times, or ended early, are filled with NaN. Attributes that all runs share are kept;
     `status` and `configuration_hash` become coordinates along the new dimension.
 
     Parameters
     ----------
-    runs : solutions of one seed each, for dim="seed"; or a mapping of the parameter's values to solutions
+    runs : solutions with one seed each, for dim="seed"; or a mapping from the parameter's values to solutions
     dim : str, name of the new dimension; default "seed"
 
     Raises
     ------
-    ValueError : no runs, a sequence where the values of the parameter are not known, a dimension that a record has
-    TypeError : something that is not a Solution
+    ValueError : no runs, a sequence for a parameter with unknown values, a dimension that a record already has
+    TypeError : an object that is not a Solution
 
     Example
     -------

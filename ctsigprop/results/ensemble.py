@@ -1,4 +1,4 @@
-"""What the simulation of an ensemble gives back: a solution for each member."""
+"""The result of simulating an ensemble: one solution per member."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ctsigprop.results.solution import Solution
 
 
 class Ensemble(Sequence[Solution]):
-    """The solutions of an ensemble, one for each member, in order.
+    """The solutions of an ensemble, one per member, in order.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Ensemble(Sequence[Solution]):
 
     @property
     def dataset(self) -> xr.Dataset:
-        """What all members recorded, along a dimension `member` with their seeds; NaN after a member's end."""
+        """The records of all members, along a dimension `member` with their seeds; NaN after the end of a member."""
         label = xr.DataArray(list(self.seeds), dims="member", attrs={"long_name": "seed of the member"})
         parts = [member.dataset for member in self.members]
         dataset = xr.concat(parts, dim="member", join="outer", combine_attrs="drop_conflicts")

@@ -4,8 +4,8 @@ NAME/manifest.json    format, version, status and statistics, and the size and t
 NAME/dataset.zarr     what the probes recorded
 NAME/final.zarr       the final state
 
-Chunks end (in zarr's format 2: begin) with their own checksum, which is looked at whenever they are read; the manifest
-knows it too, so that no chunk can stand in another's place. A store that `simulate(..., store=)` is still writing has
+Chunks end (in zarr's format 2: begin) with their own checksum, checked at every read. The manifest lists it too, so
+that no chunk can replace another. A store that `simulate(..., store=)` is still writing has
 progress.json and chunks.txt in place of manifest.json: `ctsigprop.recording.zarr_sink`.
 """
 

@@ -1,4 +1,4 @@
-"""How a run that broke off hands over what it has."""
+"""How a run that broke off returns its results so far."""
 
 from __future__ import annotations
 

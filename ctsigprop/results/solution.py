@@ -1,4 +1,4 @@
-"""What a simulation gives back, in memory and on disk."""
+"""The result of a simulation, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Solution:
     Parameters
     ----------
     dataset : xarray.Dataset of what the probes recorded, dimensions time, layer, post, pre, row
-    final : State at the end, or the last good one; passes back into `simulate`
+    final : State at the end, or the last good one; pass it to `simulate` to continue
     stats : dict with "steps", "rhs_evaluations", "rejected_steps", "wall_seconds", "solver", "path", "path_reason"
-    status : Status, whether the run completed, or why it stopped
-    message : str, the sentence a person reads: when it stopped, and at which layer and quantity
-    network : Network or None, the network that ran; not written to disk
+    status : Status, says whether the run completed, or why it stopped
+    message : str, a sentence to read: when the run stopped, and at which layer and quantity
+    network : Network or None, the network that ran; not saved to disk
     """
 
     dataset: xr.Dataset
@@ -51,18 +51,18 @@ class Solution:
         return html.of_solution(self)
 
     def save(self, path: str | Path) -> Path:
-        """Write the solution to a new folder, whole or not at all; `load` reads it. The path comes back absolute.
+        """Save the solution to a new folder, whole or not at all; `load` reads it. Returns the absolute path.
 
         Raises
         ------
-        ValueError, TypeError : no path on this computer
+        ValueError, TypeError : not a path on this computer
         FileExistsError : the path exists
         """
         return storage.write(local("path", path), self.dataset, self.final, self.about)
 
     @property
     def time_unit(self) -> str:
-        """What the unit of all times is called, such as "tau" or "ms"."""
+        """Name of the unit of all times, such as "tau" or "ms"."""
         return str(self.dataset.attrs.get("time_unit", "tau"))
 
     @property
@@ -74,13 +74,13 @@ class Solution:
 def load(path: str | Path) -> Solution:
     """Read a solution that `Solution.save` or `simulate(..., store=)` wrote; the dataset is opened lazily.
 
-    A store that is still being written, or whose process was killed, gives what stands in whole chunks, and
-    `Status.UNFINISHED`; its final state is empty. Nothing in a store is executed, and nothing outside of it is read.
+    A store that is still being written, or was cut off by a killed process, returns its complete chunks, with status
+    `Status.UNFINISHED` and an empty final state. No code in a store is executed, and nothing outside it is read.
 
     Raises
     ------
-    FileNotFoundError : nothing is there
-    Unreadable : (a ValueError) a folder that is not ours, is damaged or cut short, or was written by a newer format;
+    FileNotFoundError : the path does not exist
+    Unreadable : (a ValueError) a folder that is not a solution, is damaged or cut short, or has a newer format;
         also later, when a damaged part of the dataset is read. The message names the file
     """
     place = local("path", path)

@@ -17,7 +17,7 @@ Sizes = tuple[int, ...]
 
 
 class Signal(metaclass=Checked):
-    """How the target reaches every layer: rows, tensors and equations that a signal adds to a network.
+    """How the target reaches every layer: the rows, tensors and equations that a signal adds to a network.
 
     Subclasses are frozen dataclasses. Layers count from 1; `gains` and `outputs` have layer 1 at index 0.
     """
@@ -26,21 +26,21 @@ class Signal(metaclass=Checked):
     """Whether the deltas hold phi' already."""
 
     def check(self, sizes: Sizes, n_classes: int) -> None:
-        """Raise ValueError where this signal does not fit the network; nothing to refuse by default."""
+        """Raise ValueError if this signal does not fit the network; by default every network fits."""
         return
 
     def rows(self, batch: int, n_context: int) -> int:
-        """Number of target rows beside a batch; none by default."""
+        """Number of target rows next to a batch; none by default."""
         return 0
 
     def context(self, target: Float[Tensor, "*batch samples c"]) -> Float[Tensor, "*batch targets c"] | None:
-        """What drives the target rows of layer 1 through S; nothing by default."""
+        """The context that drives the target rows of layer 1 through S; none by default."""
         return None
 
     def label(
         self, target: Float[Tensor, "*batch samples c"], present: Float[Tensor, "*batch samples 1"]
     ) -> Float[Tensor, "*batch samples k"]:
-        """What is carried to each layer beside the activity; its rows sum to the presence of their sample."""
+        """The label carried to each layer with the activity; each row sums to the presence of its sample."""
         return target * present
 
     def label_width(self, batch: int, n_context: int) -> int:
@@ -69,7 +69,7 @@ class Signal(metaclass=Checked):
     def top_error(
         self, output: Float[Tensor, "*batch rows n"], label: Float[Tensor, "*batch samples k"]
     ) -> Float[Tensor, "*batch rows n"]:
-        """Minus the gradient, in the top layer's output, of the one loss that an end-to-end method would descend."""
+        """Minus the gradient, in the top layer's output, of the loss that an end-to-end method would descend."""
 
     def flow(
         self,
@@ -83,7 +83,7 @@ class Signal(metaclass=Checked):
         return {}
 
     def adjust(self, index: int, update: Update | DenseUpdate) -> tuple[Update | DenseUpdate, dict[str, Update]]:
-        """The update of W of layer `index`, and the updates of the signal's own weights that go with it."""
+        """The update of W in layer `index`, and the matching updates of the signal's own weights."""
         return update, {}
 
     @abstractmethod

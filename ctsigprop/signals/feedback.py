@@ -1,4 +1,4 @@
-"""Feedback signals to compare with: errors that come back from an output layer through units of their own."""
+"""Feedback signals for comparison: errors that return from the output layer through separate units."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ctsigprop.solvers.field import Weight
 
 @dataclass(frozen=True)
 class Feedback(Signal, ABC):
-    """Error units with dynamics of their own: tau_e de_l/dt = -e_l + s_l * phi'_l, one row per sample.
+    """Error units with their own dynamics: tau_e de_l/dt = -e_l + s_l * phi'_l, one row per sample.
 
-    At the output layer s is minus the gradient of the loss in the outputs; below, each subclass says how it is
-    fed back. The output layer is the top one: it needs as many units as there are classes.
+    At the output layer s is minus the gradient of the loss in the outputs. Below, each subclass defines how the error
+    is fed back. The output layer is the top layer. It needs one unit per class.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Feedback(Signal, ABC):
 
     Raises
     ------
-    ValueError, TypeError : a time constant out of its range, another loss
+    ValueError, TypeError : a time constant out of its range, an unknown loss
     """
 
     tau_e: float = 1.0
@@ -103,7 +103,7 @@ class Feedback(Signal, ABC):
 class Backprop(Feedback):
     """Backpropagation in continuous time: s_l = e_{l+1} W_{l+1}, weight transport included.
 
-    Where errors and activities follow faster than the weights, e is minus the gradient of the loss in the drives.
+    If errors and activities are much faster than the weights, e is minus the gradient of the loss in the drives.
 
     References
     ----------
@@ -163,9 +163,9 @@ class DirectFeedbackAlignment(Feedback):
 
 @dataclass(frozen=True)
 class KolenPollack(Feedback):
-    """Kolen-Pollack: feedback alignment whose B learns by the same update as W, both with the same decay.
+    """Kolen-Pollack: feedback alignment in which B learns by the same update as W, both with the same decay.
 
-    dB/dt = D - decay B and dW/dt = D - decay W with the rule's own D: W - B decays to 0 whatever D is. B is part
+    dB/dt = D - decay B and dW/dt = D - decay W with the rule's own D, so W - B decays to 0 for any D. B is part
     of the ODE state.
 
     Parameters

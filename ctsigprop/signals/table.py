@@ -1,4 +1,4 @@
-"""The registry of learning signals: one literal table."""
+"""The table of all learning signals by name."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def get(name: str) -> type[Signal]:
 
     Raises
     ------
-    ValueError : an unknown name; the message lists the nearest known ones
+    ValueError : an unknown name; the message suggests the nearest known ones
     """
     return lookup("signal", name, SIGNALS)

@@ -20,8 +20,8 @@ from ctsigprop.signals.base import Signal, Sizes
 class TargetStream(Signal):
     """Signal propagation: the target enters at the first layer and travels through the same weights as the input.
 
-    The target rows of layer 1 are driven by phi(S c), S the target generator and c the context; above, they
-    share every weight with the input rows. Each layer reads its learning signal out of its own two streams.
+    The target rows of layer 1 are driven by phi(S c), where S is the target generator and c the context. In higher
+    layers they share every weight with the input rows. Each layer computes its signal from its own two streams.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class TargetStream(Signal):
         "sample", one target row per sample, c the sample's one-hot label or any context vector
     generator : "learned" (default), S follows the first layer's rule; or "fixed", S keeps its initial value
     contrast : "cosine" (default, `SoftmaxCosine()`), "dot", "difference", or a `Contrast` with its constants
-    match : which target rows are right for a sample where per="sample": "one" (default), its own; "all", every one
-        whose context fits its own best; or an integer k, the k that fit best, its own first. With contrast="dot"
-        this is the batch-wise input-target loss of the discrete-time form
+    match : with per="sample", the target rows that are right for a sample: "one" (default), its own; "all", all rows
+        with the context that fits its own best; or an integer k, the k that fit best, its own first. With
+        contrast="dot" this is the batch-wise input-target loss of the discrete-time form
 
     Raises
     ------
-    ValueError, TypeError : a choice that is not listed
+    ValueError, TypeError : an unknown choice
 
     References
     ----------
@@ -82,7 +82,7 @@ class TargetStream(Signal):
     def label(
         self, target: Float[Tensor, "*batch samples c"], present: Float[Tensor, "*batch samples 1"]
     ) -> Float[Tensor, "*batch samples k"]:
-        """The one-hot label, or where per="sample" the share of each target row in what is right for a sample."""
+        """The one-hot label; with per="sample", the share of each target row among the right ones for a sample."""
         return target * present if self.per_class else matches(target, present, self.match)
 
     def label_width(self, batch: int, n_context: int) -> int:
@@ -98,13 +98,13 @@ class TargetStream(Signal):
         label: Float[Tensor, "*batch samples k"],
         activities: Mapping[str, Tensor],
     ) -> Float[Tensor, "*batch rows n"]:
-        """From the layer's own two streams, and from nothing else."""
+        """The learning signal, from the layer's own two streams and nothing else."""
         return self.top_error(output, label)
 
     def top_error(
         self, output: Float[Tensor, "*batch rows n"], label: Float[Tensor, "*batch samples k"]
     ) -> Float[Tensor, "*batch rows n"]:
-        """That of a layer's own contrast, at the top."""
+        """Minus the gradient of the top layer's own contrast."""
         samples = label.shape[-2]
         h, z = output[..., :samples, :], output[..., samples:, :]
         rivals = None if self.per_class else label.sum(-1).unsqueeze(-2)  # the target of an empty row is no rival

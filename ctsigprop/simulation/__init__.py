@@ -1,1 +1,1 @@
-"""`simulate` and what it needs around the steps."""
+"""`simulate`, and what a simulation needs apart from the steps."""

@@ -1,4 +1,4 @@
-"""The arguments of a simulation: made what they stand for, and checked before anything runs."""
+"""The arguments of a simulation, converted and checked before anything runs."""
 
 from __future__ import annotations
 

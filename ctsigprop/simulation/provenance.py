@@ -1,4 +1,4 @@
-"""What a result must say of itself: the whole configuration, versions, seed and cost, as attributes of the dataset."""
+"""Provenance of a result: the whole configuration, versions, seed and cost, as attributes of the dataset."""
 
 from __future__ import annotations
 

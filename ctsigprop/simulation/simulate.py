@@ -1,4 +1,4 @@
-"""Run a network under a stimulus: one call, one solution, nothing changed on the way."""
+"""Run a network under a stimulus: one call, one solution, arguments left unchanged."""
 
 from __future__ import annotations
 
@@ -97,41 +97,41 @@ def simulate(
 
     Parameters
     ----------
-    network : the vector field; not changed. With `ensemble`, also a list of that many networks of one structure,
-        whose numbers (rates, time constants, ...) may differ
-    stimulus : what it is shown; with `ensemble`, also a list of one for each member, of equal rows and length
-    solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default, in `stats`):
-        `FactoredDopri5()`, `Dopri5()` where a rule has no factors, `Hybrid(dt=tau / 10)` where neurons have a reset.
-        Where an activation has a kink (relu), it asks for rtol=1e-3, atol=1e-4: tighter ones cost ten times the steps
-    state : where to start; default `network.initial_state(seed)`. Not changed. With another number of rows than
-        the stimulus has, its activities and traces start at rest. With `ensemble`, also a list
-    t_span : (start, stop) within the stimulus, in units of time; default all of it. A run that stopped goes on
-        with `state=sol.final, t_span=(sol.final.t, stop)`
-    probes : what to record. What it will take is known before the run, and told with `progress=True` or where it is
-        large; a function is asked once for its value at the start
-    seed : int, decides the initial weights where no state is given; default 0
-    progress : bool, show a bar in simulated time, with the value of a probe named "accuracy"; default False
-    store : path of a new folder, or None (default): write what is recorded there while the run goes on; `ct.load`
-        reads it even if this process is killed. With `ensemble`, a folder with one store per member
-    ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run of seed + k, or
-        seed[k]; one that diverges ends, the others go on
+    network : the network to run; not changed. With `ensemble`, also a list of one network per member. All have the
+        same structure; their numbers (rates, time constants, ...) may differ
+    stimulus : what the network sees; with `ensemble`, also a list of one per member, with equal rows and length
+    solver : a solver such as `ct.solvers.Euler(dt=1.0)`, the name of an adaptive one, or "auto" (default; see `stats`):
+        `FactoredDopri5()`, `Dopri5()` if a rule has no factors, `Hybrid(dt=tau / 10)` if neurons have a reset. If an
+        activation has a kink (relu), it uses rtol=1e-3, atol=1e-4, because tighter ones need ten times the steps
+    state : the initial state; default `network.initial_state(seed)`. Not changed. If its number of rows differs from
+        that of the stimulus, activities and traces start at rest. With `ensemble`, also a list
+    t_span : (start, stop) within the stimulus, in units of time; default all of it. To continue a run that stopped,
+        use `state=sol.final, t_span=(sol.final.t, stop)`
+    probes : what to record. The size of the recording is known before the run, and shown with `progress=True` or if
+        it is large; for this a function is called once at the start
+    seed : int, sets the initial weights if no state is given; default 0
+    progress : bool, show a progress bar in simulated time, with the value of a probe named "accuracy"; default False
+    store : path of a new folder, to write the records to during the run; `ct.load` reads it even if this process is
+        killed. With `ensemble`, a folder with one store per member. Default None
+    ensemble : int or None, number of members, >= 1; default None, a single run. Member k is the run with seed + k, or
+        seed[k]. A member that diverges ends; the others continue
     execution : "auto" (default), the fastest path, machine code only if the solver has `compile=True`; "plain", the
-        equations at every step, members one after another; "inplace", recorded steps, members side by side or else one
-        after another; "compiled", machine code. `stats["path"]` names what ran, `stats["path_reason"]` says why
+        equations at every step, members one by one; "inplace", recorded steps, members side by side if possible,
+        otherwise one by one; "compiled", machine code. `stats["path"]` names the path, `stats["path_reason"]` says why
 
     Returns
     -------
-    Solution : what was recorded, the final state, statistics and status; with `ensemble`, an `Ensemble` of them. A run
-        that diverges, meets a limit or is interrupted at a prompt keeps what it has: see `status` and `message`
+    Solution : the records, the final state, statistics and status; with `ensemble`, an `Ensemble` of them. A run that
+        diverges, reaches a limit or is interrupted at a prompt keeps its results so far: see `status`, `message`
 
     Raises
     ------
-    ValueError, TypeError : inputs that do not fit together, an execution that cannot be had; before anything runs
-    MemoryError, OSError : a recording larger than the memory or disk that is free, a store that exists; or one that can
-        no longer be written to (`StoreFailed`), whose attribute `solution` is what there was up to then
-    SimulationError : code of yours that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The
-        message names it and the time, `__cause__` is that error, `solution` what the run had until then
-    KeyboardInterrupt : Ctrl-C, anywhere but in a notebook or at a Python prompt; with a `solution` too
+    ValueError, TypeError : inputs that do not fit together, an execution that is not available; before anything runs
+    MemoryError, OSError : a recording larger than the free memory or disk, a store that already exists; or a store that
+        can no longer be written to (`StoreFailed`), with the results so far in the attribute `solution`
+    SimulationError : your own code that the run called (a probe, rule, neuron, signal, stimulus) raised an error. The
+        message names it and the time, `__cause__` is that error, `solution` has the results so far
+    KeyboardInterrupt : Ctrl-C outside a notebook or a Python prompt; it has a `solution` too
     """
     place = None if store is None else local("store", store)
     networks, stimuli, given, seeds = check_members(network, stimulus, state, seed, ensemble)

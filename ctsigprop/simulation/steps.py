@@ -1,4 +1,4 @@
-"""Whether a fixed step is short enough for the time constants of a network, and no longer than what it is shown."""
+"""Checks that a fixed step is short enough for the time constants of a network and for its stimulus."""
 
 from __future__ import annotations
 

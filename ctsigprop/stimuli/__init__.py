@@ -1,4 +1,4 @@
-"""What the world shows, and when."""
+"""Stimuli: what a network sees, and when."""
 
 from ctsigprop.stimuli.encoders import Latency, Poisson
 from ctsigprop.stimuli.presentations import Presentations

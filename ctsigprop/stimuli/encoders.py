@@ -21,11 +21,11 @@ BLOCK = 16
 
 
 class Encoder(metaclass=Checked):
-    """What turns the samples of a presentation into spikes. Subclasses are frozen dataclasses."""
+    """Turns the samples of a presentation into spikes. Subclasses are frozen dataclasses."""
 
     @abstractmethod
     def check(self, x: Samples, duration: float) -> None:
-        """Raise ValueError where samples or the duration of their presentation do not fit."""
+        """Raise ValueError if the samples or the duration of their presentation do not fit."""
 
     @abstractmethod
     def events(self, x: Samples, onset: float, duration: float, k: int) -> Bins | Listed:
@@ -41,7 +41,7 @@ class Poisson(Encoder):
     ----------
     rate : float, spikes per unit of time of an input of 1, > 0; inputs must lie in 0 ... 1 / (rate dt); default 1
     dt : float, width of a bin in units of time, > 0; default 0.1
-    seed : int, decides every spike, with the number of the presentation; default 0
+    seed : int, sets every spike, together with the number of the presentation; default 0
 
     Raises
     ------
@@ -76,11 +76,11 @@ class Latency(Encoder):
     ----------
     first, last : float, times of an input of 1 and of 0, in units of time from the onset, 0 < first < last; default
         0.1 and 1
-    threshold : float, inputs up to it do not spike, in 0 ... 1; default 0
+    threshold : float, inputs up to this value do not spike, in 0 ... 1; default 0
 
     Raises
     ------
-    ValueError, TypeError : a number out of its range; when shown, a presentation shorter than `last`
+    ValueError, TypeError : a number out of its range; during the run, a presentation shorter than `last`
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What the members of an ensemble are shown: one stimulus for all, or one each, side by side."""
+"""The stimuli of the members of an ensemble: one for all, or one each, side by side."""
 
 from __future__ import annotations
 

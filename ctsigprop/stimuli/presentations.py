@@ -1,4 +1,4 @@
-"""Stimuli: what the world shows a network, and when."""
+"""Samples shown to a network in batches, one after another."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from ctsigprop.stimuli.validation import Mapped, as_samples, as_shown_targets
 
 
 class Presentations(Stimulus):
-    """Samples shown one batch after another, each for `duration`, in an order shuffled anew in every epoch.
+    """Samples shown one batch after another, each for `duration`, in a new random order in every epoch.
 
-    The last batch of an epoch may be partial: its empty rows show zeros and teach nothing.
+    The last batch of an epoch may be partial. Its empty rows show zeros and teach nothing.
 
     Parameters
     ----------
-    x : (samples, inputs) tensor or array, float32 or float64; integers become float32. Of a memory map,
-        `np.load(path, mmap_mode="r")`, batches are read and checked when they are shown: it need not fit in memory
-    y : (samples,) integer labels, (samples, width) context vectors, or None. Contexts in a memory map are read as x is
-    batch_size : int, samples shown at once, >= 1; more than there are samples: all of them, with a warning
+    x : (samples, inputs) tensor or array, float32 or float64; integers become float32. It can be a memory map,
+        `np.load(path, mmap_mode="r")`, larger than memory: batches are read and checked when they are shown
+    y : (samples,) integer labels, (samples, width) context vectors, or None. Contexts can be a memory map too
+    batch_size : int, samples shown at once, >= 1; if larger than the data, all samples, with a warning
     duration : float, length of one presentation in units of time, > 0; default 1
     epochs : int, passes through the data, >= 1; default 1
-    seed : int, decides the order; default 0
+    seed : int, sets the order; default 0
     gate : (start, stop), the window of each presentation in which weights may change, in units of time
         from its onset; or a function of time (not of the presentation); default always open
-    shuffle : bool, default True; False shows the samples in the order given
-    encoder : `Poisson(...)` or `Latency(...)`, which turn samples into input spikes; default None, x is a constant
+    shuffle : bool, default True; False keeps the given order
+    encoder : `Poisson(...)` or `Latency(...)`, to turn samples into input spikes; default None, x is a constant
         current (or the input of a rate layer)
 
     Raises
     ------
-    ValueError, TypeError : data or labels that are not as described, a gate longer than the presentation
+    ValueError, TypeError : data or labels not as described here, a gate longer than the presentation
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class Presentations(Stimulus):
         )
 
     def order(self, epoch: int) -> Tensor:
-        """Indices of the samples in the order in which this epoch shows them."""
+        """Indices of the samples, in the order that this epoch shows them."""
         if not self.shuffle:
             return torch.arange(len(self.x))
         return torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(len(self.x)))
 
     def batch(self, k: int, order: Tensor) -> Input:
-        """What presentation k shows, given the order (..., samples) of its epoch."""
+        """The batch of presentation k, given the order (..., samples) of its epoch."""
         first = (k % self.per_epoch) * self.rows
         index = order[..., first : first + self.rows].to(self.device)
         x, y = self.x[index], None if self.y is None else self.y[index].to(self.device)
@@ -126,13 +126,13 @@ class Presentations(Stimulus):
         return self.frames_in(self.order, start, stop)
 
     def side_by_side(self, others: Sequence[Presentations], start: float, stop: float) -> Iterator[Frame]:
-        """Frames that show what each of `others` shows, along a new first dimension. They differ from this one in the
-        seed of their order alone.
+        """Frames that show what each of `others` shows, along a new first dimension. The others differ from this one
+        only in the seed of their order.
         """
         return self.frames_in(lambda epoch: torch.stack([other.order(epoch) for other in others]), start, stop)
 
     def frames_in(self, order_of: Callable[[int], Tensor], start: float, stop: float) -> Iterator[Frame]:
-        """The frames of start ... stop in the order of each epoch."""
+        """The frames of start ... stop, in the order of each epoch."""
         epoch, order = -1, torch.empty(0)
         near = slack(self.duration, stop)
         for k in range(max(0, steps_until(start, 0.0, self.duration)), self.count):

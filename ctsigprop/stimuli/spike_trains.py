@@ -19,19 +19,19 @@ Train = Sequence[float] | np.ndarray
 
 
 class SpikeTrains(Stimulus):
-    """Input spikes at given times, the same for as long as it lasts.
+    """Input spikes at given times, in rows that stay the same for the whole duration.
 
     Parameters
     ----------
     trains : for each input the increasing times of its spikes, in units of time, > 0; or, for several rows shown at
-        once, one such list for each row
-    duration : float, length in units of time, > 0; spikes lie within it
+        once, one such list per row
+    duration : float, length in units of time, > 0; all spikes lie within it
     y : (rows,) integer labels, (rows, width) contexts, or None (default)
     dtype : torch.float32 (default) or torch.float64
 
     Raises
     ------
-    ValueError, TypeError : times that do not increase, or lie outside 0 < t <= duration, naming row and input
+    ValueError, TypeError : times that do not increase, or lie outside 0 < t <= duration; row and input are named
     """
 
     spikes = True

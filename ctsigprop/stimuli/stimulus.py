@@ -1,4 +1,4 @@
-"""What every stimulus has, frames one after the other; and stimuli that are functions of time."""
+"""The base of every stimulus, a series of frames; and stimuli that are functions of time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Stimulus(metaclass=Checked):
 
         Raises
         ------
-        ValueError, TypeError : functions whose value at time 0 is not what is described here
+        ValueError, TypeError : functions with a value at time 0 that is not as described here
         """
         return Continuous(x, context, duration=duration, gate=gate, switches=switches)
 

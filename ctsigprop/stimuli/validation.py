@@ -1,4 +1,4 @@
-"""Samples and labels as tensors, checked at the door."""
+"""Samples and labels as tensors, checked on entry."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The equation written down: the steps of a field recorded as a graph."""
+"""The steps of a field, recorded as a graph."""

@@ -1,4 +1,4 @@
-"""What torch's operations are, as far as a graph has to know: views, fills, comparisons."""
+"""Properties of torch's operations that a graph needs: views, fills, comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the lines of a tracer to a graph, and what a graph's nodes depend on."""
+"""Turns the lines of a tracer into a graph, and finds what its nodes depend on."""
 
 from __future__ import annotations
 

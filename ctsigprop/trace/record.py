@@ -1,4 +1,4 @@
-"""The equations of a network as a graph of tensor operations, recorded once from the code that states them."""
+"""The equations of a network as a graph of tensor operations, recorded once from their own code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensor operations written down while they are carried out."""
+"""Records tensor operations while they run."""
 
 from __future__ import annotations
 

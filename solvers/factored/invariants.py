@@ -1,4 +1,4 @@
-"""What does not move while a field holds, and what follows from it: products need to be formed only once."""
+"""Activities that stay constant under one field, so that their products are computed only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The factored methods as classes: a tableau, an order and the settings a user chooses."""
+"""The factored methods as classes: a tableau, an order and the user's settings."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ctsigprop.solvers.tableaus import Tableau
 class FactoredAdaptive(StepControlled, ABC):
     """A Runge-Kutta method with step control that keeps the weights of its stages in factor form.
 
-    The steps end on the end of every segment, and samples between their ends are read off the method's own
-    polynomial. Rules must return `rules.Update`; the result is the same method's up to rounding as if
-    every derivative of the weights had been formed, for a fraction of the memory traffic.
+    Steps end at the end of every segment. Samples within a step come from the method's own polynomial. Rules
+    must return `rules.Update`. Up to rounding, the result is the same as if every derivative of the weights had
+    been formed, with a fraction of the memory traffic.
 
     Parameters
     ----------
     rtol, atol : float, relative and absolute tolerance of activities (and traces, biases), > 0; default 1e-5, 1e-6
-    rtol_weights, atol_weights : float or None, those of the weights, of which the Frobenius norm counts;
-        default None, the same as the activities'
+    rtol_weights, atol_weights : float or None, tolerances of the weights, applied to their Frobenius norm;
+        default None, the same as for activities
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
-    compile : bool, run the same method as machine code where the network has a compiled form; default False
+    compile : bool, run the same method as machine code if the network has a compiled form; default False
 
     Raises
     ------
@@ -60,14 +60,14 @@ class FactoredAdaptive(StepControlled, ABC):
 class FactoredFixed(FixedStep, ABC):
     """A fixed-step Runge-Kutta method that keeps the weights of its stages in factor form.
 
-    Steps end at every switch of the stimulus; the last one is shortened. Samples between their ends are read
-    off a cubic, of Euler off a line.
+    Steps end at every switch of the stimulus; the last one is shortened. Samples within a step come from
+    a cubic, with Euler from a line.
 
     Parameters
     ----------
     dt : float, step in units of time, > 0
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
-    compile : bool, run the same method as machine code where the network has a compiled form; default False
+    compile : bool, run the same method as machine code if the network has a compiled form; default False
 
     Raises
     ------
@@ -95,7 +95,7 @@ class FactoredFixed(FixedStep, ABC):
 
 @final
 class FactoredEuler(FactoredFixed):
-    """Forward Euler, order 1: one right-hand side and one product per weight matrix and step."""
+    """Forward Euler, order 1: one right-hand side per step, and one product per weight matrix and step."""
 
     tableau, order, stability, dense_solver = tableaus.EULER, 1, STABILITY[1], "Euler(dt=...)"
 
@@ -122,7 +122,7 @@ class FactoredHeun(FactoredFixed):
 
 @final
 class FactoredRK4(FactoredFixed):
-    """The classical family of fourth order, in Kutta's 3/8 form."""
+    """Fourth-order Runge-Kutta, in Kutta's 3/8 form."""
 
     tableau, order, stability, dense_solver = tableaus.RK4, 4, STABILITY[4], "RK4(dt=...)"
 
@@ -143,6 +143,6 @@ class FactoredDopri5(FactoredAdaptive):
 
 @final
 class FactoredTsit5(FactoredAdaptive):
-    """Tsitouras 5(4), a pair of the same cost as Dormand-Prince with somewhat smaller errors."""
+    """Tsitouras 5(4), at the same cost as Dormand-Prince, with slightly smaller errors."""
 
     tableau, order, dense_solver = tableaus.TSIT5, 5, "Dopri5()"

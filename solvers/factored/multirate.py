@@ -20,13 +20,13 @@ from ctsigprop.solvers.stretch import Stretch
 @final
 @dataclass(frozen=True)
 class Multirate(Solver):
-    """Weights advanced by Heun's method in macro steps of dt, activities in `micro` steps of dt / micro within each.
+    """Heun's method with macro steps of dt for the weights, and `micro` steps of dt / micro in each for activities.
 
-    From the slope k_1 of the weights at the start of a macro step, activities move under the weights W + s k_1 to its
-    end, by Heun's method; the slope k_2 there gives W + dt (k_1 + k_2) / 2. Second order in dt, and in dt / micro for
-    the activities. Right where weights are slow against activities, and what the stimulus shows lasts for macro steps:
-    plasticity is looked at twice in each. Weights keep their factor form, read and written once in a macro step.
-    Steps end at every switch of the stimulus; samples within a macro step are read off the line.
+    k_1 is the slope of the weights at the start of a macro step. Activities move to its end by Heun's method, under the
+    weights W + s k_1. With the slope k_2 there, the weights become W + dt (k_1 + k_2) / 2. Second order in dt, and in
+    dt / micro for activities. Use it if weights are slow compared with activities and each input lasts several macro
+    steps: plasticity is evaluated twice in each. Weights keep their factor form, read and written once per macro step.
+    Steps end at every switch of the stimulus; samples within a macro step come from the line.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ class Multirate(Solver):
 
     References
     ----------
-    C. W. Gear and D. R. Wells, "Multirate linear multistep methods", BIT 24, 1984, 484-502 (the slow part first, its
-    values in between extrapolated).
+    C. W. Gear and D. R. Wells, "Multirate linear multistep methods", BIT 24, 1984, 484-502 (the slow part first, with
+    extrapolated values in between).
     """
 
     dt: float

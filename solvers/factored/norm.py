@@ -1,4 +1,4 @@
-"""Frobenius norm of a change of weights that is known by its factors."""
+"""Frobenius norm of a change of weights in factor form."""
 
 from __future__ import annotations
 

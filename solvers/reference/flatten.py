@@ -1,4 +1,4 @@
-"""One flat vector for a whole state, which is what torchdiffeq integrates."""
+"""A whole state as one flat vector, the form that torchdiffeq integrates."""
 
 from __future__ import annotations
 

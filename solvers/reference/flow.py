@@ -1,4 +1,4 @@
-"""The right-hand side as torchdiffeq calls it: it counts, and keeps the last good state for whoever must stop."""
+"""The right-hand side for torchdiffeq: it counts calls, and keeps the last good state in case the run must stop."""
 
 from __future__ import annotations
 

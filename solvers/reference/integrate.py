@@ -1,4 +1,4 @@
-"""Advance a hybrid state by torchdiffeq's `odeint`: the reference that every other solver is held to.
+"""Advance a hybrid state by torchdiffeq's `odeint`: the reference for every other solver.
 
 torchdiffeq is asked for one stretch of smooth time per call, in time counted from the start of that
 stretch (its clock has the state's precision). What it leaves to chance ends the run with a named status.

@@ -1,4 +1,4 @@
-"""torchdiffeq's methods as classes: a name, an order and the settings a user chooses."""
+"""torchdiffeq's methods as classes: a name, an order and the user's settings."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ SCIPY_METHODS = {name: name for name in ("RK45", "RK23", "DOP853", "Radau", "BDF
 
 @dataclass(frozen=True)
 class Adaptive(StepControlled, ABC):
-    """An adaptive method of torchdiffeq: steps as long as the local error stays within tolerance.
+    """An adaptive method of torchdiffeq. It takes the longest steps that keep the local error within tolerance.
 
     Parameters
     ----------
     rtol, atol : float, relative and absolute tolerance of activities (and traces, biases), > 0; default 1e-5, 1e-6
-    rtol_weights, atol_weights : float or None, those of the weights; default None, the same as the activities'
+    rtol_weights, atol_weights : float or None, tolerances of the weights; default None, the same as for activities
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
-    compile : bool, run the same method as machine code where the network has a compiled form, many steps in one call;
-        default False. Without one, a warning says why and the run goes on as if it were False. What is not the
-        library's own (a rule, neuron or activation) is asked once: it must be a pure function of its arguments
+    compile : bool, run the same method as machine code if the network has a compiled form, many steps in one call;
+        default False. Without one, a warning says why and the run continues as with False. Your own rules, neurons
+        and activations are called once, so they must be pure functions of their arguments
 
     Raises
     ------
-    ValueError, TypeError : a tolerance or limit out of its range, compile=True for a method without compiled form
+    ValueError, TypeError : a tolerance or limit out of its range, compile=True for a method without a compiled form
 
     References
     ----------
@@ -69,13 +69,13 @@ class Fixed(FixedStep, ABC):
     ----------
     dt : float, step in units of time, > 0
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
-    compile : bool, run the same method as machine code where the network has a compiled form, many steps in one call;
-        default False. Without one, a warning says why and the run goes on as if it were False. What is not the
-        library's own (a rule, neuron or activation) is asked once: it must be a pure function of its arguments
+    compile : bool, run the same method as machine code if the network has a compiled form, many steps in one call;
+        default False. Without one, a warning says why and the run continues as with False. Your own rules, neurons
+        and activations are called once, so they must be pure functions of their arguments
 
     Raises
     ------
-    ValueError, TypeError : a step or limit out of its range, compile=True for a method without compiled form
+    ValueError, TypeError : a step or limit out of its range, compile=True for a method without a compiled form
     """
 
     method: ClassVar[str]
@@ -93,7 +93,7 @@ class Fixed(FixedStep, ABC):
         return advance_fixed(Method(self.method, self.options()), self.dt, field, state, guard)
 
     def options(self) -> Mapping[str, object]:
-        """Further options of torchdiffeq's method; samples between grid points are read off a cubic."""
+        """Further options of torchdiffeq's method; samples between grid points come from a cubic."""
         return {"interp": "linear" if self.order == 1 else "cubic"}
 
 
@@ -135,13 +135,13 @@ class AdaptiveHeun(Adaptive):
 @final
 @dataclass(frozen=True)
 class SciPy(Adaptive):
-    """One of SciPy's `solve_ivp` methods, by torchdiffeq's wrapper; runs on the CPU.
+    """One of SciPy's `solve_ivp` methods, through torchdiffeq's wrapper; runs on the CPU.
 
     Parameters
     ----------
-    solver : "RK45", "RK23", "DOP853", "Radau", "BDF" or "LSODA" (default), the stiff ones need small networks
+    solver : "RK45", "RK23", "DOP853", "Radau", "BDF" or "LSODA" (default); stiff methods need small networks
     rtol, atol, rtol_weights, atol_weights : as for the other adaptive methods
-    max_steps : counts evaluations of the right-hand side, the only thing that SciPy reports
+    max_steps : counts evaluations of the right-hand side, because SciPy reports nothing else
     """
 
     solver: str = "LSODA"
@@ -187,14 +187,14 @@ class Heun3(Fixed):
 
 @final
 class RK4(Fixed):
-    """The classical family of fourth order, in Kutta's 3/8 form."""
+    """Fourth-order Runge-Kutta, in Kutta's 3/8 form."""
 
     method, order, tableau, stability = "rk4", 4, tableaus.RK4, STABILITY[4]
 
 
 @final
 class ExplicitAdams(Fixed):
-    """Adams-Bashforth, order 4 here: history restarts, by Runge-Kutta, at every switch of the stimulus."""
+    """Adams-Bashforth, order 4 here. The history restarts with Runge-Kutta at every switch of the stimulus."""
 
     method, order, stability = "explicit_adams", 4, 0.3
 
@@ -204,7 +204,7 @@ class ExplicitAdams(Fixed):
 
 @final
 class ImplicitAdams(Fixed):
-    """Adams-Bashforth-Moulton, order 5 here: history restarts, by Runge-Kutta, at every switch of the stimulus."""
+    """Adams-Bashforth-Moulton, order 5 here. The history restarts with Runge-Kutta at every switch of the stimulus."""
 
     method, order, stability = "implicit_adams", 5, 1.8367347
 

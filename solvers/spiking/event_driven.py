@@ -1,4 +1,4 @@
-"""Flow to the next jump, found by its root, jump, and go on: exact up to tolerance, for small networks."""
+"""Integrate to the next jump, found as a root, jump, and continue: exact up to tolerance, for small networks."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ AT_ONCE = 1000
 @final
 @dataclass(frozen=True)
 class EventDriven(Solver):
-    """Dormand-Prince 5(4) up to the next jump of any unit, located by torchdiffeq's root finding, then the jump.
+    """Dormand-Prince 5(4) up to the next jump of any unit, found by torchdiffeq's root finding, then the jump.
 
-    Spike times are exact up to the tolerances, and not on a grid: the oracle for `Hybrid`. Each jump costs a restart,
-    so this is for small networks and for float64. A margin that rises to its threshold and falls again within one step
-    is missed; tighter tolerances make the steps shorter.
+    Spike times are exact up to the tolerances and not on a grid, so it serves as the reference for `Hybrid`. Each jump
+    costs a restart, so use it for small networks and with float64. It misses a margin that rises to its threshold and
+    falls again within one step; tighter tolerances make the steps shorter.
 
     Parameters
     ----------
-    rtol, atol : float, relative and absolute tolerance of all variables, > 0; jumps are located in time to `atol` times
+    rtol, atol : float, relative and absolute tolerance of all variables, > 0; jump times are found to `atol` times
         the shortest time constant of the network; default 1e-7, 1e-9
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
 
@@ -83,8 +83,8 @@ class EventDriven(Solver):
     def until(self, flow: ScaledFlow, field: JumpingField, goal: float) -> None:
         """Integrate to `goal`, with every jump up to it and at it.
 
-        Samples between two jumps are read off a second, uncounted integration from the first of them: a stop at each
-        would move the jumps that follow.
+        Samples between two jumps come from a second, uncounted integration that starts at the first of them, because
+        a stop at each sample would move later jumps.
         """
         guard, before = flow.guard, flow.guard.t
         unwatched = Guard(Stretch((before, goal), before), guard.last_good(), guard.monitor, Counts(), None)
@@ -112,7 +112,7 @@ class EventDriven(Solver):
     def glide(self, flow: ScaledFlow, field: JumpingField, target: float) -> None:
         """Integrate to `target` or to the first margin that reaches 0, whichever comes first.
 
-        torchdiffeq locates it to an absolute tolerance, so its clock counts in units of the network's own pace.
+        torchdiffeq finds it to an absolute tolerance, so its time runs in units of the network's shortest tau.
         """
         packing, (start, y) = flow.packing, flow.reached
         ahead = (target - start) / flow.unit
@@ -134,13 +134,13 @@ class EventDriven(Solver):
         flow.reached = target if late else min(start + float(s) * flow.unit, target), end
 
     def first(self, field: JumpingField, flow: ScaledFlow) -> float:
-        """A first step for odeint, on its clock: what moves the state by about its tolerance's fifth root."""
+        """A first step for odeint, in its time. It moves the state by about the fifth root of the tolerance."""
         slope = flow.packing.derivative(flow.field, *flow.reached) * flow.unit
         size = float(flow.packing.norm(slope / (1 + flow.y.abs())))
         return float(0.5 * self.rtol**0.2 / max(size, 1e-6))
 
     def apply_jump(self, flow: ScaledFlow, field: JumpingField, span: tuple[float, float]) -> None:
-        """Jump as often as one is due at this instant."""
+        """Jump as often as a jump is due at this time."""
         state = flow.packing.unpack(flow.y)
         activities, matrices = dict(state.activities), dict(state.weights)
         rounding = 16 * torch.finfo(flow.packing.dtype).eps

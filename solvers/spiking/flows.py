@@ -1,4 +1,4 @@
-"""One step of torchdiffeq's fixed-step methods, operation by operation: jumps change the state after each."""
+"""One step of torchdiffeq's fixed-step methods, operation by operation, because jumps change the state after each."""
 
 from __future__ import annotations
 

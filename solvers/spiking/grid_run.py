@@ -1,4 +1,4 @@
-"""A run on a grid in progress: flow between its points, jumps at them."""
+"""A run on a grid: flow between its points, jumps at them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow between the points of a grid, jumps at them: networks of neurons with a reset."""
+"""Smooth motion between grid points and jumps at them, for networks of neurons with a reset."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ STABLE = {"exponential": math.inf, "euler": STABILITY[1], "midpoint": STABILITY[
 @final
 @dataclass(frozen=True)
 class Hybrid(Solver):
-    """Flow between grid points, jumps (thresholds, resets, spikes, kicks) at them: order 1, as spikes fall on the grid.
+    """Flow between grid points, jumps (thresholds, resets, spikes, kicks) at them. Order 1: spikes fall on the grid.
 
-    Activities flow by an exact step for given input, or by a step of one of torchdiffeq's methods; weights take an
-    Euler step per grid step, in factor form and in place. A jump at the end of a step sees all that came from outside
-    during the step. Without jumps this is a solver like any other. Steps end at every switch of the stimulus; the last
-    one is shortened.
+    Activities take an exact step for given input, or a step of one of torchdiffeq's methods. Weights take an Euler
+    step per grid step, in factor form and in place. A jump at the end of a step includes all input that arrived during
+    the step. Without jumps this is a solver like any other. Steps end at every switch of the stimulus; the last one is
+    shortened.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class Hybrid(Solver):
     flow : "exponential" (default), each neuron's own closed form under a drive that is constant during the step,
         exact for linear neurons between spikes; or "euler", "midpoint" or "rk4", for any neuron
     max_steps : int or None, steps of the whole run after which it ends with `Status.MAX_STEPS`; default no limit
-    compile : bool, take the exact steps of a network of neurons with a reset as machine code; default False. Without
-        a compiled form, a warning says why and the run goes on as if it were False. What is not the library's own (a
-        rule, neuron or activation) is asked once: it must be a pure function of its arguments. It takes some seconds
-        the first time, and is kept on disk; numbers stand in the code, so that a network with others is compiled anew
+    compile : bool, run the exact steps of a network of neurons with a reset as machine code; default False. Without
+        a compiled form, a warning says why and the run continues as with False. Your own rules, neurons and
+        activations are called once, so they must be pure functions of their arguments. Compiling takes some seconds;
+        the result is kept on disk. The code contains the network's numbers, so a change to one compiles it again
 
     Raises
     ------
-    ValueError, TypeError : a step, flow or limit out of its range, compile=True for another flow than the exact one;
+    ValueError, TypeError : a step, flow or limit out of its range, compile=True with a flow other than the exact one;
         while running, a field without an exact step
 
     References
@@ -109,7 +109,7 @@ class Hybrid(Solver):
         return self.taken(GridRun(field, stepper.current, self.dt, guard, stepper))
 
     def taken(self, run: GridRun) -> HybridState:
-        """The state at the end of a run's stretch, all its steps taken."""
+        """The state at the end of a stretch of the run, after all its steps."""
         with BreakingOff(lambda status, detail: self.back_to_reached(run, status, detail)):
             for points in blocks(run.guard.stretch, self.dt):
                 counted = replace(run.counts)
@@ -125,7 +125,7 @@ class Hybrid(Solver):
         return run.end()
 
     def take(self, run: GridRun, points: Sequence[float]) -> None:
-        """Take the steps between `points`, and look whether the state is finite after them."""
+        """Take the steps between `points`, and check that the state is finite after them."""
         if self.flow == "exponential":
             run.exactly(points)
         else:
@@ -133,16 +133,16 @@ class Hybrid(Solver):
         run.check(run.state())
 
     def find_divergence(self, run: GridRun, points: Sequence[float]) -> None:
-        """Take the steps once more from the last good state, looking after each; what was sampled stays so."""
+        """Repeat the steps from the last good state, with a check after each. Samples already taken stay valid."""
         run.restore()
         for pair in pairwise(points):
             run.guard.keep(pair[0], run.snapshot())
             self.take(run, pair)
 
     def back_to_reached(self, run: GridRun, status: Status, detail: str) -> SolverStopped:
-        """The exception of a run that broke off within a step, which may have left the state half changed.
+        """The exception of a run that broke off within a step, so that the state may be half changed.
 
-        The whole steps since the last good state are taken again, unseen and uncounted.
+        The full steps since the last good state are repeated, without samples or counts.
         """
         guard = run.guard
         if run.reached > guard.t:

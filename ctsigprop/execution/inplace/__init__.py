@@ -1,1 +1,1 @@
-"""The recorded step as torch calls into memory that is used again."""
+"""The recorded step as torch calls that write into reused memory."""

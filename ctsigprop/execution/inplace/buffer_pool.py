@@ -1,4 +1,4 @@
-"""BufferPool for the results of recorded operations, and how they lie in it."""
+"""The memory for the results of recorded operations, and its layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members of an ensemble side by side: steps of Euler in place, all of them in one call of every operation."""
+"""Members of an ensemble side by side: Euler steps in place, with one call per operation for all members."""
 
 from __future__ import annotations
 

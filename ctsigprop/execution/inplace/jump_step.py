@@ -1,4 +1,4 @@
-"""Steps of `Hybrid` in place: flow and jump, the same to the last bit as those of the plain path."""
+"""Steps of `Hybrid` in place: flow and jump, bit for bit the same as on the plain path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded operations as calls that write into memory of their own, the same at every call."""
+"""Recorded operations as calls that write into their own memory, the same memory at every call."""
 
 from __future__ import annotations
 

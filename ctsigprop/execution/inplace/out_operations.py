@@ -1,4 +1,4 @@
-"""The calls of torch that write an operation's result into given memory."""
+"""The torch calls that write an operation's result into given memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorded step as torch calls into memory that is used again."""
+"""A recorded step as torch calls that write into reused memory."""
 
 from __future__ import annotations
 

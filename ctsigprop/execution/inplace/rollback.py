@@ -1,4 +1,4 @@
-"""Steps of Euler in place, looked at every now and then, and taken back where they went wrong."""
+"""Euler steps in place, checked from time to time, and undone if they went wrong."""
 
 from __future__ import annotations
 

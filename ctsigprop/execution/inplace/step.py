@@ -1,4 +1,4 @@
-"""Steps of a network in memory of their own: each kind of step is recorded once, and carried out again and again."""
+"""Steps of a network in their own memory. Each kind of step is recorded once and then repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that the steps of a network read and write: the state, and what is shown."""
+"""Memory that the steps of a network read and write: the state and the input."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Steps within tolerances, as they stand in compiled modules for the adaptive methods (see `drivers`).
+"""Steps within tolerances, in compiled modules for the adaptive methods (see `drivers`).
 
-The control is that of `ctsigprop.solvers.factored.step_control`, each member's its own.
+The step control is that of `ctsigprop.solvers.factored.step_control`, separate for each member.
 """
 
 from __future__ import annotations

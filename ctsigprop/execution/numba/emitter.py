@@ -1,4 +1,4 @@
-"""Code while it is written: lines, places in memory, loops over elements, and products of matrices."""
+"""Writes code: lines, places in memory, loops over elements, and matrix products."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Loops over steps, as they stand in every compiled module: plain Python here, machine code there.
+"""Loops over steps, a part of every compiled module: plain Python here, machine code there.
 
 `slope(v, m)` writes the derivative of the state in `m` behind it, v the variant of the right-hand side. Every member
 of an ensemble has its own row of `memory`; its steps are taken one after another, then those of the next member, so
 that a member's weights stay in the processor's cache.
-Their arguments are told in `arguments`.
+`arguments` describes their arguments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs of all members by one compiled program, whose samples go to the runs."""
+"""Runs all members with one compiled program, and gives the samples to their runs."""
 
 from __future__ import annotations
 

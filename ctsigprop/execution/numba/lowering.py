@@ -1,7 +1,7 @@
 """From a graph of tensor operations to the source of a kernel: loops over one flat memory, sizes and places fixed.
 
-Inputs, state, slopes and every intermediate result lie in one array `m`, each at a place that is a constant of the
-code, so that the compiler knows that no two of them overlap.
+Inputs, state, slopes and every intermediate result lie in one array `m`, each at a constant place in the code, so
+that the compiler knows that no two of them overlap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Machine code on disk, in numba's files, each with a checksum: one that was cut short or changed is compiled anew."""
+"""Machine code on disk, in numba's files, with checksums. A file that was cut short or changed is compiled again."""
 
 from __future__ import annotations
 

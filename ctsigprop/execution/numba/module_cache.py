@@ -1,5 +1,5 @@
-"""Compiled modules on disk, so that numba can keep their machine code beside them. What stands there is never executed:
-a file is compared with the source that it is named after, and written anew where it differs.
+"""Compiled modules on disk, so that numba can keep their machine code next to them. The files are never executed:
+each is compared with the source that it is named after, and written again if it differs.
 """
 
 from __future__ import annotations

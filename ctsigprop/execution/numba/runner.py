@@ -1,4 +1,4 @@
-"""Runs compiled programs: block after block of frames, all members of an ensemble, samples handed out in between."""
+"""Runs compiled programs, block by block of frames, for all members of an ensemble, with samples in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors as the generated code sees them: in memory, or as code of each element."""
+"""Tensors in the generated code: in memory, or as code for each element."""
 
 from __future__ import annotations
 

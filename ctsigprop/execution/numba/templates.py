@@ -1,4 +1,4 @@
-"""What each tensor operation is, element by element, as code of the compiled kernel."""
+"""Each tensor operation, element by element, as code of the compiled kernel."""
 
 from __future__ import annotations
 

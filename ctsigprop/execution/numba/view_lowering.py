@@ -1,4 +1,4 @@
-"""Operations that compute nothing: the same elements in another arrangement."""
+"""Operations that compute nothing and only rearrange elements."""
 
 from __future__ import annotations
 
