@@ -63,6 +63,18 @@ def test_the_example_of_the_design_just_works() -> None:
             assert after > before + 0.2
 
 
+def test_a_sample_whose_activity_does_not_stay_finite_leaves_the_others_as_they_are() -> None:
+    net = ct.Network([2, 3, 3], neuron=ct.LIF(), rule=None, bias=False)
+    ten = {"W.1": torch.full((3, 2), 10.0), "W.2": torch.full((3, 3), 10.0)}
+    state = net.initial_state(0).replace(ten)
+    x = torch.tensor([[0.1, 0.2], [0.3, 0.1], [3e38, 3e38], [0.2, 0.2], [0.0, 0.4]])
+    finite = [0, 1, 3, 4]
+    answers = net.transform(state, x)
+    assert torch.isnan(answers[2]).all()
+    torch.testing.assert_close(answers[finite], net.transform(state, x[finite]))
+    assert float(answers[finite].min()) > 0
+
+
 def test_labels_of_the_test_set_do_not_touch_predictions_and_nothing_is_changed() -> None:
     data = ct.datasets.digits(seed=0)
     network, sol = trained(ct.rules.Surrogate(), epochs=2)

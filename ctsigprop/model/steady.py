@@ -155,8 +155,8 @@ def respond(
 ) -> Tensor:
     """Activity of the last of `layers`, or its potential where its rule reads those, averaged over time.
 
-    `x` is the input of layer 1, or contexts where the generator is given; `dt` the grid step, default `step_size`. An
-    activity that does not stay finite is NaN throughout.
+    `x` is the input of layer 1, or contexts where the generator is given; `dt` the grid step, default `step_size`. The
+    activity of a row that does not stay finite is NaN.
     """
     first, top = layers[0], layers[-1]
     dt = step_size([layer.neuron for layer in layers]) if dt is None else dt
@@ -174,7 +174,10 @@ def respond(
     except SolverStopped as stopped:
         if stopped.__cause__ is not None:
             raise stopped.__cause__ from None
-        return x.new_full((len(x), top.n_post), math.nan)
+        if len(x) == 1:
+            return x.new_full((1, top.n_post), math.nan)
+        halves = x.split(-(-len(x) // 2))  # to find which rows they are
+        return torch.cat([respond(layers, state, half, generator, bias, dt) for half in halves])
     return end.activities[TOTAL] / during
 
 
