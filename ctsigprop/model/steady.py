@@ -176,7 +176,7 @@ def respond(
             raise stopped.__cause__ from None
         if len(x) == 1:
             return x.new_full((1, top.n_post), math.nan)
-        halves = x.split(-(-len(x) // 2))  # to find which rows they are
+        halves = torch.tensor_split(x, 2)  # to find which rows they are
         return torch.cat([respond(layers, state, half, generator, bias, dt) for half in halves])
     return end.activities[TOTAL] / during
 
