@@ -63,6 +63,7 @@ class Outcome:
     reason: str = ""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Carries out one or more runs."""
 

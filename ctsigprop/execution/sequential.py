@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ctsigprop.dynamics.event_field import JumpField
 from ctsigprop.dynamics.vector_field import Field
@@ -18,6 +18,7 @@ from ctsigprop.stimuli.frame import Frame
 from ctsigprop.stimuli.stimulus import Stimulus
 
 
+@runtime_checkable
 class Steppers(Protocol):
     """Says frame by frame who takes the steps of one run, and at its end how they were taken."""
 
