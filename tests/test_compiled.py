@@ -140,6 +140,20 @@ def test_a_compiled_run_of_rates_that_diverges_ends_where_the_plain_one_does(
     assert abs(fast.dataset.sizes["time"] - plain.dataset.sizes["time"]) <= 1
 
 
+@pytest.mark.usefixtures("interpreted")
+def test_an_activation_that_interpolates_is_the_same_in_a_compiled_runge_kutta_step() -> None:
+    """Of the functions pasted into its module, none may hide the one that `lerp` calls."""
+    activation = (lambda u: torch.lerp(u, torch.tanh(u), 0.3), lambda u: 0.7 + 0.3 / torch.cosh(u) ** 2)
+    net = ct.Network([4, 3], neuron=ct.Rate(activation=activation), rule=ct.rules.Oja(rate=0.1), bias=False)
+    stimulus = ct.Presentations(np.random.default_rng(0).random((4, 4)), None, 4, duration=2.0)
+    fast, plain = (
+        ct.simulate(net, stimulus, ct.solvers.RK4(dt=0.1), seed=1, execution=execution)
+        for execution in ("compiled", "plain")
+    )
+    assert fast.stats["path"] == "compiled"
+    torch.testing.assert_close(fast.final["W.1"], plain.final["W.1"], rtol=1e-12, atol=1e-12)
+
+
 def slope_of_erf(u: torch.Tensor) -> torch.Tensor:
     return (-u * u).exp().mul(2 / math.pi**0.5)
 
