@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy.stats import qmc
 
 from ctsigprop.rules.checks import whole
 
-Design = Literal["grid", "random", "sobol"]
 DESIGNS = ("grid", "random", "sobol")
 
 
